@@ -1,0 +1,6 @@
+//! The modelled kernel and hardware: all that knows the words swiotlb, iommu, memblock and device.
+//!
+//! State machines are plain data; code paths are `async fn`s over an engine context. See
+//! `docs/architecture.md`.
+
+pub mod mem;

@@ -1,0 +1,2 @@
+//! The dmasim command.
+fn main() {}
