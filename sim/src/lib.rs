@@ -1,1 +1,25 @@
-//! The engine.
+//! The engine of dmasim: a seeded discrete-event simulator of contexts that share memory.
+//!
+//! A run is a pure function of its choices. Contexts are `async fn`s over a [`Cx`]; at every point where
+//! another context could interfere they announce a [`Label`] and await, and the [`schedule`] says who goes on.
+//! Everything that is not determined comes through one door, [`choices`]. The crate knows no DMA.
+
+pub mod choices;
+pub mod context;
+pub mod explore;
+pub mod finding;
+pub mod inject;
+mod label;
+pub mod schedule;
+pub mod sync;
+pub mod trace;
+
+pub use context::{Class, Cx, Draft, Ended, Frame, RunConfig, RunEnd, Sim, SpawnSpec};
+pub use finding::{Finding, Severity};
+pub use label::{CtxId, CtxSet, Kind, Label, MAX_CONTEXTS, Name, ObjId};
+
+/// Version of the engine's choice and digest semantics. It changes whenever the same seed may give another run.
+pub const ENGINE_VERSION: u32 = 1;
+
+/// Virtual nanoseconds since the run began.
+pub type Nanos = u64;

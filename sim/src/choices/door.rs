@@ -1,0 +1,240 @@
+//! The door itself.
+
+use std::collections::BTreeMap;
+
+use super::record::Replay;
+use super::{Answer, ChoiceList, Divergence, Enumeration, Record, Rng, Site, Stream, Streams};
+use crate::Name;
+
+/// From where choices are answered.
+#[derive(Clone, Debug)]
+pub enum Mode {
+    /// From the streams of this seed.
+    Seed(u64),
+    /// From a recorded list.
+    Replay(ChoiceList),
+    /// By enumeration.
+    Enumerate(Enumeration),
+}
+
+#[derive(Debug)]
+enum Source {
+    Seed(Streams),
+    Replay(Replay, Streams),
+    Enumerate(Enumeration, Streams),
+}
+
+/// The one door. See the module's text.
+#[derive(Debug)]
+pub struct Choices {
+    source: Source,
+    /// Whether sites must be told apart: when recording or replaying.
+    named: bool,
+    records: Option<Vec<Record>>,
+    counts: BTreeMap<u64, u32>,
+}
+
+/// What [`Choices::switch`] found for a schedule decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Decision {
+    /// The strategy decides.
+    Strategy,
+    /// No switch is recorded here.
+    Default,
+    /// A switch to this context is recorded here.
+    Switch(Name),
+    /// The n-th alternative, the default being 0.
+    Nth(u64),
+}
+
+impl Choices {
+    /// Choices answered from `mode`, recorded if `record`.
+    #[must_use]
+    pub fn new(mode: Mode, record: bool) -> Self {
+        let (source, named) = match mode {
+            Mode::Seed(seed) => (Source::Seed(Streams::new(seed)), false),
+            Mode::Replay(list) => (Source::Replay(Replay::new(&list), Streams::new(0)), true),
+            Mode::Enumerate(walk) => (Source::Enumerate(walk, Streams::new(0)), false),
+        };
+        Self { source, named: named || record, records: record.then(Vec::new), counts: BTreeMap::new() }
+    }
+
+    /// Whether choices have to be named: the caller need not look up names otherwise.
+    #[inline]
+    #[must_use]
+    pub(crate) const fn named(&self) -> bool {
+        self.named
+    }
+
+    /// Whether schedule decisions are answered by the strategy without further ado.
+    #[inline]
+    #[must_use]
+    pub(crate) const fn unnamed_seed(&self) -> bool {
+        !self.named && matches!(self.source, Source::Seed(_))
+    }
+
+    /// The raw stream for schedule strategies; what they draw is not a choice of its own, the switch is.
+    #[inline]
+    pub(crate) fn schedule_rng(&mut self) -> &mut Rng {
+        match &mut self.source {
+            Source::Seed(streams) | Source::Replay(_, streams) | Source::Enumerate(_, streams) => {
+                streams.get(Stream::Schedule)
+            }
+        }
+    }
+
+    fn site(&mut self, who: Name, what: &'static str, object: Name) -> Site {
+        let mut site = Site { who, what, object, nth: 0 };
+        let count = self.counts.entry(site.hash()).or_insert(0);
+        site.nth = *count;
+        *count += 1;
+        site
+    }
+
+    /// Answers a choice of `of` alternatives. The name is asked for only if it matters.
+    #[inline]
+    pub(crate) fn value(
+        &mut self,
+        stream: Stream,
+        what: &'static str,
+        of: u64,
+        name: impl FnOnce() -> (Name, Name),
+    ) -> u64 {
+        if of <= 1 {
+            return 0;
+        }
+        if !self.named {
+            return match &mut self.source {
+                Source::Seed(streams) => streams.get(stream).below(of),
+                Source::Enumerate(walk, _) => walk.answer(of),
+                Source::Replay(..) => 0,
+            };
+        }
+        let (who, object) = name();
+        let site = self.site(who, what, object);
+        let taken = match &mut self.source {
+            Source::Seed(streams) => streams.get(stream).below(of),
+            Source::Enumerate(walk, _) => walk.answer(of),
+            Source::Replay(replay, _) => match replay.take(&site) {
+                None => 0,
+                Some(Answer::Value { taken, of: recorded }) => {
+                    if recorded != of {
+                        replay.diverge(
+                            &site,
+                            format!("{taken} of {recorded} alternatives"),
+                            format!("{of} alternatives"),
+                        );
+                    }
+                    taken.min(of - 1)
+                }
+                Some(Answer::Switch(to)) => {
+                    replay.diverge(&site, format!("a switch to {to}"), format!("a choice of {of}"));
+                    0
+                }
+            },
+        };
+        if taken != 0
+            && let Some(records) = &mut self.records
+        {
+            records.push(Record { site, answer: Answer::Value { taken, of } });
+        }
+        taken
+    }
+
+    /// A choice that a seed asks for only now and then: only if `due`, and if then `really` says so. A replayed one
+    /// happens where it was recorded.
+    pub(crate) fn value_if(
+        &mut self,
+        due: bool,
+        stream: Stream,
+        what: &'static str,
+        of: u64,
+        name: impl FnOnce() -> (Name, Name),
+        really: impl FnOnce(&mut Rng) -> bool,
+    ) -> u64 {
+        if let Source::Seed(streams) = &mut self.source {
+            let drawn = due && really(streams.get(stream));
+            let taken = if drawn { streams.get(stream).below(of) } else { 0 };
+            if self.named {
+                let (who, object) = name();
+                let site = self.site(who, what, object);
+                if taken != 0
+                    && let Some(records) = &mut self.records
+                {
+                    records.push(Record { site, answer: Answer::Value { taken, of } });
+                }
+            }
+            return taken;
+        }
+        // An enumeration does not enumerate lengths of delays: the schedule already covers their orders.
+        if matches!(self.source, Source::Enumerate(..)) { 0 } else { self.value(stream, what, of, name) }
+    }
+
+    /// What is recorded for a schedule decision at which `who` is about to do `what` on `object`.
+    pub(crate) fn switch(
+        &mut self,
+        who: Name,
+        what: &'static str,
+        object: Name,
+        of: u64,
+    ) -> (Decision, Site) {
+        let site = self.site(who, what, object);
+        let decision = match &mut self.source {
+            Source::Seed(_) => Decision::Strategy,
+            Source::Enumerate(walk, _) => Decision::Nth(if of > 1 { walk.answer(of) } else { 0 }),
+            Source::Replay(replay, _) => match replay.take(&site) {
+                None => Decision::Default,
+                Some(Answer::Switch(to)) => Decision::Switch(to),
+                Some(Answer::Value { taken, of }) => {
+                    replay.diverge(&site, format!("{taken} of {of}"), "a schedule decision".to_owned());
+                    Decision::Default
+                }
+            },
+        };
+        (decision, site)
+    }
+
+    /// The n-th alternative of a schedule decision whose site has no name.
+    pub(crate) fn nth_unnamed(&mut self, of: u64) -> u64 {
+        match &mut self.source {
+            Source::Enumerate(walk, _) if of > 1 => walk.answer(of),
+            _ => 0,
+        }
+    }
+
+    pub(crate) fn record_switch(&mut self, site: Site, to: Name) {
+        if let Some(records) = &mut self.records {
+            records.push(Record { site, answer: Answer::Switch(to) });
+        }
+    }
+
+    pub(crate) fn diverge(&mut self, site: &Site, recorded: String, now: String) {
+        if let Source::Replay(replay, _) = &mut self.source {
+            replay.diverge(site, recorded, now);
+        }
+    }
+
+    /// What was recorded so far; empty if nothing was to be.
+    #[must_use]
+    pub fn take_records(&mut self) -> ChoiceList {
+        ChoiceList { records: self.records.take().unwrap_or_default() }
+    }
+
+    /// The first recorded choice that did not fit, or was never asked for. `None` unless replaying.
+    #[must_use]
+    pub fn divergence(&self) -> Option<Divergence> {
+        match &self.source {
+            Source::Replay(replay, _) => replay.divergence.clone().or_else(|| replay.unused()),
+            Source::Seed(_) | Source::Enumerate(..) => None,
+        }
+    }
+
+    /// The walk, to be advanced, if choices were enumerated.
+    #[must_use]
+    pub fn into_enumeration(self) -> Option<Enumeration> {
+        match self.source {
+            Source::Enumerate(walk, _) => Some(walk),
+            Source::Seed(_) | Source::Replay(..) => None,
+        }
+    }
+}

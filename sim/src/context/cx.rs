@@ -1,0 +1,275 @@
+//! `Cx`: what a code path sees of the engine.
+
+use std::fmt;
+use std::future::Future;
+use std::rc::Rc;
+
+use super::executor::Sim;
+use super::state::{Held, Wait};
+use super::step::State;
+use super::{Block, Class, SpawnSpec, Step};
+use crate::choices::Stream;
+use crate::trace::EventKind;
+use crate::{CtxId, Kind, Label, Name, Nanos, ObjId};
+
+/// A context's handle on the engine. The context's root owns it; code paths get `&Cx`.
+#[derive(Clone)]
+pub struct Cx {
+    pub(crate) sim: Rc<Sim>,
+    pub(crate) id: CtxId,
+}
+
+impl fmt::Debug for Cx {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Cx({})", self.name())
+    }
+}
+
+/// A function on the modelled call stack; left when this is dropped.
+#[derive(Debug)]
+#[must_use = "the function is left when this is dropped"]
+pub struct Frame<'a> {
+    cx: &'a Cx,
+    function: &'static str,
+}
+
+impl Drop for Frame<'_> {
+    fn drop(&mut self) {
+        if self.cx.sim.stopped() {
+            return;
+        }
+        self.cx.sim.slot(self.cx.id).frames.borrow_mut().pop();
+        if self.cx.sim.config.record {
+            self.cx.sim.event_of(self.cx.id, EventKind::Leave(self.function));
+        }
+    }
+}
+
+/// Interrupt state saved by [`Cx::local_irq_save`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "interrupts stay off until these flags are restored"]
+pub struct IrqFlags(());
+
+impl Cx {
+    /// The engine.
+    #[must_use]
+    pub fn sim(&self) -> &Rc<Sim> {
+        &self.sim
+    }
+
+    /// This context.
+    #[must_use]
+    pub fn id(&self) -> CtxId {
+        self.id
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> Name {
+        self.sim.slot(self.id).name.get()
+    }
+
+    /// What kind of context it is.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        self.sim.slot(self.id).class.get()
+    }
+
+    /// CPU number (`smp_processor_id`); 0 for a device.
+    #[must_use]
+    pub fn cpu(&self) -> u8 {
+        self.sim.slot(self.id).cpu.get()
+    }
+
+    /// Virtual time.
+    #[must_use]
+    pub fn now(&self) -> Nanos {
+        self.sim.now()
+    }
+
+    /// Announces that this context is about to do `kind` to `obj`, and goes on when it is chosen.
+    #[inline]
+    pub fn step(&self, kind: Kind, obj: ObjId) -> Step<'_> {
+        Step { sim: &self.sim, id: self.id, label: Label::new(kind, obj), state: State::Fresh }
+    }
+
+    /// A preemption point.
+    #[inline]
+    pub fn point(&self) -> Step<'_> {
+        self.step(Kind::Point, ObjId::NONE)
+    }
+
+    pub(crate) fn block_on(&self, obj: ObjId, spinning: bool) -> Block<'_> {
+        Block { sim: &self.sim, id: self.id, wait: Wait::Object { obj, spinning }, polled: false }
+    }
+
+    /// Lets `time` pass without keeping the CPU. Not allowed in atomic context.
+    pub async fn sleep(&self, time: Nanos) {
+        self.might_sleep();
+        self.delay(time).await;
+    }
+
+    /// Lets `time` pass while keeping whatever is kept (`udelay`): other contexts of this CPU run only if they may
+    /// preempt this one.
+    pub async fn delay(&self, time: Nanos) {
+        let until = self.now().saturating_add(time);
+        self.sim.wake_at(self.id, until);
+        Block { sim: &self.sim, id: self.id, wait: Wait::Clock(until), polled: false }.await;
+    }
+
+    /// Spins on a memory word that nobody will change. The progress oracle finds it at the end of the run.
+    pub async fn spin_forever(&self, why: &'static str) {
+        loop {
+            Block { sim: &self.sim, id: self.id, wait: Wait::Forever { why }, polled: false }.await;
+        }
+    }
+
+    /// Enters a function: it stands on the call stack of findings until the frame is dropped.
+    #[inline]
+    pub fn enter(&self, function: &'static str) -> Frame<'_> {
+        self.sim.slot(self.id).frames.borrow_mut().push(function);
+        if self.sim.config.record {
+            self.sim.event_of(self.id, EventKind::Enter(function));
+        }
+        Frame { cx: self, function }
+    }
+
+    /// The call stack, innermost first.
+    #[must_use]
+    pub fn frames(&self) -> Vec<&'static str> {
+        self.sim.slot(self.id).frames.borrow().iter().rev().copied().collect()
+    }
+
+    /// The innermost function.
+    #[must_use]
+    pub fn function(&self) -> &'static str {
+        self.sim.slot(self.id).frames.borrow().last().copied().unwrap_or("")
+    }
+
+    /// Starts another context.
+    pub fn spawn<F: Future<Output = ()> + 'static>(
+        &self,
+        spec: SpawnSpec,
+        body: impl FnOnce(Self) -> F,
+    ) -> Option<CtxId> {
+        self.sim.spawn(spec, body)
+    }
+
+    /// A choice of one among `of` alternatives, 0 being the simplest. `what` says what is decided.
+    #[must_use]
+    pub fn choose(&self, stream: Stream, what: &'static str, of: u64) -> u64 {
+        self.sim.value(Some(self.id), stream, what, of, ObjId::NONE)
+    }
+
+    /// The same, about an object.
+    #[must_use]
+    pub fn choose_for(&self, stream: Stream, what: &'static str, of: u64, obj: ObjId) -> u64 {
+        self.sim.value(Some(self.id), stream, what, of, obj)
+    }
+
+    /// Whether something happens that happens in `per_mille` of a thousand cases. "No" is the simplest answer.
+    #[must_use]
+    pub fn chance(&self, stream: Stream, what: &'static str, per_mille: u64) -> bool {
+        // The unlikely answers are the high ones, so that "no" is answer 0 and needs no record.
+        per_mille > 0 && self.choose(stream, what, 1000) >= 1000_u64.saturating_sub(per_mille)
+    }
+
+    /// A line of the modelled kernel's log. The text is made only if someone reads it.
+    pub fn log(&self, text: impl FnOnce() -> String) {
+        if self.sim.config.record {
+            self.sim.event_of(self.id, EventKind::Log(text()));
+        }
+    }
+
+    /// A remark for the trace.
+    pub fn note(&self, text: impl FnOnce() -> String) {
+        if self.sim.config.record {
+            self.sim.event_of(self.id, EventKind::Note(text()));
+        }
+    }
+
+    /// An injection that a model made, for the trace.
+    pub fn injected(&self, text: impl FnOnce() -> String) {
+        if self.sim.config.record {
+            self.sim.event_of(self.id, EventKind::Injected(text()));
+        }
+    }
+
+    /// Whether sleeping is forbidden here, and why.
+    #[must_use]
+    pub fn atomic_reason(&self) -> Option<&'static str> {
+        self.sim.slot(self.id).atomic_reason()
+    }
+
+    /// Whether interrupts are off on this CPU.
+    #[must_use]
+    pub fn irqs_disabled(&self) -> bool {
+        let slot = self.sim.slot(self.id);
+        slot.irq_off.get() > 0 || slot.class.get() == Class::Hardirq
+    }
+
+    /// Whether a lock of any kind is held.
+    #[must_use]
+    pub fn locks_held(&self) -> usize {
+        self.sim.slot(self.id).held.borrow().len()
+    }
+
+    /// Turns interrupts off on this CPU.
+    pub fn local_irq_save(&self) -> IrqFlags {
+        let slot = self.sim.slot(self.id);
+        slot.irq_off.set(slot.irq_off.get() + 1);
+        self.sim.cpu_depth_changed(self.id);
+        IrqFlags(())
+    }
+
+    /// Undoes [`Cx::local_irq_save`].
+    pub fn local_irq_restore(&self, _: IrqFlags) {
+        let slot = self.sim.slot(self.id);
+        slot.irq_off.set(slot.irq_off.get().saturating_sub(1));
+        self.sim.cpu_depth_changed(self.id);
+    }
+
+    /// Forbids other tasks on this CPU.
+    pub fn preempt_disable(&self) {
+        let slot = self.sim.slot(self.id);
+        slot.preempt_off.set(slot.preempt_off.get() + 1);
+        self.sim.cpu_depth_changed(self.id);
+    }
+
+    /// Undoes [`Cx::preempt_disable`].
+    pub fn preempt_enable(&self) {
+        let slot = self.sim.slot(self.id);
+        slot.preempt_off.set(slot.preempt_off.get().saturating_sub(1));
+        self.sim.cpu_depth_changed(self.id);
+    }
+
+    /// Forbids softirqs on this CPU.
+    pub fn local_bh_disable(&self) {
+        let slot = self.sim.slot(self.id);
+        slot.bh_off.set(slot.bh_off.get() + 1);
+        self.sim.cpu_depth_changed(self.id);
+    }
+
+    /// Undoes [`Cx::local_bh_disable`].
+    pub fn local_bh_enable(&self) {
+        let slot = self.sim.slot(self.id);
+        slot.bh_off.set(slot.bh_off.get().saturating_sub(1));
+        self.sim.cpu_depth_changed(self.id);
+    }
+
+    pub(crate) fn hold(&self, held: Held) {
+        self.sim.slot(self.id).held.borrow_mut().push(held);
+    }
+
+    /// Forgets a held lock. `false` if it is not held.
+    pub(crate) fn unhold(&self, obj: ObjId) -> bool {
+        let mut held = self.sim.slot(self.id).held.borrow_mut();
+        match held.iter().rposition(|held| held.obj == obj) {
+            Some(at) => {
+                held.remove(at);
+                true
+            }
+            None => false,
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! What the engine knows of one context.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::pin::Pin;
+
+use crate::label::{CtxId, Name, ObjId};
+use crate::sync::LockClass;
+use crate::{Label, Nanos};
+
+/// What kind of execution a context is; decides what may interrupt it and whether it may sleep.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Class {
+    /// A task on a CPU: preemptible while it holds nothing that forbids it.
+    #[default]
+    Task,
+    /// A softirq on a CPU: interrupted by hard interrupts only, may not sleep.
+    Softirq,
+    /// A hard interrupt on a CPU: interrupted by nothing on that CPU, may not sleep.
+    Hardirq,
+    /// A device: not on any CPU.
+    Device,
+}
+
+/// How to start a context.
+#[derive(Clone, Copy, Debug)]
+pub struct SpawnSpec {
+    /// Its name; a second one of the same name gets a number.
+    pub name: &'static str,
+    /// What it is.
+    pub class: Class,
+    /// The CPU it runs on; ignored for [`Class::Device`].
+    pub cpu: u8,
+    /// A daemon does not keep the run alive, and may be left waiting at its end.
+    pub daemon: bool,
+}
+
+impl SpawnSpec {
+    /// A task on `cpu`.
+    #[must_use]
+    pub const fn task(name: &'static str, cpu: u8) -> Self {
+        Self { name, class: Class::Task, cpu, daemon: false }
+    }
+
+    /// A hard interrupt on `cpu`.
+    #[must_use]
+    pub const fn hardirq(name: &'static str, cpu: u8) -> Self {
+        Self { name, class: Class::Hardirq, cpu, daemon: false }
+    }
+
+    /// A softirq on `cpu`.
+    #[must_use]
+    pub const fn softirq(name: &'static str, cpu: u8) -> Self {
+        Self { name, class: Class::Softirq, cpu, daemon: false }
+    }
+
+    /// A device.
+    #[must_use]
+    pub const fn device(name: &'static str) -> Self {
+        Self { name, class: Class::Device, cpu: 0, daemon: false }
+    }
+
+    /// The same, as a daemon.
+    #[must_use]
+    pub const fn daemon(mut self) -> Self {
+        self.daemon = true;
+        self
+    }
+}
+
+/// Why a context cannot go on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// It can.
+    #[default]
+    None,
+    /// It wants a lock or an event.
+    Object { obj: ObjId, spinning: bool },
+    /// It waits for the clock.
+    Clock(Nanos),
+    /// It spins on something that nobody will change.
+    Forever { why: &'static str },
+}
+
+/// A lock that a context holds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Held {
+    pub(crate) class: LockClass,
+    pub(crate) obj: ObjId,
+    pub(crate) read: bool,
+}
+
+pub(crate) type Task = Pin<Box<dyn Future<Output = ()>>>;
+
+/// A slot and the context in it.
+#[derive(Default)]
+pub(crate) struct Slot {
+    pub(crate) future: RefCell<Option<Task>>,
+    pub(crate) name: Cell<Name>,
+    pub(crate) serial: Cell<u32>,
+    pub(crate) class: Cell<Class>,
+    pub(crate) cpu: Cell<u8>,
+    pub(crate) irq_off: Cell<u8>,
+    pub(crate) preempt_off: Cell<u8>,
+    pub(crate) bh_off: Cell<u8>,
+    pub(crate) rcu_nesting: Cell<u8>,
+    pub(crate) started: Cell<bool>,
+    pub(crate) wait: Cell<Wait>,
+    pub(crate) deadlocked: Cell<bool>,
+    pub(crate) steps: Cell<u64>,
+    pub(crate) last: Cell<Label>,
+    pub(crate) frames: RefCell<Vec<&'static str>>,
+    pub(crate) held: RefCell<Vec<Held>>,
+}
+
+impl Slot {
+    pub(crate) fn begin(&self, spec: &SpawnSpec, name: Name, serial: u32) {
+        self.name.set(name);
+        self.serial.set(serial);
+        self.class.set(spec.class);
+        self.cpu.set(spec.cpu);
+        self.irq_off.set(0);
+        self.preempt_off.set(0);
+        self.bh_off.set(0);
+        self.rcu_nesting.set(0);
+        self.started.set(false);
+        self.wait.set(Wait::None);
+        self.deadlocked.set(false);
+        self.steps.set(0);
+        self.last.set(START);
+        self.frames.borrow_mut().clear();
+        self.held.borrow_mut().clear();
+    }
+
+    /// Whether a context of this class in this state may not sleep, and why.
+    pub(crate) fn atomic_reason(&self) -> Option<&'static str> {
+        match self.class.get() {
+            Class::Hardirq => Some("in_hardirq"),
+            Class::Softirq => Some("in_softirq"),
+            Class::Device => None,
+            Class::Task if self.irq_off.get() > 0 => Some("irqs_disabled"),
+            Class::Task if self.preempt_off.get() > 0 => Some("in_atomic"),
+            Class::Task if self.bh_off.get() > 0 => Some("bh_disabled"),
+            Class::Task if self.rcu_nesting.get() > 0 => Some("rcu_read_lock_held"),
+            Class::Task => None,
+        }
+    }
+}
+
+pub(crate) const START: Label = Label::new(crate::Kind::Start, ObjId::NONE);
+
+impl Default for Name {
+    fn default() -> Self {
+        Self::new("")
+    }
+}
+
+impl Default for Label {
+    fn default() -> Self {
+        START
+    }
+}
+
+/// No context.
+pub(crate) const NOBODY: u8 = u8::MAX;
+
+pub(crate) const fn ctx(raw: u8) -> Option<CtxId> {
+    if raw == NOBODY { None } else { Some(CtxId(raw)) }
+}

@@ -1,0 +1,160 @@
+//! The virtual clock's queue, and the kernel's timers on top of it.
+
+use std::cell::Cell;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+
+use super::Cx;
+use super::executor::Sim;
+use super::state::{SpawnSpec, Wait};
+use crate::sync::SyncClock;
+use crate::{CtxId, Nanos};
+
+pub(crate) type Callback = Rc<dyn Fn(Cx) -> Pin<Box<dyn Future<Output = ()>>>>;
+
+pub(super) enum Due {
+    /// Wake this context if it still is the one with this serial number and still waits for the clock.
+    Wake { id: CtxId, serial: u32 },
+    /// Run this timer if it was not changed since.
+    Timer { timer: Rc<TimerInner>, generation: u32 },
+}
+
+/// Pending deadlines. Those of one instant all fire before the scheduler is asked who goes on, so that their order
+/// is its choice and not that of their insertion.
+#[derive(Default)]
+pub(super) struct Clock {
+    heap: BinaryHeap<Reverse<(Nanos, u32)>>,
+    due: Vec<Option<Due>>,
+    free: Vec<u32>,
+}
+
+impl Clock {
+    pub(super) fn add(&mut self, at: Nanos, due: Due) {
+        let index = if let Some(index) = self.free.pop() {
+            self.due[index as usize] = Some(due);
+            index
+        } else {
+            self.due.push(Some(due));
+            u32::try_from(self.due.len() - 1).unwrap_or(u32::MAX)
+        };
+        self.heap.push(Reverse((at, index)));
+    }
+
+    pub(super) fn next(&self) -> Nanos {
+        self.heap.peek().map_or(Nanos::MAX, |Reverse((at, _))| *at)
+    }
+
+    pub(super) fn pop_due(&mut self, now: Nanos) -> Option<Due> {
+        let Reverse((at, index)) = *self.heap.peek()?;
+        if at > now {
+            return None;
+        }
+        self.heap.pop();
+        self.free.push(index);
+        self.due[index as usize].take()
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.heap.clear();
+        self.due.clear();
+        self.free.clear();
+    }
+}
+
+pub(super) struct TimerInner {
+    spec: SpawnSpec,
+    callback: Callback,
+    generation: Cell<u32>,
+    expires: Cell<Option<Nanos>>,
+    /// What happened before it was armed.
+    clock: SyncClock,
+}
+
+/// A kernel timer (`struct timer_list`): its function runs in a softirq of the CPU on which it was created.
+#[derive(Clone)]
+pub struct Timer(Rc<TimerInner>);
+
+impl fmt::Debug for Timer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Timer").field("name", &self.0.spec.name).field("expires", &self.0.expires).finish()
+    }
+}
+
+impl Timer {
+    /// A timer that runs `callback` in a context started by `spec` (usually [`SpawnSpec::softirq`]).
+    pub fn new<F: Future<Output = ()> + 'static>(
+        spec: SpawnSpec,
+        callback: impl Fn(Cx) -> F + 'static,
+    ) -> Self {
+        Self(Rc::new(TimerInner {
+            spec,
+            callback: Rc::new(move |cx| Box::pin(callback(cx))),
+            generation: Cell::new(0),
+            expires: Cell::new(None),
+            clock: SyncClock::default(),
+        }))
+    }
+
+    /// Arms the timer, or moves it if it is armed (`mod_timer`). Returns whether it was armed.
+    pub fn modify(&self, cx: &Cx, expires: Nanos) -> bool {
+        let was = self.cancel();
+        self.0.expires.set(Some(expires));
+        cx.sim.clocks.borrow_mut().release_shared(cx.id, &self.0.clock);
+        let due = Due::Timer { timer: Rc::clone(&self.0), generation: self.0.generation.get() };
+        cx.sim.add_deadline(expires, due);
+        was
+    }
+
+    /// Disarms it (`del_timer`). Returns whether it was armed. Its function may still be running.
+    pub fn cancel(&self) -> bool {
+        self.0.generation.set(self.0.generation.get() + 1);
+        self.0.expires.take().is_some()
+    }
+
+    /// Whether it is armed (`timer_pending`).
+    #[must_use]
+    pub fn pending(&self) -> bool {
+        self.0.expires.get().is_some()
+    }
+}
+
+impl Sim {
+    pub(super) fn add_deadline(&self, at: Nanos, due: Due) {
+        let mut clock = self.clock.borrow_mut();
+        clock.add(at, due);
+        self.next_deadline.set(clock.next());
+    }
+
+    /// Fires everything that is due. Out of line: most steps fire nothing.
+    #[cold]
+    pub(super) fn fire_due(&self) {
+        let now = self.now.get();
+        loop {
+            let due = {
+                let mut clock = self.clock.borrow_mut();
+                let due = clock.pop_due(now);
+                self.next_deadline.set(clock.next());
+                due
+            };
+            match due {
+                None => return,
+                Some(Due::Wake { id, serial }) => {
+                    let slot = self.slot(id);
+                    if slot.serial.get() == serial && matches!(slot.wait.get(), Wait::Clock(_)) {
+                        self.wake(id);
+                    }
+                }
+                Some(Due::Timer { timer, generation }) => {
+                    if timer.generation.get() == generation && timer.expires.take().is_some() {
+                        let callback = Rc::clone(&timer.callback);
+                        self.spawn_boxed(timer.spec, &timer.clock, |cx| callback(cx));
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Happens-before: vector clocks of contexts and of what they synchronise through, and epochs of accesses.
+
+use std::cell::Cell;
+
+use crate::{CtxId, MAX_CONTEXTS};
+
+type Vector = [u32; MAX_CONTEXTS];
+
+/// The clock of a lock, wait queue or atomic; made when it is first released.
+#[derive(Debug, Default)]
+pub(crate) struct SyncClock(Cell<u32>);
+
+/// A context's clock at an access; 0 is "never".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Epoch(u32);
+
+const CTX_BITS: u32 = MAX_CONTEXTS.trailing_zeros();
+const CTX_MASK: u32 = (1 << CTX_BITS) - 1;
+
+impl Epoch {
+    fn new(id: CtxId, clock: u32) -> Self {
+        Self(clock << CTX_BITS | u32::from(id.0))
+    }
+
+    fn ordered_before(self, vector: &Vector) -> bool {
+        let ctx = (self.0 & CTX_MASK) as usize;
+        self.0 >> CTX_BITS <= vector[ctx]
+    }
+}
+
+/// The last accesses of one variable: the last write, and the last two reads by different contexts. A race with an
+/// older read can be missed; none is invented.
+#[derive(Debug, Default)]
+pub(crate) struct Race {
+    write: Cell<(Epoch, &'static str)>,
+    reads: Cell<[(Epoch, &'static str); 2]>,
+}
+
+/// All clocks of a run.
+#[derive(Debug)]
+pub(crate) struct Clocks {
+    on: bool,
+    contexts: Vec<Vector>,
+    objects: Vec<Vector>,
+}
+
+impl Clocks {
+    pub(crate) fn new(on: bool) -> Self {
+        Self { on, contexts: Vec::new(), objects: Vec::new() }
+    }
+
+    /// `child` starts; what `parent` did so far happened before. A reused slot goes on counting, so that epochs of
+    /// its former context stay in the past.
+    pub(crate) fn fork(&mut self, parent: Option<CtxId>, child: CtxId) {
+        if !self.on {
+            return;
+        }
+        while self.contexts.len() <= child.index() {
+            self.contexts.push([0; MAX_CONTEXTS]);
+        }
+        let own = self.contexts[child.index()][child.index()];
+        self.contexts[child.index()] = match parent.and_then(|parent| self.contexts.get(parent.index())) {
+            Some(vector) => *vector,
+            None => [0; MAX_CONTEXTS],
+        };
+        self.contexts[child.index()][child.index()] = own + 1;
+        if let Some(parent) = parent {
+            self.tick(parent);
+        }
+    }
+
+    fn tick(&mut self, id: CtxId) {
+        if let Some(vector) = self.contexts.get_mut(id.index()) {
+            vector[id.index()] += 1;
+        }
+    }
+
+    #[inline]
+    pub(crate) fn acquire(&mut self, id: CtxId, clock: &SyncClock) {
+        let index = clock.0.get() as usize;
+        if index == 0 || !self.on {
+            return;
+        }
+        join(&mut self.contexts[id.index()], &self.objects[index - 1]);
+    }
+
+    #[inline]
+    pub(crate) fn release(&mut self, id: CtxId, clock: &SyncClock) {
+        if !self.on {
+            return;
+        }
+        let index = self.object(clock);
+        self.objects[index] = self.contexts[id.index()];
+        self.tick(id);
+    }
+
+    /// A release that keeps what others have released before.
+    pub(crate) fn release_shared(&mut self, id: CtxId, clock: &SyncClock) {
+        if !self.on {
+            return;
+        }
+        let index = self.object(clock);
+        join(&mut self.objects[index], &self.contexts[id.index()]);
+        self.tick(id);
+    }
+
+    fn object(&mut self, clock: &SyncClock) -> usize {
+        if clock.0.get() == 0 {
+            self.objects.push([0; MAX_CONTEXTS]);
+            clock.0.set(u32::try_from(self.objects.len()).unwrap_or(u32::MAX));
+        }
+        clock.0.get() as usize - 1
+    }
+
+    /// Notes a plain read. Returns function and kind of an unordered earlier access.
+    pub(crate) fn check_read(
+        &self,
+        id: CtxId,
+        race: &Race,
+        function: &'static str,
+    ) -> Option<(&'static str, &'static str)> {
+        if !self.on {
+            return None;
+        }
+        let vector = &self.contexts[id.index()];
+        let epoch = Epoch::new(id, vector[id.index()]);
+        let mut reads = race.reads.get();
+        let same = reads.iter().position(|(read, _)| read.0 & CTX_MASK == u32::from(id.0));
+        reads[same.unwrap_or(usize::from(!reads[0].0.ordered_before(vector)))] = (epoch, function);
+        race.reads.set(reads);
+        let (write, writer) = race.write.get();
+        (!write.ordered_before(vector)).then_some((writer, "write"))
+    }
+
+    /// Notes a plain write. Returns function and kind of an unordered earlier access.
+    pub(crate) fn check_write(
+        &self,
+        id: CtxId,
+        race: &Race,
+        function: &'static str,
+    ) -> Option<(&'static str, &'static str)> {
+        if !self.on {
+            return None;
+        }
+        let vector = &self.contexts[id.index()];
+        let (write, writer) = race.write.replace((Epoch::new(id, vector[id.index()]), function));
+        if !write.ordered_before(vector) {
+            return Some((writer, "write"));
+        }
+        let reads = race.reads.get();
+        reads.iter().find(|(read, _)| !read.ordered_before(vector)).map(|(_, reader)| (*reader, "read"))
+    }
+}
+
+fn join(into: &mut Vector, from: &Vector) {
+    for (into, from) in into.iter_mut().zip(from) {
+        *into = (*into).max(*from);
+    }
+}

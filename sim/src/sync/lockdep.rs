@@ -1,0 +1,261 @@
+//! Lock order, interrupt safety, and the wait-for graph.
+
+use crate::context::{Held, Sim, Wait};
+use crate::{Class, CtxId, CtxSet, Draft, ObjId};
+
+/// At most this many classes of locks.
+const MAX_CLASSES: usize = 128;
+
+/// A class of locks: all locks that are created at one place in the kernel and obey the same rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LockClass {
+    id: u8,
+    /// Its name, as lockdep prints it.
+    pub name: &'static str,
+}
+
+impl LockClass {
+    /// A class.
+    ///
+    /// # Panics
+    /// If `id` is not below 128. Ids are constants of the models, so that this is found when they are compiled.
+    #[must_use]
+    pub const fn new(id: u8, name: &'static str) -> Self {
+        assert!((id as usize) < MAX_CLASSES, "a lock class id is below 128");
+        Self { id, name }
+    }
+
+    const fn bit(self) -> u128 {
+        1 << self.id
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Edge {
+    from: LockClass,
+    to: LockClass,
+    context: String,
+    function: &'static str,
+}
+
+/// The order in which classes were taken so far in this run.
+#[derive(Debug)]
+pub(crate) struct LockDep {
+    after: [u128; MAX_CLASSES],
+    in_hardirq: u128,
+    irqs_on: u128,
+    edges: Vec<Edge>,
+}
+
+impl LockDep {
+    pub(crate) fn new() -> Self {
+        Self { after: [0; MAX_CLASSES], in_hardirq: 0, irqs_on: 0, edges: Vec::new() }
+    }
+
+    /// Whether `to` can be reached from `from`.
+    fn reaches(&self, from: LockClass, to: LockClass) -> bool {
+        let mut seen = from.bit();
+        let mut front = from.bit();
+        while front != 0 {
+            let class = front.trailing_zeros() as usize;
+            front &= front - 1;
+            if self.after[class] & to.bit() != 0 {
+                return true;
+            }
+            front |= self.after[class] & !seen;
+            seen |= self.after[class];
+        }
+        false
+    }
+}
+
+impl Sim {
+    /// Checks and notes that `id` is about to take a lock of `class`.
+    #[inline]
+    pub(super) fn check_lock_order(&self, id: CtxId, class: LockClass, obj: ObjId, nested: bool) {
+        let slot = self.slot(id);
+        let hardirq = slot.class.get() == Class::Hardirq;
+        let irqs_on = !hardirq && slot.irq_off.get() == 0 && slot.class.get() != Class::Device;
+        {
+            let mut lockdep = self.lockdep.borrow_mut();
+            let known = if hardirq { lockdep.in_hardirq } else { lockdep.irqs_on };
+            if known & class.bit() == 0 && (hardirq || irqs_on) {
+                if hardirq {
+                    lockdep.in_hardirq |= class.bit();
+                } else {
+                    lockdep.irqs_on |= class.bit();
+                }
+                if lockdep.in_hardirq & lockdep.irqs_on & class.bit() != 0 {
+                    drop(lockdep);
+                    self.irq_unsafe(id, class);
+                }
+            }
+        }
+        let held = slot.held.borrow();
+        for held in held.iter() {
+            self.check_pair(id, *held, class, obj, nested);
+        }
+    }
+
+    #[inline]
+    fn check_pair(&self, id: CtxId, held: Held, class: LockClass, obj: ObjId, nested: bool) {
+        if held.obj == obj {
+            let title =
+                format!("WARNING: possible recursive locking detected: {} is held already", class.name);
+            self.report(id, Draft::warning("recursive-locking", title).discriminator(class.name), Vec::new);
+            return;
+        }
+        let mut lockdep = self.lockdep.borrow_mut();
+        if held.class == class {
+            if !nested {
+                drop(lockdep);
+                let title = format!(
+                    "WARNING: possible recursive locking detected: two locks of class {}",
+                    class.name
+                );
+                self.report(
+                    id,
+                    Draft::warning("recursive-locking", title).discriminator(class.name),
+                    Vec::new,
+                );
+            }
+            return;
+        }
+        if lockdep.after[held.class.id as usize] & class.bit() != 0 {
+            return;
+        }
+        let inverted = lockdep.reaches(class, held.class);
+        lockdep.after[held.class.id as usize] |= class.bit();
+        let slot = self.slot(id);
+        let function = slot.frames.borrow().last().copied().unwrap_or("");
+        lockdep.edges.push(Edge {
+            from: held.class,
+            to: class,
+            context: slot.name.get().to_string(),
+            function,
+        });
+        if inverted {
+            let edges = lockdep.edges.clone();
+            drop(lockdep);
+            let title = format!(
+                "WARNING: possible circular locking dependency detected: {} is wanted while {} is held",
+                class.name, held.class.name
+            );
+            self.report(
+                id,
+                Draft::warning("lock-inversion", title).object(held.class.name).discriminator(class.name),
+                || {
+                    let lines = edges
+                        .iter()
+                        .map(|edge| {
+                            format!(
+                                "{} -> {} first in {} by {}",
+                                edge.from.name, edge.to.name, edge.function, edge.context
+                            )
+                        })
+                        .collect();
+                    vec![("existing order of locks".to_owned(), lines)]
+                },
+            );
+        }
+    }
+
+    fn irq_unsafe(&self, id: CtxId, class: LockClass) {
+        let title = format!(
+            "WARNING: inconsistent lock state: {} is taken in hard interrupts and with interrupts on",
+            class.name
+        );
+        self.report(id, Draft::warning("irq-unsafe-lock", title).discriminator(class.name), Vec::new);
+    }
+
+    /// The contexts that hold `obj`.
+    fn lock_owners(&self, obj: ObjId) -> CtxSet {
+        let mut set = 0;
+        for n in 0..crate::MAX_CONTEXTS {
+            let Ok(raw) = u8::try_from(n) else { break };
+            let id = CtxId(raw);
+            if self.slot(id).held.borrow().iter().any(|held| held.obj == obj) {
+                set |= id.bit();
+            }
+        }
+        CtxSet(set)
+    }
+
+    /// The context that holds `obj`, if any.
+    pub(crate) fn lock_owner(&self, obj: ObjId) -> Option<CtxId> {
+        self.lock_owners(obj).first()
+    }
+
+    /// `id` waits from now on, without having been asked: another one took what it wants.
+    pub(super) fn wait_for(&self, id: CtxId, obj: ObjId, spinning: bool) {
+        let slot = self.slot(id);
+        // One that sleeps before its step (an injected delay) finds out when it wakes.
+        if !matches!(slot.wait.get(), Wait::Clock(_)) {
+            slot.wait.set(Wait::Object { obj, spinning });
+            self.unready(id.bit());
+        }
+    }
+
+    /// Looks for a cycle that `id` closes by waiting for `obj`. Runs on when there is one: what others still do may
+    /// matter.
+    pub(super) fn check_deadlock(&self, id: CtxId, obj: ObjId, spinning: bool) {
+        self.slot(id).wait.set(Wait::Object { obj, spinning });
+        let mut chain = vec![id];
+        let mut seen = 0_u64;
+        let mut front: Vec<(CtxId, Vec<CtxId>)> =
+            self.waited_for(id).iter().map(|next| (next, chain.clone())).collect();
+        while let Some((next, path)) = front.pop() {
+            if next == id {
+                chain = path;
+                self.deadlock(&chain);
+                return;
+            }
+            if seen & next.bit() != 0 {
+                continue;
+            }
+            seen |= next.bit();
+            let mut longer = path;
+            longer.push(next);
+            front.extend(self.waited_for(next).iter().map(|after| (after, longer.clone())));
+        }
+    }
+
+    /// Whom `id` has to wait for before it can go on.
+    fn waited_for(&self, id: CtxId) -> CtxSet {
+        let mut set = self.barred_by(id).map_or(0, CtxId::bit);
+        if let Wait::Object { obj, .. } = self.slot(id).wait.get() {
+            set |= self.lock_owners(obj).0;
+        }
+        CtxSet(set)
+    }
+
+    fn deadlock(&self, chain: &[CtxId]) {
+        let lines: Vec<String> = chain
+            .iter()
+            .map(|id| {
+                let slot = self.slot(*id);
+                let held: Vec<_> = slot.held.borrow().iter().map(|held| held.class.name).collect();
+                let wants = match slot.wait.get() {
+                    Wait::Object { obj, .. } => self.object_name(obj).to_string(),
+                    Wait::None | Wait::Clock(_) | Wait::Forever { .. } => match self.barred_by(*id) {
+                        Some(other) => format!("its CPU, kept by {}", self.slot(other).name.get()),
+                        None => "nothing".to_owned(),
+                    },
+                };
+                format!("{} holds [{}] and wants {wants}", slot.name.get(), held.join(", "))
+            })
+            .collect();
+        let title = format!("BUG: deadlock of {} context(s): {}", chain.len(), lines.join("; "));
+        let object = chain.first().map_or("", |id| match self.slot(*id).wait.get() {
+            Wait::Object { obj, .. } => self.object_name(obj).text,
+            Wait::None | Wait::Clock(_) | Wait::Forever { .. } => "",
+        });
+        let Some(&first) = chain.first() else { return };
+        self.report(first, Draft::warning("deadlock", title).object(object).ending("deadlock"), || {
+            vec![("wait-for cycle".to_owned(), lines)]
+        });
+        for id in chain {
+            self.slot(*id).deadlocked.set(true);
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! The kernel's ways to synchronise, as the engine models them, and the oracles that watch every use: lock order,
+//! wait-for graph, interrupt safety, sleeping in atomic context, happens-before.
+//!
+//! Locking is explicit: `lock().await`, and a synchronous `unlock()`. A missing unlock must be expressible, since it
+//! is one of the bugs to be found.
+
+mod atomic;
+mod clocks;
+mod completion;
+mod lockdep;
+mod mutex;
+mod raw;
+mod rcu;
+mod rwsem;
+mod spinlock;
+mod var;
+mod waitqueue;
+
+pub use atomic::Atomic;
+pub(crate) use clocks::{Clocks, Race, SyncClock};
+pub use completion::Completion;
+pub use lockdep::LockClass;
+pub(crate) use lockdep::LockDep;
+pub use mutex::Mutex;
+pub(crate) use rcu::Rcu;
+pub use rwsem::RwSem;
+pub use spinlock::SpinLock;
+pub use var::Var;
+pub use waitqueue::WaitQueue;

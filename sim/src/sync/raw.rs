@@ -1,0 +1,103 @@
+//! What all exclusive locks share.
+
+use std::cell::Cell;
+
+use super::{LockClass, SyncClock};
+use crate::context::Held;
+use crate::{CtxId, Cx, Draft, Kind, ObjId};
+
+/// An exclusive lock without its rules about interrupts and sleeping.
+#[derive(Debug)]
+pub(super) struct RawLock {
+    pub(super) obj: ObjId,
+    pub(super) class: LockClass,
+    owner: Cell<Option<CtxId>>,
+    waiters: Cell<u64>,
+    clock: SyncClock,
+}
+
+impl RawLock {
+    pub(super) fn new(cx: &Cx, class: LockClass) -> Self {
+        Self {
+            obj: cx.sim.object(class.name),
+            class,
+            owner: Cell::new(None),
+            waiters: Cell::new(0),
+            clock: SyncClock::default(),
+        }
+    }
+
+    /// Takes the lock. A context that wants a held lock is not eligible until it is released; then the scheduler
+    /// decides which of the waiting ones gets it, which covers every order of arrival.
+    pub(super) async fn acquire(&self, cx: &Cx, spinning: bool, nested: bool) {
+        cx.sim.check_lock_order(cx.id, self.class, self.obj, nested);
+        let bit = cx.id.bit();
+        loop {
+            self.waiters.set(self.waiters.get() | bit);
+            if self.owner.get().is_some() {
+                cx.sim.check_deadlock(cx.id, self.obj, spinning);
+                cx.block_on(self.obj, spinning).await;
+            }
+            cx.step(Kind::Acquire, self.obj).await;
+            if self.owner.get().is_none() {
+                break;
+            }
+        }
+        let others = self.waiters.get() & !bit;
+        self.waiters.set(others);
+        self.owner.set(Some(cx.id));
+        for waiter in crate::CtxSet(others).iter() {
+            cx.sim.wait_for(waiter, self.obj, spinning);
+        }
+        cx.hold(Held { class: self.class, obj: self.obj, read: false });
+        cx.sim.clocks.borrow_mut().acquire(cx.id, &self.clock);
+    }
+
+    /// Takes the lock if it is free.
+    pub(super) async fn try_acquire(&self, cx: &Cx) -> bool {
+        cx.step(Kind::Atomic, self.obj).await;
+        if self.owner.get().is_some() {
+            return false;
+        }
+        self.owner.set(Some(cx.id));
+        for waiter in crate::CtxSet(self.waiters.get()).iter() {
+            cx.sim.wait_for(waiter, self.obj, true);
+        }
+        cx.hold(Held { class: self.class, obj: self.obj, read: false });
+        cx.sim.clocks.borrow_mut().acquire(cx.id, &self.clock);
+        true
+    }
+
+    /// Gives the lock back. `false`, and a finding, if this context does not hold it.
+    pub(super) fn release(&self, cx: &Cx) -> bool {
+        if cx.sim.stopped() {
+            return true;
+        }
+        if self.owner.get() != Some(cx.id) || !cx.unhold(self.obj) {
+            cx.report(
+                Draft::warning(
+                    "unlock-not-held",
+                    format!("BUG: {} releases {} that it does not hold", cx.name(), self.class.name),
+                )
+                .discriminator(self.class.name),
+                Vec::new,
+            );
+            return false;
+        }
+        cx.sim.mix(u64::from(self.obj.0) << 16 | 0xff);
+        cx.sim.clocks.borrow_mut().release(cx.id, &self.clock);
+        self.owner.set(None);
+        for waiter in crate::CtxSet(self.waiters.get()).iter() {
+            cx.sim.wake(waiter);
+        }
+        true
+    }
+
+    pub(super) fn held_by(&self, cx: &Cx) -> bool {
+        self.owner.get() == Some(cx.id)
+    }
+
+    pub(super) fn held(&self) -> bool {
+        self.owner.get().is_some()
+    }
+}

@@ -1,0 +1,150 @@
+//! RCU: readers, grace periods, callbacks.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+
+use super::{SyncClock, WaitQueue};
+use crate::context::{Sim, Timer};
+use crate::{CtxId, Cx, Nanos, SpawnSpec};
+
+/// How long a grace period takes at least.
+const GRACE: Nanos = 1_000_000;
+
+type Callback = Box<dyn FnOnce(Cx) -> Pin<Box<dyn Future<Output = ()>>>>;
+
+struct Period {
+    /// Readers that were inside when it began.
+    readers: u64,
+    done: Rc<dyn Fn()>,
+}
+
+/// Grace periods in progress.
+pub(crate) struct Rcu {
+    periods: RefCell<Vec<Period>>,
+    clock: SyncClock,
+}
+
+impl fmt::Debug for Rcu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rcu").field("periods", &self.periods.borrow().len()).finish()
+    }
+}
+
+impl Rcu {
+    pub(crate) fn new() -> Self {
+        Self { periods: RefCell::new(Vec::new()), clock: SyncClock::default() }
+    }
+
+    pub(crate) fn clear(&self) {
+        self.periods.borrow_mut().clear();
+    }
+}
+
+impl Sim {
+    /// A reader left, or ended: grace periods that waited for it only are over.
+    pub(crate) fn rcu_reader_gone(&self, id: CtxId) {
+        if self.rcu.periods.borrow().is_empty() {
+            return;
+        }
+        let mut over = Vec::new();
+        self.rcu.periods.borrow_mut().retain_mut(|period| {
+            period.readers &= !id.bit();
+            if period.readers == 0 {
+                over.push(Rc::clone(&period.done));
+            }
+            period.readers != 0
+        });
+        for done in over {
+            done();
+        }
+    }
+
+    fn rcu_readers(&self, except: CtxId) -> u64 {
+        (0..crate::MAX_CONTEXTS)
+            .filter_map(|n| u8::try_from(n).ok())
+            .map(CtxId)
+            .filter(|id| *id != except && self.slot(*id).rcu_nesting.get() > 0)
+            .fold(0, |set, id| set | id.bit())
+    }
+}
+
+impl Cx {
+    /// Enters a read-side critical section (`rcu_read_lock`).
+    pub fn rcu_read_lock(&self) {
+        let slot = self.sim.slot(self.id);
+        slot.rcu_nesting.set(slot.rcu_nesting.get() + 1);
+        self.sim.clocks.borrow_mut().acquire(self.id, &self.sim.rcu.clock);
+    }
+
+    /// Leaves it (`rcu_read_unlock`).
+    pub fn rcu_read_unlock(&self) {
+        if self.sim.stopped() {
+            return;
+        }
+        let slot = self.sim.slot(self.id);
+        let nesting = slot.rcu_nesting.get().saturating_sub(1);
+        slot.rcu_nesting.set(nesting);
+        if nesting == 0 {
+            self.sim.clocks.borrow_mut().release_shared(self.id, &self.sim.rcu.clock);
+            self.sim.rcu_reader_gone(self.id);
+        }
+    }
+
+    /// Whether this context is inside a read-side critical section (`rcu_read_lock_held`).
+    #[must_use]
+    pub fn rcu_read_lock_held(&self) -> bool {
+        self.sim.slot(self.id).rcu_nesting.get() > 0
+    }
+
+    /// Waits until all readers that are inside now have left (`synchronize_rcu`).
+    pub async fn synchronize_rcu(&self) {
+        self.might_sleep();
+        self.sleep(GRACE).await;
+        let readers = self.sim.rcu_readers(self.id);
+        if readers != 0 {
+            let queue = Rc::new(WaitQueue::new(self, "rcu grace period"));
+            let over = Rc::new(std::cell::Cell::new(false));
+            let done = {
+                let (queue, over, cx) = (Rc::clone(&queue), Rc::clone(&over), self.clone());
+                Rc::new(move || {
+                    over.set(true);
+                    queue.wake_all(&cx);
+                })
+            };
+            self.sim.rcu.periods.borrow_mut().push(Period { readers, done });
+            while !over.get() {
+                queue.wait(self).await;
+            }
+        }
+        self.sim.clocks.borrow_mut().acquire(self.id, &self.sim.rcu.clock);
+    }
+
+    /// Runs `callback` in a softirq of this CPU after all readers that are inside now have left (`call_rcu`).
+    pub fn call_rcu<F: Future<Output = ()> + 'static>(&self, callback: impl FnOnce(Self) -> F + 'static) {
+        let callback: Callback = Box::new(move |cx| Box::pin(callback(cx)));
+        let callback = Rc::new(RefCell::new(Some(callback)));
+        let timer = Timer::new(SpawnSpec::softirq("rcu", self.cpu()), move |cx| {
+            let callback = callback.borrow_mut().take();
+            async move {
+                cx.sim.clocks.borrow_mut().acquire(cx.id, &cx.sim.rcu.clock);
+                if let Some(callback) = callback {
+                    callback(cx).await;
+                }
+            }
+        });
+        let readers =
+            self.sim.rcu_readers(self.id) | if self.rcu_read_lock_held() { self.id.bit() } else { 0 };
+        if readers == 0 {
+            timer.modify(self, self.now() + GRACE);
+        } else {
+            let cx = self.clone();
+            let done = Rc::new(move || {
+                timer.modify(&cx, cx.now() + GRACE);
+            });
+            self.sim.rcu.periods.borrow_mut().push(Period { readers, done });
+        }
+    }
+}
