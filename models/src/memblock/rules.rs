@@ -1,0 +1,87 @@
+//! What differs between kernels and command lines, as named switches.
+
+/// Behaviour of one kernel's memblock. Pure data: compared and copied freely.
+///
+/// The constructors give the plain kernel; fields are changed one by one to ask what a single change of
+/// behaviour does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct MemblockRules {
+    /// Every change merges neighbours in the whole list, not only round the changed regions.
+    /// Source: `mm/memblock.c: memblock_merge_regions()`, v6.1.
+    pub merge_whole_list: bool,
+    /// An empty list keeps one entry of size 0, which counts and which the plain range iterators show.
+    /// Source: `mm/memblock.c: memblock_remove_region()`, v6.1.
+    pub empty_dummy_region: bool,
+    /// A list is taken to have room also if the worst case fills it to the last entry.
+    /// Source: `mm/memblock.c: memblock_add_range()`, v6.12.
+    pub insert_on_exact_fit: bool,
+    /// A full list that may not grow ends in `panic()`; before, the request failed with `-ENOMEM`.
+    /// Source: `mm/memblock.c: memblock_double_array()`, v6.12.
+    pub resize_panics: bool,
+    /// A node number out of range means "any node"; before, only -1 and `MAX_NUMNODES` did.
+    /// Source: `include/linux/numa.h: numa_valid_node()`, v6.12.
+    pub invalid_nid_is_any: bool,
+    /// `memblock_reserved_mark_noinit()` exists. Source: `mm/memblock.c`, v6.12.
+    pub noinit_flag: bool,
+    /// The hand-over first gives each reserved region the node of the memory under it.
+    /// Source: `mm/memblock.c: memmap_init_reserved_pages()`, v6.12.
+    pub handover_sets_reserved_nodes: bool,
+
+    /// Lists may grow from the start, as after `memblock_allow_resize()`.
+    pub can_resize: bool,
+    /// `movable_node` on the command line: hotpluggable memory is left alone.
+    /// Source: `include/linux/memory_hotplug.h: movable_node_is_enabled()`.
+    pub movable_node: bool,
+    /// `kernelcore=mirror` on the command line. Source: `mm/internal.h: mirrored_kernelcore`.
+    pub mirrored_kernelcore: bool,
+    /// First capacity of the `memory` list, at least 1. Source: `INIT_MEMBLOCK_MEMORY_REGIONS`.
+    pub init_memory_regions: u32,
+    /// First capacity of the `reserved` list, at least 1. Source: `INIT_MEMBLOCK_RESERVED_REGIONS`.
+    pub init_reserved_regions: u32,
+}
+
+impl MemblockRules {
+    /// First capacity of a list where the architecture asks for no other.
+    /// Source: `mm/memblock.c: INIT_MEMBLOCK_REGIONS`.
+    pub const INIT_MEMBLOCK_REGIONS: u32 = 128;
+
+    /// Kernel 6.1, and 5.10 to 5.15. Source: `mm/memblock.c`, v6.1.
+    #[must_use]
+    pub const fn v6_1() -> Self {
+        Self {
+            merge_whole_list: true,
+            empty_dummy_region: true,
+            insert_on_exact_fit: false,
+            resize_panics: false,
+            invalid_nid_is_any: false,
+            noinit_flag: false,
+            handover_sets_reserved_nodes: false,
+            can_resize: false,
+            movable_node: false,
+            mirrored_kernelcore: false,
+            init_memory_regions: Self::INIT_MEMBLOCK_REGIONS,
+            init_reserved_regions: Self::INIT_MEMBLOCK_REGIONS,
+        }
+    }
+
+    /// Kernel 6.12. Source: `mm/memblock.c`, v6.12.
+    #[must_use]
+    pub const fn v6_12() -> Self {
+        Self {
+            merge_whole_list: false,
+            empty_dummy_region: false,
+            insert_on_exact_fit: true,
+            resize_panics: true,
+            invalid_nid_is_any: true,
+            noinit_flag: true,
+            handover_sets_reserved_nodes: true,
+            ..Self::v6_1()
+        }
+    }
+
+    /// The same kernel with lists that may grow from the start.
+    #[must_use]
+    pub const fn with_resize(self) -> Self {
+        Self { can_resize: true, ..self }
+    }
+}
