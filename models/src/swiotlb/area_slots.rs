@@ -1,0 +1,434 @@
+//! The slots of a pool: one word of free bits per segment, one record per mapping.
+//!
+//! The kernel keeps three or four fields per slot. All of them follow from less: the free counter of a
+//! slot is the number of free slots from it to the end of its segment, and what is recorded for the slots
+//! of one mapping differs only by the distance from its first. Segments come into being when they are
+//! first taken from, so that a large pool costs nothing until it is used.
+//!
+//! A caller that unmaps the wrong address can bring the kernel's counters into a state that no longer
+//! says which slots are free. From then on the map keeps every slot by itself, as the kernel does.
+
+use super::area_detail::SlotDetail;
+use super::literal;
+use super::sizing::{INVALID_PHYS_ADDR, IO_TLB_SEGSIZE, IO_TLB_SHIFT};
+use crate::mem::PhysAddr;
+
+/// One mapping, or what a partial release has left of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Record {
+    /// Original address of the first slot that has one.
+    orig_addr: u64,
+    /// Recorded size of the first slot; each further one has a slot's worth less.
+    alloc_size: u64,
+    nslots: u16,
+    /// Slots at the start that have no original address.
+    lead: u16,
+    /// `pad_slots` as stored in slot `pad_at`.
+    pad_slots: u16,
+    pad_at: u16,
+}
+
+const NO_RECORD: Record =
+    Record { orig_addr: INVALID_PHYS_ADDR, alloc_size: 0, nslots: 0, lead: 0, pad_slots: 0, pad_at: 0 };
+
+/// A segment that was taken from at least once.
+#[derive(Clone, Debug)]
+struct Segment {
+    number: u32,
+    free: u128,
+    /// Slots at which a record begins.
+    begins: u128,
+    /// Valid where `begins` has a bit.
+    records: Box<[Record]>,
+}
+
+/// The slots of one pool (`io_tlb_mem.slots`, later `io_tlb_pool.slots`).
+///
+/// Source: `kernel/dma/swiotlb.c: struct io_tlb_slot`, all versions.
+#[derive(Clone, Debug, Default)]
+pub struct SlotMap {
+    nslabs: u32,
+    list_clamped: bool,
+    /// Per segment, at least the length of its longest free run. Searches that fail lower it, so it must
+    /// not reach any digest.
+    run_bound: Vec<u8>,
+    /// Per segment, one plus its place in `touched`; 0: never taken from.
+    place: Vec<u32>,
+    /// The first `live` are in use; the others wait for the next run.
+    touched: Vec<Segment>,
+    live: usize,
+    detail: Option<Box<SlotDetail>>,
+}
+
+const fn segment_of(slot: u32) -> u32 {
+    slot / IO_TLB_SEGSIZE
+}
+
+const fn offset_in(slot: u32) -> u32 {
+    slot % IO_TLB_SEGSIZE
+}
+
+/// The lowest `count` bits, `count` up to 128.
+const fn low_bits(count: u32) -> u128 {
+    if count >= 128 { u128::MAX } else { (1 << count) - 1 }
+}
+
+/// The bits from which a run of `count` set bits begins.
+const fn run_starts(mut bits: u128, count: u32) -> u128 {
+    let mut have = 1;
+    while have < count && bits != 0 {
+        let step = if have < count - have { have } else { count - have };
+        bits &= bits >> step;
+        have += step;
+    }
+    bits
+}
+
+/// One bit in every `stride`, from bit 0; `stride` is a power of two up to 128.
+const fn comb(stride: u32) -> u128 {
+    u128::MAX / low_bits(stride)
+}
+
+impl SlotMap {
+    /// All slots of a new pool, free. With `list_clamped` unset, the slots that the last segment lacks
+    /// are free as well, as in kernels before v6.7.
+    ///
+    /// Source: `kernel/dma/swiotlb.c: swiotlb_init_io_tlb_mem()`, later `swiotlb_init_io_tlb_pool()`.
+    #[must_use]
+    pub fn new(nslabs: u32, list_clamped: bool) -> Self {
+        let mut map = Self::default();
+        map.reset(nslabs, list_clamped);
+        map
+    }
+
+    /// Makes all slots free again, keeping what memory was got.
+    pub fn reset(&mut self, nslabs: u32, list_clamped: bool) {
+        let count = nslabs.div_ceil(IO_TLB_SEGSIZE) as usize;
+        self.detail = None;
+        if self.nslabs == nslabs && self.list_clamped == list_clamped {
+            for segment in &self.touched[..self.live] {
+                self.place[segment.number as usize] = 0;
+                self.run_bound[segment.number as usize] = 128;
+            }
+        } else {
+            self.nslabs = nslabs;
+            self.list_clamped = list_clamped;
+            self.place.clear();
+            self.place.resize(count, 0);
+            self.run_bound.clear();
+            self.run_bound.resize(count, 128);
+        }
+        self.live = 0;
+    }
+
+    /// Number of slots.
+    #[must_use]
+    pub const fn nslabs(&self) -> u32 {
+        self.nslabs
+    }
+
+    /// Whether every slot is kept by itself since an unmap has spoilt the counters.
+    #[must_use]
+    pub const fn is_detailed(&self) -> bool {
+        self.detail.is_some()
+    }
+
+    /// Stores to slots outside the pool so far: in the kernel, writes to foreign memory.
+    #[must_use]
+    pub fn stray_writes(&self) -> u64 {
+        self.detail.as_ref().map_or(0, |detail| detail.stray_writes())
+    }
+
+    fn full(&self, segment: u32) -> u128 {
+        let slots = self.nslabs.saturating_sub(segment * IO_TLB_SEGSIZE);
+        if self.list_clamped { low_bits(slots) } else { u128::MAX }
+    }
+
+    fn touched(&self, segment: u32) -> Option<&Segment> {
+        match self.place.get(segment as usize) {
+            Some(&place) if place != 0 => self.touched.get(place as usize - 1),
+            _ => None,
+        }
+    }
+
+    fn touch(&mut self, segment: u32) -> &mut Segment {
+        let mut place = self.place[segment as usize] as usize;
+        if place == 0 {
+            let free = self.full(segment);
+            if let Some(spare) = self.touched.get_mut(self.live) {
+                (spare.number, spare.free, spare.begins) = (segment, free, 0);
+            } else {
+                let records = vec![NO_RECORD; IO_TLB_SEGSIZE as usize].into_boxed_slice();
+                self.touched.push(Segment { number: segment, free, begins: 0, records });
+            }
+            self.live += 1;
+            place = self.live;
+            self.place[segment as usize] = u32::try_from(place).unwrap_or(u32::MAX);
+        }
+        &mut self.touched[place - 1]
+    }
+
+    fn free_bits(&self, segment: u32) -> u128 {
+        if segment as usize >= self.place.len() {
+            return 0;
+        }
+        self.touched(segment).map_or_else(|| self.full(segment), |found| found.free)
+    }
+
+    /// The record that covers `slot`, and the distance of `slot` from its start.
+    fn record(&self, slot: u32) -> Option<(&Record, u32)> {
+        let segment = self.touched(segment_of(slot))?;
+        let offset = offset_in(slot);
+        let before = segment.begins & low_bits(offset + 1);
+        if segment.free >> offset & 1 == 1 || before == 0 {
+            return None;
+        }
+        let begin = before.ilog2();
+        let record = &segment.records[begin as usize];
+        (offset - begin < u32::from(record.nslots)).then_some((record, offset - begin))
+    }
+
+    /// Free slots from `slot` to the end of its segment or to the next busy one (`list`).
+    #[must_use]
+    pub fn list(&self, slot: u32) -> u32 {
+        match &self.detail {
+            Some(detail) => detail.at(slot).list,
+            None => (self.free_bits(segment_of(slot)) >> offset_in(slot)).trailing_ones(),
+        }
+    }
+
+    /// Bytes recorded from `slot` to the end of its mapping, modulo 2^64; 0 when free.
+    #[must_use]
+    pub fn alloc_size(&self, slot: u32) -> u64 {
+        match &self.detail {
+            Some(detail) => detail.at(slot).alloc_size,
+            None => self.record(slot).map_or(0, |(record, distance)| {
+                record.alloc_size.wrapping_sub(u64::from(distance) << IO_TLB_SHIFT)
+            }),
+        }
+    }
+
+    /// Original address recorded for `slot`, or `None` (`INVALID_PHYS_ADDR`).
+    #[must_use]
+    pub fn orig_addr(&self, slot: u32) -> Option<PhysAddr> {
+        let addr = match &self.detail {
+            Some(detail) => detail.at(slot).orig_addr,
+            None => match self.record(slot) {
+                Some((record, distance))
+                    if distance >= u32::from(record.lead) && record.orig_addr != INVALID_PHYS_ADDR =>
+                {
+                    let distance = distance - u32::from(record.lead);
+                    record.orig_addr.wrapping_add(u64::from(distance) << IO_TLB_SHIFT)
+                }
+                _ => INVALID_PHYS_ADDR,
+            },
+        };
+        (addr != INVALID_PHYS_ADDR).then_some(PhysAddr(addr))
+    }
+
+    /// Padding slots in front of `slot`, as stored in it. Source: `struct io_tlb_slot`, since v6.9-rc4.
+    #[must_use]
+    pub fn pad_slots(&self, slot: u32) -> u16 {
+        match &self.detail {
+            Some(detail) => detail.at(slot).pad_slots,
+            None => match self.record(slot) {
+                Some((record, distance)) if distance == u32::from(record.pad_at) => record.pad_slots,
+                _ => 0,
+            },
+        }
+    }
+
+    /// The first slot of `from..end` that lies at `residue` modulo `stride` (a power of two), begins a
+    /// free run of `nslots`, and is accepted.
+    pub(super) fn find_run(
+        &mut self,
+        (from, end): (u32, u32),
+        nslots: u32,
+        (stride, residue): (u32, u32),
+        accept: impl Fn(u32) -> bool,
+    ) -> Option<u32> {
+        debug_assert!(stride.is_power_of_two() && self.detail.is_none());
+        if from >= end || nslots > IO_TLB_SEGSIZE {
+            return None;
+        }
+        if stride > IO_TLB_SEGSIZE {
+            let mut slot = from + (residue.wrapping_sub(from) & (stride - 1));
+            while slot < end {
+                if self.list(slot) >= nslots && accept(slot) {
+                    return Some(slot);
+                }
+                slot = slot.checked_add(stride)?;
+            }
+            return None;
+        }
+        let teeth = comb(stride) << (residue & (stride - 1));
+        let (first, last) = (segment_of(from), segment_of(end - 1));
+        let mut segment = first;
+        while segment <= last {
+            let bounds = &self.run_bound[segment as usize..=last as usize];
+            let skip = bounds.iter().position(|&bound| u32::from(bound) >= nslots)?;
+            segment += u32::try_from(skip).ok()?;
+            let base = segment * IO_TLB_SEGSIZE;
+            let runs = run_starts(self.free_bits(segment), nslots);
+            if runs == 0 {
+                // nslots is 1 to 128 here.
+                self.run_bound[segment as usize] = u8::try_from(nslots - 1).unwrap_or(128);
+            }
+            let mut fits = runs & teeth;
+            fits &= !low_bits(from.saturating_sub(base));
+            fits &= low_bits(end - base);
+            while fits != 0 {
+                let slot = base + fits.trailing_zeros();
+                if accept(slot) {
+                    return Some(slot);
+                }
+                fits &= fits - 1;
+            }
+            segment += 1;
+        }
+        None
+    }
+
+    /// Marks `first..first + nslots` as taken and records the sizes.
+    ///
+    /// Source: `kernel/dma/swiotlb.c: swiotlb_search_pool_area()`, from the label `found`, v6.12.
+    pub(super) fn take(&mut self, first: u32, nslots: u32, alloc_size: u64) {
+        if let Some(detail) = &mut self.detail {
+            literal::infallible(literal::take_run(detail.as_mut(), i64::from(first), nslots, alloc_size));
+            return;
+        }
+        debug_assert!(offset_in(first) + nslots <= IO_TLB_SEGSIZE, "a free run ends with its segment");
+        let offset = offset_in(first);
+        let segment = self.touch(segment_of(first));
+        let taken = low_bits(nslots) << offset;
+        debug_assert_eq!(segment.free & taken, taken, "only free slots are taken");
+        segment.free &= !taken;
+        segment.begins |= 1 << offset;
+        let nslots = u16::try_from(nslots).unwrap_or(u16::MAX);
+        segment.records[offset as usize] = Record { alloc_size, nslots, ..NO_RECORD };
+    }
+
+    /// Records where the run `first..first + nslots` came from, behind `pad` padding slots.
+    ///
+    /// Source: `kernel/dma/swiotlb.c: swiotlb_tbl_map_single()`, after the slots were found, all versions.
+    pub fn set_orig(&mut self, first: u32, nslots: u32, pad: u16, orig_addr: PhysAddr) {
+        if self.detail.is_none() && u32::from(pad) < nslots {
+            let offset = offset_in(first);
+            let place = self.place.get(segment_of(first) as usize).map_or(0, |&place| place as usize);
+            if place != 0 {
+                let segment = &mut self.touched[place - 1];
+                let record = &mut segment.records[offset as usize];
+                if segment.begins >> offset & 1 == 1 && u32::from(record.nslots) == nslots {
+                    record.orig_addr = orig_addr.0;
+                    record.lead = pad;
+                    record.pad_at = pad;
+                    record.pad_slots = pad;
+                    return;
+                }
+            }
+        }
+        let detail = self.detailed();
+        literal::infallible(literal::record_origin(detail, i64::from(first), nslots, pad, orig_addr));
+    }
+
+    /// Gives `first..first + nslots` back, whatever they were.
+    ///
+    /// Source: `kernel/dma/swiotlb.c: swiotlb_release_slots()`, within the lock, all versions.
+    pub(super) fn release(&mut self, first: i64, nslots: i64) -> bool {
+        if self.detail.is_none()
+            && let (Ok(start), Ok(count)) = (u32::try_from(first), u32::try_from(nslots))
+            && start < self.nslabs
+            && self.fits_segment(start, count)
+        {
+            if count > 0 {
+                self.release_within(start, count);
+            }
+            return true;
+        }
+        // More than the pool has is no release but a walk through foreign memory.
+        let mut budget = 2 * (u64::from(self.nslabs) + u64::from(IO_TLB_SEGSIZE));
+        literal::infallible(literal::release_run(self.detailed(), first, nslots, &mut budget))
+    }
+
+    /// Whether `start..start + count` lies in one segment, and inside what is counted as free there.
+    fn fits_segment(&self, start: u32, count: u32) -> bool {
+        let offset = offset_in(start);
+        if count > IO_TLB_SEGSIZE - offset {
+            return false;
+        }
+        let range = low_bits(count) << offset;
+        range & !self.full(segment_of(start)) == 0
+    }
+
+    fn release_within(&mut self, start: u32, count: u32) {
+        let offset = offset_in(start);
+        let number = segment_of(start);
+        let range = low_bits(count) << offset;
+        let segment = self.touch(number);
+        // The record that reaches into the range from below is cut; what sticks out above starts anew.
+        let end = offset + count;
+        segment.split_at(offset);
+        if end < IO_TLB_SEGSIZE {
+            segment.split_at(end);
+        }
+        segment.begins &= !range;
+        segment.free |= range;
+        let below = (!segment.free & low_bits(offset)).checked_ilog2().map_or(0, |busy| busy + 1);
+        let run = (segment.free >> below).trailing_ones();
+        let bound = &mut self.run_bound[number as usize];
+        *bound = (*bound).max(u8::try_from(run).unwrap_or(128));
+    }
+
+    /// Switches to one record per slot.
+    fn detailed(&mut self) -> &mut SlotDetail {
+        if self.detail.is_none() {
+            let kept = self.nslabs.next_multiple_of(IO_TLB_SEGSIZE);
+            let kept = if self.list_clamped { self.nslabs } else { kept };
+            let mut detail = SlotDetail::empty(kept);
+            for slot in 0..kept {
+                let at = detail.at_mut(slot);
+                at.list = self.list(slot);
+                at.alloc_size = self.alloc_size(slot);
+                at.orig_addr = self.orig_addr(slot).map_or(INVALID_PHYS_ADDR, |addr| addr.0);
+                at.pad_slots = self.pad_slots(slot);
+            }
+            self.detail = Some(Box::new(detail));
+        }
+        self.detail.get_or_insert_default()
+    }
+}
+
+impl Segment {
+    /// Lets a record begin at `offset` if one goes across it.
+    fn split_at(&mut self, offset: u32) {
+        let before = self.begins & low_bits(offset);
+        if self.free >> offset & 1 == 1 || self.begins >> offset & 1 == 1 || before == 0 {
+            return;
+        }
+        let begin = before.ilog2();
+        let old = &mut self.records[begin as usize];
+        let Some(rest) = u16::try_from(offset - begin).ok().and_then(|cut| old.nslots.checked_sub(cut))
+        else {
+            return;
+        };
+        let cut = old.nslots - rest;
+        if rest == 0 {
+            return;
+        }
+        let mut new = *old;
+        old.nslots = cut;
+        new.nslots = rest;
+        new.alloc_size = old.alloc_size.wrapping_sub(u64::from(cut) << IO_TLB_SHIFT);
+        new.lead = old.lead.saturating_sub(cut);
+        if old.orig_addr != INVALID_PHYS_ADDR {
+            let moved = u64::from(cut.saturating_sub(old.lead)) << IO_TLB_SHIFT;
+            new.orig_addr = old.orig_addr.wrapping_add(moved);
+        }
+        match old.pad_at.checked_sub(cut) {
+            Some(at) => new.pad_at = at,
+            None => new.pad_slots = 0,
+        }
+        self.begins |= 1 << offset;
+        self.records[offset as usize] = new;
+    }
+}
