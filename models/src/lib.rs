@@ -3,4 +3,5 @@
 //! State machines are plain data; code paths are `async fn`s over an engine context. See
 //! `docs/architecture.md`.
 
+pub mod iommu;
 pub mod mem;
