@@ -3,6 +3,7 @@
 //! State machines are plain data; code paths are `async fn`s over an engine context. See
 //! `docs/architecture.md`.
 
+pub mod iommu;
 pub mod mem;
 pub mod memblock;
 pub mod swiotlb;

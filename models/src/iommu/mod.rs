@@ -1,0 +1,3 @@
+//! The modelled IOMMU: the allocator of bus addresses and the hardware's page tables.
+
+pub mod iova;
