@@ -129,3 +129,24 @@ impl PhysRange {
         self.start.0 <= addr.0 && addr.0 < self.end.0
     }
 }
+
+/// Where x86-64 maps all physical memory with 4-level page tables and without KASLR.
+/// Source: `Documentation/x86/x86_64/mm.rst`, v6.1.
+pub const PAGE_OFFSET: u64 = 0xffff_8880_0000_0000;
+/// Size of that direct map: 64 TiB.
+pub const DIRECT_MAP_SIZE: u64 = 1 << 46;
+
+impl PhysAddr {
+    /// The kernel virtual address of this byte in the direct map (`__va()`), wrapping as C does.
+    #[must_use]
+    pub const fn virt(self) -> u64 {
+        self.0.wrapping_add(PAGE_OFFSET)
+    }
+
+    /// The physical address of a direct-map address (`__pa()`), or `None` for any other address.
+    #[must_use]
+    pub const fn from_virt(virt: u64) -> Option<Self> {
+        let phys = virt.wrapping_sub(PAGE_OFFSET);
+        if phys < DIRECT_MAP_SIZE { Some(Self(phys)) } else { None }
+    }
+}

@@ -1,0 +1,412 @@
+//! What was last written at each physical byte: extents of provenance, and the bytes when somebody asks.
+//!
+//! A page is a short sorted list of breakpoints that covers it. A breakpoint stores *bias = source offset - address*,
+//! so that splitting an extent changes nothing in its halves, and two neighbours that continue the same buffer are
+//! equal and become one.
+
+use super::addr::{PAGE_SHIFT, PAGE_SIZE, Pfn, PhysAddr};
+use super::extents::Extents;
+use super::pagemap::PageMap;
+use super::source::{Source, materialise};
+
+/// End of physical memory: `MAXPHYADDR` is at most 52 bits on x86-64.
+pub const PHYS_END: u64 = 1 << 52;
+/// Longest single write or copy: 16 TiB. A longer one is a negative length in disguise.
+pub const MAX_LEN: u64 = 1 << 44;
+
+/// Why memory could not be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ContentError {
+    /// The range leaves the 52 bits of physical memory: on a real machine a page fault with the reserved bit set.
+    OutsidePhysical {
+        /// First byte of the access.
+        addr: PhysAddr,
+        /// Its length in bytes.
+        len: u64,
+    },
+    /// More than [`MAX_LEN`] bytes.
+    TooLong {
+        /// The length in bytes.
+        len: u64,
+    },
+    /// More than 4 GiB of distinct known bytes, or 2^32 pieces of them, were written in one run.
+    ArenaFull,
+}
+
+impl std::fmt::Display for ContentError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::OutsidePhysical { addr, len } => {
+                write!(f, "{len} bytes at {addr} lie outside the 52-bit physical address space")
+            }
+            Self::TooLong { len } => write!(f, "an access of {len} bytes is longer than 16 TiB"),
+            Self::ArenaFull => f.write_str("more than 4 GiB of single bytes were written in one run"),
+        }
+    }
+}
+
+impl std::error::Error for ContentError {}
+
+/// From byte `start` of its page on, up to the next one, bytes come from `source` at (address + `bias`).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Break {
+    pub(super) bias: u64,
+    pub(super) source: Source,
+    pub(super) start: u16,
+}
+
+impl Break {
+    /// For bytes of which the one at `addr` is byte `offset` of `source`.
+    const fn new(source: Source, offset: u64, addr: u64) -> Self {
+        let bias = if source.is_position_free() { 0 } else { offset.wrapping_sub(addr) };
+        Self { bias, source, start: 0 }
+    }
+
+    /// Whether this one goes on where the other left off.
+    pub(super) fn continues(&self, other: &Self) -> bool {
+        self.bias == other.bias && self.source == other.source
+    }
+}
+
+const UNTOUCHED: Break = Break { bias: 0, source: Source::Untouched, start: 0 };
+
+/// "The breakpoints are in the page itself".
+const INLINE: u32 = u32::MAX;
+
+#[derive(Clone, Copy, Debug)]
+struct Page {
+    inline: [Break; 2],
+    /// How many of `inline` count, 1 or 2.
+    count: u8,
+    /// Index of the list that holds the breakpoints when there are more than two, else [`INLINE`].
+    spill: u32,
+}
+
+impl Page {
+    const fn uniform(only: Break) -> Self {
+        Self { inline: [only; 2], count: 1, spill: INLINE }
+    }
+}
+
+/// The bytes of physical memory, as provenance.
+///
+/// Every byte starts as [`Source::Untouched`]. Reads never fail: bytes outside the physical address space read as
+/// untouched memory, and whoever modelled the access must have judged it before.
+#[derive(Debug)]
+pub struct Content {
+    pages: PageMap<Page>,
+    spills: Vec<Vec<Break>>,
+    spills_used: usize,
+    spills_free: Vec<u32>,
+    arena: Vec<u8>,
+    /// Where each `Raw` id begins in the arena.
+    arena_starts: Vec<u32>,
+    untouched_seed: u64,
+    /// Scratch of `copy`, kept so that copying allocates nothing.
+    scratch: Vec<Break>,
+}
+
+impl Content {
+    /// Memory as the firmware leaves it. The seed determines what untouched bytes hold.
+    #[must_use]
+    pub const fn new(untouched_seed: u64) -> Self {
+        Self {
+            pages: PageMap::new(Page::uniform(UNTOUCHED)),
+            spills: Vec::new(),
+            spills_used: 0,
+            spills_free: Vec::new(),
+            arena: Vec::new(),
+            arena_starts: Vec::new(),
+            untouched_seed,
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Back to the firmware's memory, keeping allocated capacity.
+    pub fn reset(&mut self, untouched_seed: u64) {
+        self.pages.reset(Page::uniform(UNTOUCHED));
+        self.spills_used = 0;
+        self.spills_free.clear();
+        self.arena.clear();
+        self.arena_starts.clear();
+        self.untouched_seed = untouched_seed;
+    }
+
+    /// Writes `len` bytes of `source` from its offset 0 on.
+    ///
+    /// # Errors
+    /// The range leaves physical memory or is absurdly long; nothing is written then.
+    pub fn write(&mut self, addr: PhysAddr, len: u64, source: Source) -> Result<(), ContentError> {
+        self.write_at(addr, len, source, 0)
+    }
+
+    /// Writes `len` bytes of `source` from byte `offset` of it on.
+    ///
+    /// # Errors
+    /// The range leaves physical memory or is absurdly long; nothing is written then.
+    pub fn write_at(
+        &mut self,
+        addr: PhysAddr,
+        len: u64,
+        source: Source,
+        offset: u64,
+    ) -> Result<(), ContentError> {
+        check(addr, len)?;
+        let piece = Break::new(source, offset, addr.0);
+        let end = addr.0 + len;
+        let mut at = addr.0;
+        while at < end {
+            let pfn = PhysAddr(at).pfn();
+            let whole = (end - at) >> PAGE_SHIFT;
+            if whole > 1 && at.is_multiple_of(PAGE_SIZE) {
+                self.pages.fill(pfn, whole, Page::uniform(piece));
+                at += whole << PAGE_SHIFT;
+                continue;
+            }
+            let page_end = (pfn.0 + 1) << PAGE_SHIFT;
+            let stop = end.min(page_end);
+            self.replace(pfn, in_page(at, pfn), in_page(stop, pfn), &[piece]);
+            at = stop;
+        }
+        Ok(())
+    }
+
+    /// Writes bytes whose values are known.
+    ///
+    /// # Errors
+    /// The range leaves physical memory, or the arena is full; nothing is written then.
+    pub fn write_bytes(&mut self, addr: PhysAddr, bytes: &[u8]) -> Result<(), ContentError> {
+        let len = bytes.len() as u64;
+        check(addr, len)?;
+        let (Ok(id), Ok(start), Ok(_)) = (
+            u32::try_from(self.arena_starts.len()),
+            u32::try_from(self.arena.len()),
+            u32::try_from(self.arena.len() + bytes.len()),
+        ) else {
+            return Err(ContentError::ArenaFull);
+        };
+        self.arena.extend_from_slice(bytes);
+        self.arena_starts.push(start);
+        self.write(addr, len, Source::Raw { id })
+    }
+
+    /// Copies `len` bytes; ranges may overlap, as for `memmove`. Provenance is copied, not bytes.
+    ///
+    /// # Errors
+    /// A range leaves physical memory or is absurdly long; nothing is written then.
+    pub fn copy(&mut self, dst: PhysAddr, src: PhysAddr, len: u64) -> Result<(), ContentError> {
+        check(dst, len)?;
+        check(src, len)?;
+        if dst == src || len == 0 {
+            return Ok(());
+        }
+        let mut pieces = std::mem::take(&mut self.scratch);
+        let first = dst.pfn().0;
+        let last = (dst.0 + len - 1) >> PAGE_SHIFT;
+        // Page by page of the destination; from the end if the destination lies behind the source, so that no
+        // source byte is overwritten before it was read.
+        for step in 0..=last - first {
+            let pfn = Pfn(if dst.0 > src.0 { last - step } else { first + step });
+            let start = dst.0.max(pfn.phys().0);
+            let end = (dst.0 + len).min(pfn.phys().0 + PAGE_SIZE);
+            self.gather(src.0 + (start - dst.0), end - start, start, &mut pieces);
+            self.replace(pfn, in_page(start, pfn), in_page(end, pfn), &pieces);
+        }
+        self.scratch = pieces;
+        Ok(())
+    }
+
+    /// Fills `out` with the bytes at `addr`.
+    pub fn read_bytes(&self, addr: PhysAddr, out: &mut [u8]) {
+        let mut rest = out;
+        for (range, source, offset) in self.extents(addr, rest.len() as u64) {
+            let count = usize::try_from(range.size()).map_or(rest.len(), |size| size.min(rest.len()));
+            let (head, tail) = std::mem::take(&mut rest).split_at_mut(count);
+            match source {
+                Source::Raw { id } => self.arena_bytes(id, offset, head),
+                _ => materialise(source, self.untouched_seed, offset, head),
+            }
+            rest = tail;
+        }
+    }
+
+    /// The byte at `addr`.
+    #[must_use]
+    pub fn read_u8(&self, addr: PhysAddr) -> u8 {
+        let mut out = [0; 1];
+        self.read_bytes(addr, &mut out);
+        out[0]
+    }
+
+    /// The little-endian 4 bytes at `addr`, which need not be aligned.
+    #[must_use]
+    pub fn read_u32(&self, addr: PhysAddr) -> u32 {
+        let mut out = [0; 4];
+        self.read_bytes(addr, &mut out);
+        u32::from_le_bytes(out)
+    }
+
+    /// The little-endian 8 bytes at `addr`, which need not be aligned.
+    #[must_use]
+    pub fn read_u64(&self, addr: PhysAddr) -> u64 {
+        let mut out = [0; 8];
+        self.read_bytes(addr, &mut out);
+        u64::from_le_bytes(out)
+    }
+
+    /// What lies in `len` bytes from `addr`: maximal runs of one source, in order, without gaps, each with the source
+    /// offset of its first byte (0 for sources without positions). Runs to the end of the address space at most.
+    ///
+    /// This is what the leak and clobber oracles read: any extent of a buffer that is not (expected source, expected
+    /// offset) is a byte that should not be there.
+    #[must_use]
+    pub fn extents(&self, addr: PhysAddr, len: u64) -> Extents<'_> {
+        Extents::new(self, addr.0, addr.0.saturating_add(len))
+    }
+
+    /// Breakpoints that cover the page.
+    #[inline]
+    pub(super) fn breaks(&self, pfn: Pfn) -> &[Break] {
+        let page = self.pages.get(pfn);
+        if page.spill == INLINE {
+            &page.inline[..usize::from(page.count)]
+        } else {
+            &self.spills[page.spill as usize]
+        }
+    }
+
+    /// Collects the extents of `len` bytes from `src` as breakpoints of the page of `dst`.
+    fn gather(&self, src: u64, len: u64, dst: u64, out: &mut Vec<Break>) {
+        out.clear();
+        let moved = src.wrapping_sub(dst);
+        let end = src + len;
+        let mut at = src;
+        while at < end {
+            let pfn = PhysAddr(at).pfn();
+            let stop = end.min(pfn.phys().0 + PAGE_SIZE);
+            let (from, to) = (in_page(at, pfn), in_page(stop, pfn));
+            let breaks = self.breaks(pfn);
+            let first = covering(breaks, from);
+            for piece in breaks[first..].iter().take_while(|piece| piece.start < to) {
+                let start = (pfn.phys().0 + u64::from(piece.start.max(from))).wrapping_sub(moved);
+                let bias = if piece.source.is_position_free() { 0 } else { piece.bias.wrapping_add(moved) };
+                let piece = Break { bias, source: piece.source, start: in_page(start, PhysAddr(dst).pfn()) };
+                if out.last().is_none_or(|last| !piece.continues(last)) {
+                    out.push(piece);
+                }
+            }
+            at = stop;
+        }
+    }
+
+    /// Puts `pieces` in the place of bytes `from..to` of the page. The first piece starts at `from`, whatever its own
+    /// `start` says; no two neighbours among them continue each other.
+    fn replace(&mut self, pfn: Pfn, from: u16, to: u16, pieces: &[Break]) {
+        if from == to || pieces.is_empty() {
+            return;
+        }
+        let page = self.pages.get_mut(pfn);
+        if from == 0 && u64::from(to) == PAGE_SIZE && pieces.len() <= 2 {
+            if page.spill != INLINE {
+                self.spills_free.push(page.spill);
+            }
+            let first = Break { start: 0, ..pieces[0] };
+            let count = if pieces.len() == 2 { 2 } else { 1 };
+            *page = Page { inline: [first, pieces[pieces.len() - 1]], count, spill: INLINE };
+            return;
+        }
+        let spill = page.spill;
+        let mut inline = page.inline;
+        let old: &[Break] =
+            if spill == INLINE { &inline[..usize::from(page.count)] } else { &self.spills[spill as usize] };
+        // What stays in front, what comes behind: the piece that covers `to` begins there from now on.
+        let front = old.partition_point(|piece| piece.start < from);
+        let merged = front > 0 && pieces[0].continues(&old[front - 1]);
+        let added = &pieces[usize::from(merged)..];
+        let mut back = old.len();
+        let mut tail = None;
+        if u64::from(to) < PAGE_SIZE {
+            back = covering(old, to);
+            let covers = Break { start: to, ..old[back] };
+            back += 1;
+            let before = &pieces[pieces.len() - 1];
+            tail = (!covers.continues(before)).then_some(covers);
+        }
+        let first = added.iter().enumerate().map(|(index, piece)| {
+            let first = index == 0 && !merged;
+            Break { start: if first { from } else { piece.start }, ..*piece }
+        });
+        let total = front + added.len() + usize::from(tail.is_some()) + (old.len() - back);
+        if spill == INLINE && total <= 2 {
+            let copy = inline;
+            let old = &copy[..usize::from(page.count)];
+            let kept = old[..front].iter().copied();
+            for (place, piece) in
+                inline.iter_mut().zip(kept.chain(first).chain(tail).chain(old[back..].iter().copied()))
+            {
+                *place = piece;
+            }
+            page.inline = inline;
+            page.count = if total == 2 { 2 } else { 1 };
+            return;
+        }
+        if spill == INLINE {
+            let index = self.spills_free.pop().unwrap_or_else(|| {
+                self.spills_used += 1;
+                if self.spills.len() < self.spills_used {
+                    self.spills.push(Vec::new());
+                }
+                u32::try_from(self.spills_used - 1).unwrap_or(INLINE)
+            });
+            page.spill = index;
+            let list = &mut self.spills[index as usize];
+            list.clear();
+            list.extend_from_slice(&inline[..usize::from(page.count)]);
+            list.splice(front..back, first.chain(tail));
+            return;
+        }
+        let list = &mut self.spills[spill as usize];
+        list.splice(front..back, first.chain(tail));
+        if total <= 2 {
+            page.inline = [list[0], list[total - 1]];
+            page.count = if total == 2 { 2 } else { 1 };
+            page.spill = INLINE;
+            self.spills_free.push(spill);
+        }
+    }
+
+    fn arena_bytes(&self, id: u32, offset: u64, out: &mut [u8]) {
+        let start = self.arena_starts.get(id as usize).map(|&start| u64::from(start) + offset);
+        let start = start.and_then(|start| usize::try_from(start).ok());
+        let bytes = start.and_then(|start| self.arena.get(start..start + out.len()));
+        // A Raw source that was never written here (made up by the caller) reads as zeroes.
+        match bytes {
+            Some(bytes) => out.copy_from_slice(bytes),
+            None => out.fill(0),
+        }
+    }
+}
+
+/// Index of the breakpoint that covers byte `at` of its page.
+pub(super) fn covering(breaks: &[Break], at: u16) -> usize {
+    if breaks.len() <= 2 {
+        return usize::from(breaks.len() == 2 && breaks[1].start <= at);
+    }
+    breaks.partition_point(|piece| piece.start <= at) - 1
+}
+
+/// Offset of `addr` in the page, which may be the page's end.
+#[expect(clippy::cast_possible_truncation, reason = "at most 4096")]
+pub(super) const fn in_page(addr: u64, pfn: Pfn) -> u16 {
+    (addr - pfn.phys().0) as u16
+}
+
+const fn check(addr: PhysAddr, len: u64) -> Result<(), ContentError> {
+    if len > MAX_LEN {
+        return Err(ContentError::TooLong { len });
+    }
+    if addr.0 > PHYS_END - len {
+        return Err(ContentError::OutsidePhysical { addr, len });
+    }
+    Ok(())
+}
