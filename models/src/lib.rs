@@ -4,3 +4,4 @@
 //! `docs/architecture.md`.
 
 pub mod mem;
+pub mod scenario;

@@ -1,0 +1,5 @@
+//! Scenario files: their schema, their validation, and their error messages.
+
+mod schema;
+
+pub use schema::*;
