@@ -4,4 +4,5 @@
 //! `docs/architecture.md`.
 
 pub mod mem;
+pub mod profile;
 pub mod scenario;
