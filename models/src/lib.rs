@@ -7,3 +7,5 @@ pub mod iommu;
 pub mod mem;
 pub mod memblock;
 pub mod swiotlb;
+pub mod profile;
+pub mod scenario;

@@ -1,0 +1,387 @@
+//! Drivers, and the small language that says what they do.
+
+use serde::{Deserialize, Serialize};
+
+use super::dist::{CpuChoice, Dist, JunkClass};
+
+/// A driver: when it registers, what its probe does, and the work it does afterwards.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Driver {
+    /// Name, by which devices refer to it.
+    pub name: String,
+    /// What it stands for.
+    #[serde(default)]
+    pub about: String,
+    /// When it registers with the driver core.
+    #[serde(default)]
+    pub registers: Registers,
+    /// Whether its probes run in line or on their own.
+    #[serde(default)]
+    pub probe_type: ProbeType,
+    /// What probe does, for each device.
+    #[serde(default)]
+    pub probe: Vec<Stmt>,
+    /// What runs once a device is bound, each queue in a context of its own.
+    #[serde(default)]
+    pub workload: Vec<Queue>,
+    /// What remove does, for each device.
+    #[serde(default)]
+    pub remove: Vec<Stmt>,
+}
+
+/// When a driver registers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum Registers {
+    /// At `subsys_initcall`: before the IOMMU is set up.
+    Subsys,
+    /// At `device_initcall`, as a built-in driver does.
+    #[default]
+    Device,
+    /// At `late_initcall`.
+    Late,
+    /// When user space loads it.
+    Module {
+        /// Milliseconds after the start of user space.
+        #[serde(default)]
+        after_ms: Dist,
+    },
+}
+
+/// Whether a probe runs in the context that registers the driver, or in one of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProbeType {
+    /// In line.
+    #[default]
+    Sync,
+    /// `PROBE_PREFER_ASYNCHRONOUS`.
+    Async,
+}
+
+/// A stream of work of a bound device, in a context of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Queue {
+    /// Name for reports.
+    pub name: String,
+    /// Where it runs.
+    #[serde(default)]
+    pub cpu: CpuChoice,
+    /// Milliseconds after the bind.
+    #[serde(default)]
+    pub start_ms: Dist,
+    /// What it does.
+    pub body: Vec<Stmt>,
+}
+
+/// One thing that a driver does.
+///
+/// Names of buffers, mappings and objects live in the context that makes them; what `probe` makes is seen by the
+/// workload, by interrupt handlers and by `remove` of the same device. A statement on a name that is not there at
+/// that time (never made, or gone) does nothing unless the statement is itself a misuse worth finding, such as
+/// unmapping twice.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum Stmt {
+    /// `dma_set_mask`.
+    SetMask {
+        /// Address bits.
+        bits: u32,
+    },
+    /// `dma_set_coherent_mask`.
+    SetCoherentMask {
+        /// Address bits.
+        bits: u32,
+    },
+    /// `dma_set_min_align_mask`.
+    SetMinAlignMask {
+        /// Low bits of the address that a bounce buffer must keep.
+        mask: u64,
+    },
+    /// `dma_set_max_seg_size`.
+    SetMaxSegSize {
+        /// Bytes.
+        bytes: u64,
+    },
+    /// `dma_set_seg_boundary`.
+    SetSegBoundary {
+        /// A segment may not cross a multiple of this plus one.
+        mask: u64,
+    },
+    /// `dma_alloc_coherent`.
+    AllocCoherent {
+        /// Name.
+        name: String,
+        /// Bytes.
+        size: Dist,
+    },
+    /// `dma_free_coherent`.
+    FreeCoherent {
+        /// Name.
+        name: String,
+    },
+    /// Allocates memory for data.
+    AllocBuffer {
+        /// Name.
+        name: String,
+        /// Bytes.
+        size: Dist,
+        /// From which allocator.
+        #[serde(default)]
+        from: BufferSource,
+        /// What the CPU writes into it at once.
+        #[serde(default)]
+        fill: JunkClass,
+    },
+    /// Frees memory of `AllocBuffer`.
+    FreeBuffer {
+        /// Name.
+        name: String,
+    },
+    /// `dma_map_page_attrs`.
+    Map(MapArgs),
+    /// `dma_map_sg_attrs`.
+    MapSg(MapSgArgs),
+    /// `dma_unmap_page_attrs`.
+    Unmap {
+        /// Name of the mapping.
+        name: String,
+    },
+    /// `dma_unmap_sg_attrs`.
+    UnmapSg {
+        /// Name of the mapping.
+        name: String,
+    },
+    /// `dma_sync_single_for_cpu`.
+    SyncForCpu {
+        /// Name of the mapping.
+        name: String,
+    },
+    /// `dma_sync_single_for_device`.
+    SyncForDevice {
+        /// Name of the mapping.
+        name: String,
+    },
+    /// The CPU writes the whole buffer.
+    CpuWrite {
+        /// Name of a buffer, coherent memory or mapping.
+        name: String,
+    },
+    /// The CPU reads the whole buffer.
+    CpuRead {
+        /// Name of a buffer, coherent memory or mapping.
+        name: String,
+    },
+    /// The device reads memory by DMA now, while the context waits.
+    DeviceRead {
+        /// Name of a mapping or coherent memory.
+        name: String,
+    },
+    /// The device writes memory by DMA now, while the context waits.
+    DeviceWrite {
+        /// Name of a mapping or coherent memory.
+        name: String,
+    },
+    /// Hands a mapping to the device's engine, which does the DMA later and raises an interrupt.
+    Submit(SubmitArgs),
+    /// Waits until everything that this context submitted has completed.
+    WaitAll,
+    /// Does the body several times.
+    Repeat {
+        /// How often.
+        times: Dist,
+        /// What.
+        body: Vec<Self>,
+    },
+    /// Does the body inside a function, whose name then stands on the modelled call stack.
+    Call {
+        /// Name of the function.
+        function: String,
+        /// What it does.
+        body: Vec<Self>,
+    },
+    /// Does the body under a spinlock of the device.
+    Lock {
+        /// Name of the lock.
+        name: String,
+        /// With interrupts off.
+        #[serde(default)]
+        irqsave: bool,
+        /// What is done under it.
+        body: Vec<Self>,
+    },
+    /// Sleeps.
+    Sleep {
+        /// Microseconds.
+        us: Dist,
+    },
+    /// Does the body or not, as the run draws.
+    Maybe {
+        /// How likely.
+        percent: u32,
+        /// What.
+        body: Vec<Self>,
+    },
+    /// Allocates a private object of the driver.
+    AllocObject {
+        /// Name.
+        name: String,
+        /// Its C type, for reports.
+        type_name: String,
+        /// Bytes.
+        size: u64,
+    },
+    /// Frees an object of `AllocObject`.
+    FreeObject {
+        /// Name.
+        name: String,
+    },
+    /// Returns from the function (probe fails with it).
+    ReturnError {
+        /// Positive number: 12 is `-ENOMEM`, 517 is `-EPROBE_DEFER`.
+        errno: u32,
+    },
+}
+
+/// What `Map` maps, and how.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MapArgs {
+    /// Name of the mapping.
+    pub name: String,
+    /// The buffer of `AllocBuffer`. Absent: a fresh one of `size` bytes, freed at unmap.
+    #[serde(default)]
+    pub buffer: Option<String>,
+    /// Bytes. Absent: the whole buffer.
+    #[serde(default)]
+    pub size: Option<Dist>,
+    /// Offset into the buffer.
+    #[serde(default)]
+    pub offset: Dist,
+    /// Direction.
+    pub dir: Dir,
+    /// Attributes.
+    #[serde(default)]
+    pub attrs: Vec<Attr>,
+    /// What the driver does when it fails.
+    #[serde(default)]
+    pub on_error: OnError,
+    /// Which pointer it passes as `dev`.
+    #[serde(default)]
+    pub device: DeviceArg,
+}
+
+/// What `MapSg` maps, and how.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MapSgArgs {
+    /// Name of the mapping.
+    pub name: String,
+    /// Entries of the list.
+    pub entries: Dist,
+    /// Bytes of each entry, drawn for each.
+    pub size: Dist,
+    /// Direction.
+    pub dir: Dir,
+    /// Attributes.
+    #[serde(default)]
+    pub attrs: Vec<Attr>,
+    /// What the driver does when it fails.
+    #[serde(default)]
+    pub on_error: OnError,
+    /// Which pointer it passes as `dev`.
+    #[serde(default)]
+    pub device: DeviceArg,
+}
+
+/// What `Submit` hands to the device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SubmitArgs {
+    /// Name of a mapping or coherent memory.
+    pub name: String,
+    /// What the device does with the memory.
+    pub dma: Access,
+    /// Microseconds until the device is done.
+    #[serde(default)]
+    pub latency_us: Dist,
+    /// What the interrupt handler does then.
+    #[serde(default)]
+    pub irq: Vec<Stmt>,
+}
+
+/// What a device does with memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Access {
+    /// It reads it.
+    Read,
+    /// It writes it.
+    Write,
+}
+
+/// Direction of a mapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Dir {
+    /// `DMA_TO_DEVICE`.
+    ToDevice,
+    /// `DMA_FROM_DEVICE`.
+    FromDevice,
+    /// `DMA_BIDIRECTIONAL`.
+    Bidirectional,
+}
+
+/// Attribute of a mapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Attr {
+    /// `DMA_ATTR_SKIP_CPU_SYNC`.
+    SkipCpuSync,
+    /// `DMA_ATTR_NO_WARN`.
+    NoWarn,
+    /// `DMA_ATTR_WEAK_ORDERING`.
+    WeakOrdering,
+    /// `DMA_ATTR_PRIVILEGED`.
+    Privileged,
+    /// `DMA_ATTR_FORCE_CONTIGUOUS`.
+    ForceContiguous,
+}
+
+/// What a driver does when a mapping fails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum OnError {
+    /// It returns `-ENOMEM` from the function.
+    #[default]
+    Fail,
+    /// It leaves out everything that needs this mapping.
+    Skip,
+    /// It tries again.
+    Retry {
+        /// How often.
+        times: u32,
+        /// Microseconds between.
+        delay_us: u64,
+    },
+}
+
+/// Where memory for data comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BufferSource {
+    /// `kmalloc`.
+    Slab,
+    /// The page allocator.
+    #[default]
+    Pages,
+}
+
+/// Which pointer a driver passes as the device. All but the first are hypotheses to be tested.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DeviceArg {
+    /// Its own device.
+    #[default]
+    OwnDevice,
+    /// Another device, by its address.
+    Sibling(String),
+    /// An object of `AllocObject` that is no device at all.
+    Object(String),
+}

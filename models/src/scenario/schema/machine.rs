@@ -1,0 +1,279 @@
+//! The machine: memory map, IOMMU and devices.
+
+use serde::{Deserialize, Serialize};
+
+/// A computer, as the firmware hands it to the kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Machine {
+    /// Name for reports.
+    pub name: String,
+    /// What this machine is, and where its data comes from.
+    #[serde(default)]
+    pub about: String,
+    /// Who made the CPUs.
+    pub cpu_vendor: CpuVendor,
+    /// CPUs present at boot (1 to 32).
+    pub cpus: u32,
+    /// `CONFIG_NR_CPUS`: the length of tables such as `__per_cpu_offset`.
+    #[serde(default = "default_nr_cpus")]
+    pub nr_cpus: u32,
+    /// The memory map, in ascending order.
+    pub e820: Vec<E820Entry>,
+    /// NUMA nodes. Empty: the firmware names none, and the kernel fakes one of all memory.
+    #[serde(default)]
+    pub nodes: Vec<Node>,
+    /// The IOMMU.
+    #[serde(default)]
+    pub iommu: Iommu,
+    /// Memory encryption of the CPU.
+    #[serde(default)]
+    pub mem_encrypt: MemEncrypt,
+    /// Where the boot loader put the kernel.
+    #[serde(default = "default_kernel_image")]
+    pub kernel_image: Region,
+    /// Where the boot loader put the initial RAM disk.
+    #[serde(default)]
+    pub initrd: Option<Region>,
+    /// Further memory that the kernel reserves early (ACPI tables, EFI runtime, a crash kernel).
+    #[serde(default)]
+    pub reserved: Vec<Reserved>,
+    /// Devices, in the order in which the bus scan meets them.
+    #[serde(default)]
+    pub devices: Vec<Device>,
+}
+
+fn default_nr_cpus() -> u32 {
+    320
+}
+
+fn default_kernel_image() -> Region {
+    Region { start: 0x100_0000, size: 0x200_0000 }
+}
+
+/// Who made a CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CpuVendor {
+    /// Advanced Micro Devices.
+    Amd,
+    /// Intel.
+    Intel,
+}
+
+/// One line of the memory map; both ends belong to it, as the kernel prints it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct E820Entry {
+    /// First byte.
+    pub start: u64,
+    /// Last byte.
+    pub end: u64,
+    /// What is there.
+    pub kind: E820Kind,
+}
+
+/// What the firmware says about a range of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum E820Kind {
+    /// RAM.
+    Usable,
+    /// Not for the kernel.
+    Reserved,
+    /// ACPI tables, RAM once they are read.
+    AcpiData,
+    /// ACPI non-volatile storage.
+    AcpiNvs,
+    /// RAM with errors.
+    Unusable,
+    /// Persistent memory.
+    Pmem,
+}
+
+/// A NUMA node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Node {
+    /// Number of the node.
+    pub id: u32,
+    /// Its memory; both ends of a range belong to it.
+    pub ranges: Vec<AddrRange>,
+}
+
+/// A range of addresses; both ends belong to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddrRange {
+    /// First byte.
+    pub start: u64,
+    /// Last byte.
+    pub end: u64,
+}
+
+/// A range of memory by its length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Region {
+    /// First byte.
+    pub start: u64,
+    /// Length in bytes.
+    pub size: u64,
+}
+
+impl Region {
+    /// The first byte after the region, or `None` past the end of the address space.
+    #[must_use]
+    pub const fn end(self) -> Option<u64> {
+        self.start.checked_add(self.size)
+    }
+}
+
+/// Memory that is reserved before the page allocator exists.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reserved {
+    /// Name for reports.
+    pub name: String,
+    /// Where it lies.
+    pub region: Region,
+}
+
+/// The IOMMU of a machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum Iommu {
+    /// There is none.
+    #[default]
+    None,
+    /// AMD's. With `ppr` and `gt`, devices with ATS, PRI and PASID get identity domains from
+    /// `amd_iommu_def_domain_type`.
+    AmdVi {
+        /// Peripheral page requests are supported.
+        #[serde(default)]
+        ppr: bool,
+        /// Guest translation is supported.
+        #[serde(default)]
+        gt: bool,
+    },
+    /// Intel's.
+    Vtd {
+        /// The unit can snoop caches.
+        #[serde(default = "default_true")]
+        snoop: bool,
+        /// The unit needs its write buffer flushed.
+        #[serde(default)]
+        write_buffer_flush: bool,
+        /// The firmware asks for DMA protection (`DMAR_PLATFORM_OPT_IN`), which turns the IOMMU on.
+        #[serde(default)]
+        platform_opt_in: bool,
+    },
+}
+
+fn default_true() -> bool {
+    true
+}
+
+/// Memory encryption of the CPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MemEncrypt {
+    /// Off.
+    #[default]
+    None,
+    /// The host encrypts its memory (`mem_encrypt=on`).
+    Sme,
+    /// This machine is a guest whose memory is encrypted from the host.
+    Sev,
+}
+
+/// A device on the PCI bus.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Device {
+    /// Segment, bus, device and function: `"0000:0c:00.0"`.
+    pub bdf: String,
+    /// What it is, for reports.
+    #[serde(default)]
+    pub name: String,
+    /// PCI vendor.
+    #[serde(default)]
+    pub vendor_id: u16,
+    /// PCI device.
+    #[serde(default)]
+    pub device_id: u16,
+    /// What sort of device it is, for reports: `"nvme"`, `"display"`.
+    #[serde(default)]
+    pub class: String,
+    /// PCI capabilities that matter for DMA.
+    #[serde(default)]
+    pub caps: Vec<Cap>,
+    /// Devices with the same number are not isolated from one another and share an IOMMU group.
+    #[serde(default)]
+    pub isolation: Option<u32>,
+    /// The firmware marks its port as external-facing: it is not trusted.
+    #[serde(default)]
+    pub untrusted: bool,
+    /// How many address bits the hardware can drive.
+    #[serde(default = "default_dma_bits")]
+    pub dma_bits: u32,
+    /// The highest address that the bus above it carries.
+    #[serde(default)]
+    pub bus_dma_limit: Option<u64>,
+    /// A bounce pool of its own (`restricted-dma-pool` in the device tree).
+    #[serde(default)]
+    pub restricted_pool: Option<Region>,
+    /// The driver that binds to it.
+    #[serde(default)]
+    pub driver: Option<String>,
+    /// When it appears.
+    #[serde(default)]
+    pub plugged: Plugged,
+    /// When it goes away.
+    #[serde(default)]
+    pub unplugged: Unplugged,
+}
+
+fn default_dma_bits() -> u32 {
+    64
+}
+
+/// A PCI capability that matters for DMA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Cap {
+    /// Address translation services: the device caches translations.
+    Ats,
+    /// Page request interface.
+    Pri,
+    /// Process address space identifiers.
+    Pasid,
+    /// Access control services.
+    Acs,
+    /// Message-signalled interrupts.
+    Msi,
+}
+
+/// When a device appears.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum Plugged {
+    /// The first bus scan finds it.
+    #[default]
+    AtBoot,
+    /// It is plugged in this long after the first bus scan.
+    After {
+        /// Milliseconds.
+        ms: u64,
+    },
+}
+
+/// When a device goes away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum Unplugged {
+    /// It stays.
+    #[default]
+    Never,
+    /// It is pulled out this long after the first bus scan.
+    After {
+        /// Milliseconds.
+        ms: u64,
+    },
+}
