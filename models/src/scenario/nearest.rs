@@ -9,13 +9,22 @@ pub fn nearest<'a>(found: &str, allowed: impl IntoIterator<Item = &'a str>) -> O
     }
     let limit = (found.chars().count() / 3).max(1) + 1;
     let folded = found.to_lowercase();
-    allowed
-        .into_iter()
-        .filter(|name| name.len() <= 80)
+    let names: Vec<&str> = allowed.into_iter().filter(|name| name.len() <= 80).collect();
+    let near = names
+        .iter()
+        .copied()
         .map(|name| (distance(&folded, &name.to_lowercase()), name))
         .filter(|(d, name)| *d <= limit && *d < name.chars().count())
         .min_by_key(|(d, _)| *d)
-        .map(|(_, name)| name)
+        .map(|(_, name)| name);
+    near.or_else(|| names.into_iter().find(|name| has_all_words(name, &folded)))
+}
+
+/// Whether each of several words of `found` stands in `name`: `static-pool` is meant for `static-default-pool`.
+fn has_all_words(name: &str, found: &str) -> bool {
+    let words = |text: &str| text.split(['-', '_', ' ']).map(str::to_lowercase).collect::<Vec<_>>();
+    let (has, wanted) = (words(name), words(found));
+    wanted.len() > 1 && wanted.iter().all(|w| has.contains(w))
 }
 
 /// Insertions, deletions, replacements and swaps of neighbours that turn `a` into `b`.
@@ -57,6 +66,7 @@ mod tests {
         assert_eq!(nearest("usable", ["Usable", "Unusable"]), Some("Usable"));
         assert_eq!(nearest("swiotlb", ["cmdline", "machine"]), None);
         assert_eq!(nearest("x", ["y"]), None, "nothing of it is left");
+        assert_eq!(nearest("static-pool", ["heap-pool", "static-default-pool"]), Some("static-default-pool"));
         assert_eq!(nearest(&"a".repeat(1_000_000), ["aaa"]), None);
     }
 }

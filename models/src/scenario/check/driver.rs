@@ -1,0 +1,264 @@
+//! Drivers: names that must have been made, and how much they do.
+
+use super::super::index::Seg;
+use super::super::limits;
+use super::super::schema::{DeviceArg, Driver, MapArgs, MapSgArgs, OnError, Registers, Stmt, SubmitArgs};
+use super::{Checker, World, did_you_mean, multiplied};
+
+pub(super) fn check(checker: &mut Checker<'_>, driver: &Driver, world: &World<'_>) {
+    checker.name("name", &driver.name);
+    if let Registers::Module { after_ms } = &driver.registers {
+        checker.field("registers", |c| c.dist("after_ms", after_ms, 0, limits::DELAY_US / 1_000));
+    }
+    if !checker.count("workload", driver.workload.len(), limits::QUEUES) {
+        return;
+    }
+    let mut names = Names::default();
+    let bodies = driver.workload.iter().map(|q| &q.body);
+    for list in [&driver.probe, &driver.remove].into_iter().chain(bodies) {
+        names.collect(list, 0);
+    }
+    let mut walk = Walk { names, world, left: limits::STATEMENTS };
+    walk.context(checker, "probe", &driver.probe);
+    walk.context(checker, "remove", &driver.remove);
+    for (i, queue) in driver.workload.iter().enumerate() {
+        checker.field("workload", |c| {
+            c.at(Seg::Index(i), |c| {
+                c.name("name", &queue.name);
+                c.cpu(queue.cpu, world);
+                c.dist("start_ms", &queue.start_ms, 0, limits::DELAY_US / 1_000);
+                walk.context(c, "body", &queue.body);
+            });
+        });
+    }
+    if walk.left == 0 {
+        checker.error(&[], format!("more than {} statements", limits::STATEMENTS));
+    }
+}
+
+/// What each name of a driver stands for. One name may stand for several things in different places.
+#[derive(Default)]
+struct Names<'a> {
+    buffers: Vec<&'a str>,
+    coherent: Vec<&'a str>,
+    maps: Vec<&'a str>,
+    sg_maps: Vec<&'a str>,
+    objects: Vec<&'a str>,
+}
+
+impl<'a> Names<'a> {
+    fn collect(&mut self, list: &'a [Stmt], depth: usize) {
+        if depth > limits::BODY_DEPTH {
+            return;
+        }
+        for stmt in list.iter().take(limits::STATEMENTS) {
+            let (names, name) = match stmt {
+                Stmt::AllocBuffer { name, .. } => (&mut self.buffers, name),
+                Stmt::AllocCoherent { name, .. } => (&mut self.coherent, name),
+                Stmt::Map(MapArgs { name, .. }) => (&mut self.maps, name),
+                Stmt::MapSg(MapSgArgs { name, .. }) => (&mut self.sg_maps, name),
+                Stmt::AllocObject { name, .. } => (&mut self.objects, name),
+                _ => {
+                    if let Some(inner) = inner(stmt) {
+                        self.collect(inner, depth + 1);
+                    }
+                    continue;
+                }
+            };
+            names.push(name);
+        }
+    }
+}
+
+/// The statements inside a statement.
+fn inner(stmt: &Stmt) -> Option<&[Stmt]> {
+    match stmt {
+        Stmt::Repeat { body, .. }
+        | Stmt::Call { body, .. }
+        | Stmt::Lock { body, .. }
+        | Stmt::Maybe { body, .. }
+        | Stmt::Submit(SubmitArgs { irq: body, .. }) => Some(body),
+        _ => None,
+    }
+}
+
+struct Walk<'a> {
+    names: Names<'a>,
+    world: &'a World<'a>,
+    /// Statements that the driver may still have.
+    left: usize,
+}
+
+impl Walk<'_> {
+    fn context(&mut self, checker: &mut Checker<'_>, field: &'static str, list: &[Stmt]) {
+        let mut executed = 0;
+        checker.field(field, |c| self.body(c, list, 1, 0, &mut executed));
+        if executed > limits::EXECUTED {
+            let message = format!("it may execute more than {} statements", limits::EXECUTED);
+            checker.error_help(&[Seg::Field(field)], message, "nested repetitions multiply");
+        }
+    }
+
+    fn body(
+        &mut self,
+        checker: &mut Checker<'_>,
+        list: &[Stmt],
+        times: u64,
+        depth: usize,
+        executed: &mut u64,
+    ) {
+        if depth > limits::BODY_DEPTH {
+            checker.error(&[], format!("statements nest deeper than {} levels", limits::BODY_DEPTH));
+            return;
+        }
+        for (i, stmt) in list.iter().enumerate() {
+            if self.left == 0 {
+                return;
+            }
+            self.left -= 1;
+            *executed = executed.saturating_add(times);
+            checker.at(Seg::Index(i), |c| {
+                self.one(c, stmt);
+                if let Some(inner) = inner(stmt) {
+                    let (field, times) = match stmt {
+                        Stmt::Repeat { times: more, .. } => ("body", multiplied(times, more)),
+                        Stmt::Submit(_) => ("irq", times),
+                        _ => ("body", times),
+                    };
+                    c.field(field, |c| self.body(c, inner, times, depth + 1, executed));
+                }
+            });
+        }
+    }
+
+    /// Checks what stands in a statement itself, not the statements inside it.
+    fn one(&self, checker: &mut Checker<'_>, stmt: &Stmt) {
+        let names = &self.names;
+        match stmt {
+            Stmt::SetMask { bits } | Stmt::SetCoherentMask { bits } => {
+                checker.range("bits", (*bits).into(), 1, 64)
+            }
+            Stmt::SetMinAlignMask { mask } => low_bits(checker, *mask, (1 << 18) - 1),
+            Stmt::SetSegBoundary { mask } => low_bits(checker, *mask, u64::MAX),
+            Stmt::SetMaxSegSize { bytes } => checker.range("bytes", *bytes, 1, u32::MAX.into()),
+            Stmt::AllocCoherent { name, size } | Stmt::AllocBuffer { name, size, .. } => {
+                checker.name("name", name);
+                checker.dist("size", size, 1, limits::BYTES);
+            }
+            Stmt::AllocObject { name, type_name, size } => {
+                checker.name("name", name);
+                checker.name("type_name", type_name);
+                checker.range("size", *size, 1, limits::BYTES);
+            }
+            Stmt::Map(args) => self.map(checker, args),
+            Stmt::MapSg(args) => {
+                checker.name("name", &args.name);
+                checker.dist("entries", &args.entries, 1, limits::SG_ENTRIES);
+                checker.dist("size", &args.size, 1, limits::BYTES);
+                self.map_common(checker, args.on_error, &args.device);
+            }
+            Stmt::FreeCoherent { name } => defined(checker, name, "coherent memory", &[&names.coherent]),
+            Stmt::FreeBuffer { name } => defined(checker, name, "buffer", &[&names.buffers]),
+            Stmt::FreeObject { name } => defined(checker, name, "object", &[&names.objects]),
+            Stmt::Unmap { name } => defined(checker, name, "mapping of `Map`", &[&names.maps]),
+            Stmt::UnmapSg { name } => defined(checker, name, "mapping of `MapSg`", &[&names.sg_maps]),
+            Stmt::SyncForCpu { name } | Stmt::SyncForDevice { name } => {
+                defined(checker, name, "mapping", &[&names.maps, &names.sg_maps]);
+            }
+            Stmt::CpuWrite { name } | Stmt::CpuRead { name } => {
+                let all = [&names.buffers, &names.coherent, &names.maps, &names.sg_maps];
+                defined(checker, name, "buffer, coherent memory or mapping", &all.map(Vec::as_slice));
+            }
+            Stmt::DeviceRead { name } | Stmt::DeviceWrite { name } => self.dma_target(checker, name),
+            Stmt::Submit(args) => {
+                self.dma_target(checker, &args.name);
+                checker.dist("latency_us", &args.latency_us, 0, limits::DELAY_US);
+            }
+            Stmt::WaitAll => {}
+            Stmt::Repeat { times, .. } => checker.dist("times", times, 0, limits::EXECUTED),
+            Stmt::Call { function, .. } => {
+                let mut chars = function.chars();
+                let first = chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
+                if !first || !chars.all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '.') {
+                    checker
+                        .error(&[Seg::Field("function")], format!("`{function}` is no name of a function"));
+                }
+            }
+            Stmt::Lock { name, .. } => checker.name("name", name),
+            Stmt::Sleep { us } => checker.dist("us", us, 0, limits::DELAY_US),
+            Stmt::Maybe { percent, .. } => checker.percent(*percent),
+            Stmt::ReturnError { errno } => checker.range("errno", (*errno).into(), 1, limits::ERRNO.into()),
+        }
+    }
+
+    fn map(&self, checker: &mut Checker<'_>, args: &MapArgs) {
+        checker.name("name", &args.name);
+        checker.dist("offset", &args.offset, 0, limits::BYTES);
+        if let Some(size) = &args.size {
+            checker.dist("size", size, 1, limits::BYTES);
+        }
+        match &args.buffer {
+            Some(buffer) => {
+                if !self.names.buffers.contains(&buffer.as_str()) {
+                    let help = did_you_mean(buffer, self.names.buffers.iter().copied());
+                    let message = format!("no `AllocBuffer` makes a buffer `{buffer}`");
+                    checker.error_help(&[Seg::Field("buffer")], message, help);
+                }
+            }
+            None if args.size.is_none() => {
+                let help = "give `size` for a fresh buffer, or `buffer`";
+                checker.error_help(&[], format!("mapping `{}` has no size", args.name), help);
+            }
+            None => {}
+        }
+        self.map_common(checker, args.on_error, &args.device);
+    }
+
+    fn map_common(&self, checker: &mut Checker<'_>, on_error: OnError, device: &DeviceArg) {
+        if let OnError::Retry { times, delay_us } = on_error {
+            checker.field("on_error", |c| {
+                c.range("times", times.into(), 1, limits::RETRIES.into());
+                c.range("delay_us", delay_us, 0, limits::DELAY_US);
+            });
+        }
+        let at = [Seg::Field("device")];
+        match device {
+            DeviceArg::OwnDevice => {}
+            DeviceArg::Sibling(bdf) => checker.device(&at, bdf, self.world),
+            DeviceArg::Object(name) => {
+                if !self.names.objects.contains(&name.as_str()) {
+                    let help = did_you_mean(name, self.names.objects.iter().copied());
+                    checker.error_help(&at, format!("no `AllocObject` makes an object `{name}`"), help);
+                }
+            }
+        }
+    }
+
+    fn dma_target(&self, checker: &mut Checker<'_>, name: &str) {
+        let all = [&self.names.maps, &self.names.sg_maps, &self.names.coherent];
+        defined(checker, name, "mapping or coherent memory", &all.map(Vec::as_slice));
+    }
+}
+
+/// The mask is of the form 2^n - 1.
+fn low_bits(checker: &mut Checker<'_>, mask: u64, max: u64) {
+    if mask > max || mask & mask.wrapping_add(1) != 0 {
+        let message = format!("{mask:#x} is no mask of low bits");
+        checker.error_help(
+            &[Seg::Field("mask")],
+            message,
+            format!("allowed: 2^n - 1 up to {max:#x}, as in `0xfff`"),
+        );
+    }
+}
+
+fn defined(checker: &mut Checker<'_>, name: &str, what: &str, lists: &[&[&str]]) {
+    if !lists.iter().any(|l| l.contains(&name)) {
+        let help = did_you_mean(name, lists.iter().flat_map(|l| l.iter().copied()));
+        checker.error_help(
+            &[Seg::Field("name")],
+            format!("no {what} is ever called `{name}` in this driver"),
+            help,
+        );
+    }
+}

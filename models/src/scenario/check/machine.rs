@@ -1,0 +1,168 @@
+//! The machine: memory that overlaps, devices that clash.
+
+use super::super::index::Seg;
+use super::super::limits;
+use super::super::schema::{Device, E820Kind, Machine, Plugged, Region, Unplugged};
+use super::{Checker, World, did_you_mean, is_bdf};
+
+pub(super) fn check(checker: &mut Checker<'_>, machine: &Machine, world: &World<'_>) {
+    checker.name("name", &machine.name);
+    checker.range("cpus", machine.cpus.into(), 1, limits::CPUS.into());
+    checker.range("nr_cpus", machine.nr_cpus.into(), 1, limits::NR_CPUS.into());
+    if machine.cpus > machine.nr_cpus {
+        let message = format!("{} CPUs, but the kernel has room for {}", machine.cpus, machine.nr_cpus);
+        checker.error(&[Seg::Field("cpus")], message);
+    }
+    if checker.count("e820", machine.e820.len(), limits::E820) {
+        checker.field("e820", |c| e820(c, machine));
+    }
+    if checker.count("nodes", machine.nodes.len(), limits::REGIONS) {
+        checker.field("nodes", |c| nodes(c, machine));
+    }
+    checker.field("kernel_image", |c| usable(c, machine, machine.kernel_image));
+    if let Some(initrd) = machine.initrd {
+        checker.field("initrd", |c| usable(c, machine, initrd));
+        if overlap(initrd, machine.kernel_image) {
+            checker.error(&[Seg::Field("initrd")], "it overlaps the kernel image");
+        }
+    }
+    if checker.count("reserved", machine.reserved.len(), limits::REGIONS) {
+        for (i, reserved) in machine.reserved.iter().enumerate() {
+            checker.field("reserved", |c| {
+                c.at(Seg::Index(i), |c| {
+                    c.name("name", &reserved.name);
+                    c.field("region", |c| region(c, reserved.region));
+                });
+            });
+        }
+    }
+    if checker.count("devices", machine.devices.len(), limits::DEVICES) {
+        for (i, one) in machine.devices.iter().enumerate() {
+            checker.field("devices", |c| c.at(Seg::Index(i), |c| device(c, machine, i, one, world)));
+        }
+    }
+}
+
+fn e820(checker: &mut Checker<'_>, machine: &Machine) {
+    if !machine.e820.iter().any(|e| e.kind == E820Kind::Usable) {
+        checker.error(&[], "there is no usable memory");
+    }
+    let mut before: Option<u64> = None;
+    for (i, entry) in machine.e820.iter().enumerate() {
+        let at = [Seg::Index(i)];
+        if entry.start > entry.end {
+            checker.error_help(&at, "it ends before it starts", "both ends belong to an entry");
+            continue;
+        }
+        if entry.end > limits::PHYS_MAX {
+            checker.error_help(
+                &at,
+                "it lies above 52 bits",
+                format!("allowed: up to {:#x}", limits::PHYS_MAX),
+            );
+        }
+        if let Some(last) = before.filter(|last| entry.start <= *last) {
+            let message = format!("it starts at {:#x}, but the entry before ends at {last:#x}", entry.start);
+            checker.error_help(&at, message, "entries are in ascending order and do not overlap");
+        }
+        before = before.max(Some(entry.end));
+    }
+}
+
+fn nodes(checker: &mut Checker<'_>, machine: &Machine) {
+    for (i, node) in machine.nodes.iter().enumerate() {
+        checker.at(Seg::Index(i), |c| {
+            c.range("id", node.id.into(), 0, 63);
+            if machine.nodes[..i].iter().any(|n| n.id == node.id) {
+                c.error(&[Seg::Field("id")], format!("another node has the number {}", node.id));
+            }
+            if !c.count("ranges", node.ranges.len(), limits::REGIONS) {
+                return;
+            }
+            let earlier: Vec<_> = machine.nodes[..i].iter().flat_map(|n| n.ranges.iter().take(64)).collect();
+            for (j, range) in node.ranges.iter().enumerate() {
+                let at = [Seg::Field("ranges"), Seg::Index(j)];
+                if range.start > range.end {
+                    c.error(&at, "it ends before it starts");
+                } else if range.end > limits::PHYS_MAX {
+                    c.error(&at, "it lies above 52 bits");
+                } else if earlier
+                    .iter()
+                    .copied()
+                    .chain(&node.ranges[..j])
+                    .any(|o| o.start <= range.end && range.start <= o.end)
+                {
+                    c.error(&at, "it overlaps another range");
+                }
+            }
+        });
+    }
+}
+
+fn region(checker: &mut Checker<'_>, region: Region) {
+    if region.size == 0 {
+        checker.error(&[Seg::Field("size")], "an empty region");
+    } else if region.end().is_none_or(|end| end > limits::PHYS_MAX + 1) {
+        checker.error(&[], "it lies above 52 bits");
+    }
+}
+
+/// The region lies in one piece of usable memory.
+fn usable(checker: &mut Checker<'_>, machine: &Machine, inside: Region) {
+    let before = checker.problems.len();
+    region(checker, inside);
+    if checker.problems.len() > before {
+        return;
+    }
+    let last = inside.end().map_or(u64::MAX, |end| end - 1);
+    let fits =
+        machine.e820.iter().any(|e| e.kind == E820Kind::Usable && e.start <= inside.start && last <= e.end);
+    if !fits {
+        let message = format!("{:#x} to {last:#x} is not in one piece of usable memory", inside.start);
+        checker.error(&[], message);
+    }
+}
+
+fn overlap(a: Region, b: Region) -> bool {
+    let end = |r: Region| r.end().unwrap_or(u64::MAX);
+    a.start < end(b) && b.start < end(a)
+}
+
+fn device(checker: &mut Checker<'_>, machine: &Machine, i: usize, device: &Device, world: &World<'_>) {
+    let at = [Seg::Field("bdf")];
+    if !is_bdf(&device.bdf) {
+        checker.bad_bdf(&at, &device.bdf);
+    } else if machine.devices[..i].iter().any(|d| d.bdf == device.bdf) {
+        checker.error(&at, format!("another device has the address {}", device.bdf));
+    }
+    checker.range("dma_bits", device.dma_bits.into(), 20, 64);
+    let caps = &device.caps;
+    if let Some(j) = (1..caps.len()).find(|j| caps[..*j].contains(&caps[*j])) {
+        checker.error(&[Seg::Field("caps"), Seg::Index(j)], format!("`{:?}` is given twice", caps[j]));
+    }
+    if let Some(pool) = device.restricted_pool {
+        checker.field("restricted_pool", |c| region(c, pool));
+    }
+    if device.bus_dma_limit == Some(0) {
+        checker.error_help(&[Seg::Field("bus_dma_limit")], "no address at all", "leave it out for no limit");
+    }
+    if let Some(driver) = &device.driver
+        && !world.drivers.contains(&driver.as_str())
+    {
+        let help = did_you_mean(driver, world.drivers.iter().copied());
+        checker.error_help(&[Seg::Field("driver")], format!("no driver `{driver}` in the scenario"), help);
+    }
+    let appears = match device.plugged {
+        Plugged::AtBoot => 0,
+        Plugged::After { ms } => {
+            checker.field("plugged", |c| c.range("ms", ms, 0, limits::DELAY_US / 1_000));
+            ms
+        }
+    };
+    if let Unplugged::After { ms } = device.unplugged {
+        checker.field("unplugged", |c| c.range("ms", ms, 0, limits::DELAY_US / 1_000));
+        if ms < appears {
+            checker.error(&[Seg::Field("unplugged")], "it goes away before it appears");
+        }
+    }
+}
