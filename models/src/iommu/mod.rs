@@ -1,3 +1,4 @@
 //! The modelled IOMMU: the allocator of bus addresses and the hardware's page tables.
 
 pub mod iova;
+pub mod pagetable;
