@@ -62,10 +62,10 @@ impl Memblock {
 fn find_bottom_up(memory: &RegionList, reserved: &RegionList, filter: RegionFilter, wanted: Wanted) -> u64 {
     let Wanted { size, align, low, high } = wanted;
     let mut ranges = FreeRanges::new(memory, reserved, filter);
-    // Ranges below `low` are clamped to nothing at `low`. They offer no place, unless rounding up wraps to
-    // address 0, which ends the search; then they must be looked at.
+    // Ranges below `low` are clamped to nothing at `low`, which is no place. Where rounding up from `low` wraps to
+    // address 0 the search fails with these ranges and without.
     let sorted = memory.sorted && reserved.sorted;
-    if sorted && round_up(low, align) >= low {
+    if sorted {
         ranges.skip_below(PhysAddr(low));
     }
     for free in ranges {
