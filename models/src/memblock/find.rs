@@ -1,9 +1,8 @@
 //! The search for a free place.
 
-use super::list::RegionList;
 use super::ranges::{FreeRanges, FreeRangesRev, RegionFilter};
 use super::state::Memblock;
-use super::types::{Bounds, MemblockFlags, NodeId, round_down, round_up};
+use super::types::{Bounds, MemblockFlags, NodeId, PHYS_ADDR_MAX, Region, round_down, round_up};
 use crate::mem::{PAGE_SIZE, PhysAddr};
 
 /// What is looked for, with all special values resolved.
@@ -44,10 +43,14 @@ impl Memblock {
         let high = if bounds.max.0 <= Bounds::NOLEAKTRACE.max.0 { self.current_limit } else { bounds.max };
         let wanted = Wanted { size, align, low, high: high.0.max(low) };
         let filter = RegionFilter::new(&self.rules, nid, flags);
-        let found = if self.bottom_up {
-            find_bottom_up(&self.memory, &self.reserved, filter, wanted)
-        } else {
-            find_top_down(&self.memory, &self.reserved, filter, wanted)
+        let (memory, reserved) = (&self.memory, &self.reserved);
+        // Where nothing is out of order and something is wanted, ranges that cannot matter are left out.
+        let plain = memory.sorted && reserved.sorted && size != 0;
+        let found = match (self.bottom_up, plain) {
+            (false, true) => top_down_in_order(&memory.regions, &reserved.regions, filter, wanted),
+            (true, true) => bottom_up_in_order(&memory.regions, &reserved.regions, filter, wanted),
+            (false, false) => top_down(FreeRangesRev::new(memory, reserved, filter), wanted),
+            (true, false) => bottom_up(FreeRanges::new(memory, reserved, filter), wanted),
         };
         debug_assert!(found == 0 || !align.is_power_of_two() || found.is_multiple_of(align), "not aligned");
         debug_assert!(
@@ -58,40 +61,10 @@ impl Memblock {
     }
 }
 
-/// The lowest place. Source: `mm/memblock.c: __memblock_find_range_bottom_up()`.
-fn find_bottom_up(memory: &RegionList, reserved: &RegionList, filter: RegionFilter, wanted: Wanted) -> u64 {
+/// The highest place in any of the ranges, each clamped to the bounds. A request for 0 bytes fits into what is
+/// clamped to nothing, too. Source: `mm/memblock.c: __memblock_find_range_top_down()`.
+fn top_down(ranges: FreeRangesRev<'_>, wanted: Wanted) -> u64 {
     let Wanted { size, align, low, high } = wanted;
-    let mut ranges = FreeRanges::new(memory, reserved, filter);
-    // Ranges below `low` are clamped to nothing at `low`. They offer no place, unless rounding up wraps to
-    // address 0, which ends the search; then they must be looked at.
-    let sorted = memory.sorted && reserved.sorted;
-    if sorted && round_up(low, align) >= low {
-        ranges.skip_below(PhysAddr(low));
-    }
-    for free in ranges {
-        let start = free.range.start.0.clamp(low, high);
-        let end = free.range.end.0.clamp(low, high);
-        let candidate = round_up(start, align);
-        if candidate < end && end - candidate >= size {
-            return candidate;
-        }
-        if sorted && free.range.start.0 >= high {
-            // All further ranges are clamped to nothing at `high`: no place, or address 0.
-            return 0;
-        }
-    }
-    0
-}
-
-/// The highest place. Source: `mm/memblock.c: __memblock_find_range_top_down()`.
-fn find_top_down(memory: &RegionList, reserved: &RegionList, filter: RegionFilter, wanted: Wanted) -> u64 {
-    let Wanted { size, align, low, high } = wanted;
-    let mut ranges = FreeRangesRev::new(memory, reserved, filter);
-    // A range outside the bounds is clamped to nothing at one of them, where only a request for 0 bytes fits.
-    let bounded = memory.sorted && reserved.sorted && size != 0;
-    if bounded {
-        ranges.skip_above(PhysAddr(high));
-    }
     for free in ranges {
         let start = free.range.start.0.clamp(low, high);
         let end = free.range.end.0.clamp(low, high);
@@ -101,8 +74,88 @@ fn find_top_down(memory: &RegionList, reserved: &RegionList, filter: RegionFilte
                 return candidate;
             }
         }
-        if bounded && free.range.end.0 <= low {
-            return 0;
+    }
+    0
+}
+
+/// The lowest place. Rounding up may wrap to address 0, which ends the search without success.
+/// Source: `mm/memblock.c: __memblock_find_range_bottom_up()`.
+fn bottom_up(ranges: FreeRanges<'_>, wanted: Wanted) -> u64 {
+    let Wanted { size, align, low, high } = wanted;
+    for free in ranges {
+        let start = free.range.start.0.clamp(low, high);
+        let end = free.range.end.0.clamp(low, high);
+        let candidate = round_up(start, align);
+        if candidate < end && end - candidate >= size {
+            return candidate;
+        }
+    }
+    0
+}
+
+/// [`top_down`] on sorted lists and for at least one byte: begins at the upper bound and ends at the lower, since
+/// ranges beyond are clamped to nothing.
+fn top_down_in_order(memory: &[Region], reserved: &[Region], filter: RegionFilter, wanted: Wanted) -> u64 {
+    let Wanted { size, align, low, high } = wanted;
+    // Reservations that begin at or above the gap being looked at.
+    let mut above = reserved.partition_point(|taken| taken.end().0 < high);
+    for region in memory[..memory.partition_point(|region| region.base.0 < high)].iter().rev() {
+        let (region_low, region_high) = (region.base.0.max(low), region.end().0.min(high));
+        if region_high <= low {
+            break;
+        }
+        if !filter.passes(region) {
+            continue;
+        }
+        let mut gap_end = reserved.get(above).map_or(PHYS_ADDR_MAX, |taken| taken.base.0);
+        loop {
+            let gap_start = if above == 0 { 0 } else { reserved[above - 1].end().0 };
+            let (start, end) = (gap_start.max(region_low), gap_end.min(region_high));
+            if end.saturating_sub(start) >= size {
+                let candidate = round_down(end - size, align);
+                if candidate >= start {
+                    return candidate;
+                }
+            }
+            if gap_start <= region_low {
+                break;
+            }
+            above -= 1;
+            gap_end = reserved[above].base.0;
+        }
+    }
+    0
+}
+
+/// [`bottom_up`] on sorted lists and for at least one byte: begins at the lower bound and ends at the upper. Where
+/// rounding up wraps, it does so for all that follows.
+fn bottom_up_in_order(memory: &[Region], reserved: &[Region], filter: RegionFilter, wanted: Wanted) -> u64 {
+    let Wanted { size, align, low, high } = wanted;
+    // Reservations that end at or below the gap being looked at.
+    let mut below = reserved.partition_point(|taken| taken.base.0 <= low);
+    for region in &memory[memory.partition_point(|region| region.end().0 <= low)..] {
+        let (region_low, region_high) = (region.base.0.max(low), region.end().0.min(high));
+        if region_low >= high {
+            break;
+        }
+        if !filter.passes(region) {
+            continue;
+        }
+        let mut gap_start = if below == 0 { 0 } else { reserved[below - 1].end().0 };
+        loop {
+            let gap_end = reserved.get(below).map_or(PHYS_ADDR_MAX, |taken| taken.base.0);
+            let (start, end) = (gap_start.max(region_low), gap_end.min(region_high));
+            if end.saturating_sub(start) >= size {
+                let candidate = round_up(start, align);
+                if candidate < end && end - candidate >= size {
+                    return candidate;
+                }
+            }
+            if gap_end >= region_high {
+                break;
+            }
+            gap_start = reserved[below].end().0;
+            below += 1;
         }
     }
     0

@@ -91,12 +91,6 @@ impl<'a> FreeRanges<'a> {
     pub(super) fn new(memory: &'a RegionList, reserved: &'a RegionList, filter: RegionFilter) -> Self {
         Self { memory: &memory.regions, reserved: &reserved.regions, filter, region_index: 0, gap_index: 0 }
     }
-
-    /// Leaves out the ranges that end at or below `addr`; both lists must be sorted.
-    pub(super) fn skip_below(&mut self, addr: PhysAddr) {
-        self.region_index = self.memory.partition_point(|region| region.end() <= addr);
-        self.gap_index = self.reserved.partition_point(|region| region.base <= addr);
-    }
 }
 
 impl Iterator for FreeRanges<'_> {
@@ -148,12 +142,6 @@ impl<'a> FreeRangesRev<'a> {
             regions_left: memory.regions.len(),
             gaps_left: reserved.regions.len() + 1,
         }
-    }
-
-    /// Leaves out the ranges that begin at or above `addr`, which is not 0; both lists must be sorted.
-    pub(super) fn skip_above(&mut self, addr: PhysAddr) {
-        self.regions_left = self.memory.partition_point(|region| region.base < addr);
-        self.gaps_left = self.reserved.partition_point(|region| region.end() < addr) + 1;
     }
 }
 

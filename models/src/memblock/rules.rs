@@ -12,9 +12,6 @@ pub struct MemblockRules {
     /// An empty list keeps one entry of size 0, which counts and which the plain range iterators show.
     /// Source: `mm/memblock.c: memblock_remove_region()`, v6.1.
     pub empty_dummy_region: bool,
-    /// A list is taken to have room also if the worst case fills it to the last entry.
-    /// Source: `mm/memblock.c: memblock_add_range()`, v6.12.
-    pub insert_on_exact_fit: bool,
     /// A full list that may not grow ends in `panic()`; before, the request failed with `-ENOMEM`.
     /// Source: `mm/memblock.c: memblock_double_array()`, v6.12.
     pub resize_panics: bool,
@@ -51,7 +48,6 @@ impl MemblockRules {
         Self {
             merge_whole_list: true,
             empty_dummy_region: true,
-            insert_on_exact_fit: false,
             resize_panics: false,
             invalid_nid_is_any: false,
             noinit_flag: false,
@@ -70,7 +66,6 @@ impl MemblockRules {
         Self {
             merge_whole_list: false,
             empty_dummy_region: false,
-            insert_on_exact_fit: true,
             resize_panics: true,
             invalid_nid_is_any: true,
             noinit_flag: true,
