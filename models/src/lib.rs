@@ -9,3 +9,4 @@ pub mod memblock;
 pub mod swiotlb;
 pub mod profile;
 pub mod scenario;
+pub mod run;

