@@ -4,7 +4,7 @@
 //! so that splitting an extent changes nothing in its halves, and two neighbours that continue the same buffer are
 //! equal and become one.
 
-use super::addr::{PAGE_SHIFT, PAGE_SIZE, Pfn, PhysAddr};
+use super::addr::{PAGE_SHIFT, PAGE_SIZE, Pfn, PhysAddr, PhysRange};
 use super::extents::Extents;
 use super::pagemap::PageMap;
 use super::source::{Source, materialise};
@@ -200,6 +200,9 @@ impl Content {
         if dst == src || len == 0 {
             return Ok(());
         }
+        if len >= 2 * PAGE_SIZE && self.copy_runs(dst, src, len) {
+            return Ok(());
+        }
         let mut pieces = std::mem::take(&mut self.scratch);
         let first = dst.pfn().0;
         let last = (dst.0 + len - 1) >> PAGE_SHIFT;
@@ -214,6 +217,25 @@ impl Content {
         }
         self.scratch = pieces;
         Ok(())
+    }
+
+    /// Copies long runs as runs, if that is what there is: otherwise does nothing, and says so.
+    fn copy_runs(&mut self, dst: PhysAddr, src: PhysAddr, len: u64) -> bool {
+        /// Runs that are held on the stack.
+        const RUNS: usize = 16;
+        let mut runs = [(PhysRange::default(), Source::Zero, 0); RUNS];
+        let mut count = 0;
+        for run in self.extents(src, len) {
+            let Some(place) = runs.get_mut(count) else { return false };
+            *place = run;
+            count += 1;
+        }
+        for (range, source, offset) in &runs[..count] {
+            let to = PhysAddr(dst.0 + (range.start.0 - src.0));
+            // Cannot fail: both ranges were checked as a whole.
+            let _ = self.write_at(to, range.size(), *source, *offset);
+        }
+        true
     }
 
     /// Fills `out` with the bytes at `addr`.
@@ -275,10 +297,21 @@ impl Content {
         }
     }
 
+    /// Breakpoints that cover the page, and how many pages from it on have the same.
+    pub(super) fn breaks_run(&self, pfn: Pfn) -> (&[Break], u64) {
+        let (page, run) = self.pages.run(pfn);
+        if page.spill == INLINE {
+            (&page.inline[..usize::from(page.count)], run)
+        } else {
+            (&self.spills[page.spill as usize], 1)
+        }
+    }
+
     /// Collects the extents of `len` bytes from `src` as breakpoints of the page of `dst`.
     fn gather(&self, src: u64, len: u64, dst: u64, out: &mut Vec<Break>) {
         out.clear();
         let moved = src.wrapping_sub(dst);
+        let page = PhysAddr(dst).pfn().phys().0;
         let end = src + len;
         let mut at = src;
         while at < end {
@@ -286,15 +319,20 @@ impl Content {
             let stop = end.min(pfn.phys().0 + PAGE_SIZE);
             let (from, to) = (in_page(at, pfn), in_page(stop, pfn));
             let breaks = self.breaks(pfn);
-            let first = covering(breaks, from);
-            for piece in breaks[first..].iter().take_while(|piece| piece.start < to) {
-                let start = (pfn.phys().0 + u64::from(piece.start.max(from))).wrapping_sub(moved);
+            let covers = covering(breaks, from);
+            let until = covers + breaks[covers..].partition_point(|piece| piece.start < to);
+            // `from` and all breaks behind it, as offsets in the destination's page.
+            let shift = pfn.phys().0.wrapping_sub(moved).wrapping_sub(page);
+            let pieces = breaks[covers..until].iter().map(|piece| {
                 let bias = if piece.source.is_position_free() { 0 } else { piece.bias.wrapping_add(moved) };
-                let piece = Break { bias, source: piece.source, start: in_page(start, PhysAddr(dst).pfn()) };
-                if out.last().is_none_or(|last| !piece.continues(last)) {
-                    out.push(piece);
-                }
-            }
+                let start = offset_16(shift.wrapping_add(u64::from(piece.start.max(from))));
+                Break { bias, source: piece.source, start }
+            });
+            // Only the first can continue what came before it, in the page before.
+            let merged = out
+                .last()
+                .is_some_and(|last| pieces.clone().next().is_some_and(|first| first.continues(last)));
+            out.extend(pieces.skip(usize::from(merged)));
             at = stop;
         }
     }
@@ -361,11 +399,17 @@ impl Content {
             page.spill = index;
             let list = &mut self.spills[index as usize];
             list.clear();
-            list.extend_from_slice(&inline[..usize::from(page.count)]);
-            list.splice(front..back, first.chain(tail));
+            list.extend(inline[..front].iter().copied().chain(first).chain(tail));
+            list.extend_from_slice(&inline[back..usize::from(page.count)]);
             return;
         }
         let list = &mut self.spills[spill as usize];
+        if from == 0 && u64::from(to) == PAGE_SIZE {
+            list.clear();
+            list.extend_from_slice(pieces);
+            list[0].start = 0;
+            return;
+        }
         list.splice(front..back, first.chain(tail));
         if total <= 2 {
             page.inline = [list[0], list[total - 1]];
@@ -393,6 +437,11 @@ pub(super) fn covering(breaks: &[Break], at: u16) -> usize {
         return usize::from(breaks.len() == 2 && breaks[1].start <= at);
     }
     breaks.partition_point(|piece| piece.start <= at) - 1
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "an offset in a page")]
+const fn offset_16(offset: u64) -> u16 {
+    offset as u16
 }
 
 /// Offset of `addr` in the page, which may be the page's end.

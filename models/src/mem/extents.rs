@@ -31,8 +31,10 @@ impl Iterator for Extents<'_> {
         // An extent may go on in the next page, and in the one after that.
         'pages: while self.at < self.end {
             let pfn = PhysAddr(self.at).pfn();
-            let breaks = self.content.breaks(pfn);
-            let page_end = pfn.phys().0.saturating_add(PAGE_SIZE);
+            let (breaks, run) = self.content.breaks_run(pfn);
+            // Pages with a single piece, and with the same one, are one step.
+            let pages = if breaks.len() == 1 { run } else { 1 };
+            let page_end = pfn.phys().0.saturating_add(pages * PAGE_SIZE);
             let mut index = covering(breaks, in_page(self.at, pfn));
             while let Some(piece) = breaks.get(index) {
                 match current {
