@@ -7,6 +7,7 @@
 use super::addr::{PAGE_SHIFT, PAGE_SIZE, Pfn, PhysAddr, PhysRange};
 use super::extents::Extents;
 use super::pagemap::PageMap;
+use super::piece::{Break, INLINE, Page, UNTOUCHED, covering, in_page, offset_16};
 use super::source::{Source, materialise};
 
 /// End of physical memory: `MAXPHYADDR` is at most 52 bits on x86-64.
@@ -46,47 +47,6 @@ impl std::fmt::Display for ContentError {
 }
 
 impl std::error::Error for ContentError {}
-
-/// From byte `start` of its page on, up to the next one, bytes come from `source` at (address + `bias`).
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Break {
-    pub(super) bias: u64,
-    pub(super) source: Source,
-    pub(super) start: u16,
-}
-
-impl Break {
-    /// For bytes of which the one at `addr` is byte `offset` of `source`.
-    const fn new(source: Source, offset: u64, addr: u64) -> Self {
-        let bias = if source.is_position_free() { 0 } else { offset.wrapping_sub(addr) };
-        Self { bias, source, start: 0 }
-    }
-
-    /// Whether this one goes on where the other left off.
-    pub(super) fn continues(&self, other: &Self) -> bool {
-        self.bias == other.bias && self.source == other.source
-    }
-}
-
-const UNTOUCHED: Break = Break { bias: 0, source: Source::Untouched, start: 0 };
-
-/// "The breakpoints are in the page itself".
-const INLINE: u32 = u32::MAX;
-
-#[derive(Clone, Copy, Debug)]
-struct Page {
-    inline: [Break; 2],
-    /// How many of `inline` count, 1 or 2.
-    count: u8,
-    /// Index of the list that holds the breakpoints when there are more than two, else [`INLINE`].
-    spill: u32,
-}
-
-impl Page {
-    const fn uniform(only: Break) -> Self {
-        Self { inline: [only; 2], count: 1, spill: INLINE }
-    }
-}
 
 /// The bytes of physical memory, as provenance.
 ///
@@ -429,25 +389,6 @@ impl Content {
             None => out.fill(0),
         }
     }
-}
-
-/// Index of the breakpoint that covers byte `at` of its page.
-pub(super) fn covering(breaks: &[Break], at: u16) -> usize {
-    if breaks.len() <= 2 {
-        return usize::from(breaks.len() == 2 && breaks[1].start <= at);
-    }
-    breaks.partition_point(|piece| piece.start <= at) - 1
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "an offset in a page")]
-const fn offset_16(offset: u64) -> u16 {
-    offset as u16
-}
-
-/// Offset of `addr` in the page, which may be the page's end.
-#[expect(clippy::cast_possible_truncation, reason = "at most 4096")]
-pub(super) const fn in_page(addr: u64, pfn: Pfn) -> u16 {
-    (addr - pfn.phys().0) as u16
 }
 
 const fn check(addr: PhysAddr, len: u64) -> Result<(), ContentError> {

@@ -18,6 +18,7 @@ mod io_tlb_mem;
 mod layout;
 mod object;
 mod pagemap;
+mod piece;
 mod ptr;
 mod shadow;
 mod slab;
