@@ -8,13 +8,14 @@ use models::mem::{
 };
 use proptest::prelude::*;
 
-/// Two nodes: the first with a DMA zone and 8 MiB of DMA32, the second with 4 GiB in its middle.
-const NODES: [(u64, u64); 2] = [(0, 6 << 10), ((1 << 20) - (2 << 10), (1 << 20) + 3000)];
-const ZONES: [(u32, ZoneKind, u64, u64); 4] = [
+/// Three nodes: the first two meet at no round address, the third has 4 GiB in its middle.
+const NODES: [(u64, u64); 3] = [(0, 6000), (6000, 6 << 10), ((1 << 20) - (2 << 10), (1 << 20) + 3000)];
+const ZONES: [(u32, ZoneKind, u64, u64); 5] = [
     (0, ZoneKind::Dma, 0, 4 << 10),
-    (0, ZoneKind::Dma32, 4 << 10, 6 << 10),
-    (1, ZoneKind::Dma32, (1 << 20) - (2 << 10), 1 << 20),
-    (1, ZoneKind::Normal, 1 << 20, (1 << 20) + 3000),
+    (0, ZoneKind::Dma32, 4 << 10, 6000),
+    (1, ZoneKind::Dma32, 6000, 6 << 10),
+    (2, ZoneKind::Dma32, (1 << 20) - (2 << 10), 1 << 20),
+    (2, ZoneKind::Normal, 1 << 20, (1 << 20) + 3000),
 ];
 
 fn frames(start: u64, end: u64) -> PhysRange {
@@ -28,9 +29,9 @@ fn allocator() -> PageAllocator {
 /// The naive twin: a list of block frames per zone and order, head first.
 #[derive(Default)]
 struct Twin {
-    lists: [[VecDeque<u64>; 11]; 4],
-    pcp: [[VecDeque<u64>; 2]; 4],
-    factor: [[u32; 2]; 4],
+    lists: [[VecDeque<u64>; 11]; 5],
+    pcp: [[VecDeque<u64>; 2]; 5],
+    factor: [[u32; 2]; 5],
     live: BTreeMap<u64, u8>,
 }
 
@@ -72,7 +73,8 @@ impl Twin {
         let mut pfn = start;
         while pfn < end {
             let mut order = if pfn == 0 { 10 } else { pfn.trailing_zeros().min(10) as usize };
-            while pfn + (1 << order) > end {
+            // A block ends with its node at the latest.
+            while pfn + (1 << order) > end.min(ZONES[zone_of(pfn)].3) {
                 order -= 1;
             }
             self.put(pfn, order, placement);
@@ -95,7 +97,7 @@ impl Twin {
             Gfp::Dma32 => &[ZoneKind::Dma32, ZoneKind::Dma],
             Gfp::Dma => &[ZoneKind::Dma],
         };
-        let nodes = if node == 0 { [0, 1] } else { [1, 0] };
+        let nodes = [[0, 1, 2], [1, 2, 0], [2, 1, 0]][node as usize];
         nodes
             .iter()
             .flat_map(|&node| kinds.iter().map(move |&kind| (node, kind)))
@@ -164,11 +166,11 @@ fn op() -> impl Strategy<Value = Op> {
     let gfp = || prop_oneof![Just(Gfp::Kernel), Just(Gfp::Dma32), Just(Gfp::Dma)];
     let order = prop_oneof![4 => 0..4u8, 1 => 0..=MAX_PAGE_ORDER];
     let index = any::<prop::sample::Index>;
-    let limits = [PcpLimits::BOOT, PcpLimits { batch: 7, high: 28 }, PcpLimits { batch: 3, high: 64 }];
+    let limits = [PcpLimits::BOOT, PcpLimits { batch: 7, high: 28 }, PcpLimits { batch: 2, high: 14 }];
     prop_oneof![
-        4 => (order, gfp(), 0..2u32).prop_map(|(order, gfp, node)| Op::Alloc(order, gfp, node)),
+        4 => (order, gfp(), 0..3u32).prop_map(|(order, gfp, node)| Op::Alloc(order, gfp, node)),
         4 => (index(), placement()).prop_map(|(index, placement)| Op::Free(index, placement)),
-        8 => (0..2u32, gfp(), 0..2u32).prop_map(|(cpu, gfp, node)| Op::AllocPage(cpu, gfp, node)),
+        8 => (0..2u32, gfp(), 0..3u32).prop_map(|(cpu, gfp, node)| Op::AllocPage(cpu, gfp, node)),
         8 => (0..2u32, index()).prop_map(|(cpu, index)| Op::FreePage(cpu, index)),
         1 => (0..6144u64, 0..200u64).prop_map(|(start, len)| Op::Late(start, len)),
         1 => (0..3usize).prop_map(move |index| Op::Limits(limits[index])),

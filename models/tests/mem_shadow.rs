@@ -6,7 +6,7 @@ use models::mem::{Heap, IoTlbMem, PhysAddr, PhysRange, Ptr, ShadowError, Site};
 use proptest::prelude::*;
 
 /// The twin's window: four pages, of which the third and fourth are a slab.
-const BASE: u64 = 0x7_fff_e000;
+const BASE: u64 = 0x7fff_e000;
 const LEN: u64 = 4 * 4096;
 const SLOT: u64 = 192;
 

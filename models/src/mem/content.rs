@@ -400,3 +400,35 @@ const fn check(addr: PhysAddr, len: u64) -> Result<(), ContentError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The extents would hide a breakpoint too many; the page would fill up with them.
+    #[test]
+    fn no_breakpoint_is_kept_that_changes_nothing() {
+        let mut content = Content::new(0);
+        let mut draw = 1u64;
+        let mut next = |below: u64| {
+            draw = draw.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+            (draw >> 33) % below
+        };
+        let at = |offset: u64| PhysAddr(0x10_0000 + offset);
+        for _ in 0..4000 {
+            let (to, len) = (next(0x1f00), next(0x100));
+            match next(3) {
+                0 => content.write(at(to), len, Source::Zero),
+                1 => content.write_at(at(to), len, Source::Data { tag: 1 }, to),
+                _ => content.copy(at(to), at(next(0x1f00)), len),
+            }
+            .unwrap();
+            for page in 0..2 {
+                let breaks = content.breaks(at(page * PAGE_SIZE).pfn());
+                assert_eq!(breaks[0].start, 0);
+                assert!(breaks.windows(2).all(|pair| pair[0].start < pair[1].start));
+                assert!(breaks.windows(2).all(|pair| !pair[1].continues(&pair[0])));
+            }
+        }
+    }
+}
