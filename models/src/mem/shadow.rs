@@ -213,7 +213,11 @@ impl Shadow {
                     let last = slab.slot(end - 1).map_or(0, |slot| slot + 1).clamp(first, slab.ids.len());
                     slab.ids[first..last].iter().for_each(|&id| meet(id));
                 }
-                _ => self.lists[(entry & !TAG) as usize].iter().for_each(|part| meet(part.id)),
+                _ => {
+                    let list = self.lists[(entry & !TAG) as usize].iter();
+                    let hit = |part: &&Part| part.range.start < range.end && range.start < part.range.end;
+                    list.filter(hit).for_each(|part| meet(part.id));
+                }
             }
             at = page_end;
         }
