@@ -3,6 +3,7 @@
 //! State machines are plain data; code paths are `async fn`s over an engine context. See
 //! `docs/architecture.md`.
 
+pub mod boot;
 pub mod mem;
 pub mod profile;
 pub mod scenario;
