@@ -4,6 +4,7 @@
 //! `docs/architecture.md`.
 
 pub mod iommu;
+pub mod boot;
 pub mod mem;
 pub mod memblock;
 pub mod swiotlb;

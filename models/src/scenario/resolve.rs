@@ -10,6 +10,7 @@ use super::error::{LoadError, Problem, SourceText};
 use super::load::{Disk, Layer, Layers, Origin, ReadFile, read};
 use super::parse::allowed;
 use super::schema::{Driver, Expect, Explore, Inject, Kernel, Machine, Process};
+use crate::boot::cmdline::CommandLine;
 use crate::profile::Profile;
 
 /// What a user asks for on top of a scenario file.
@@ -68,6 +69,8 @@ pub struct Resolved {
     pub profile: Profile,
     /// The command line as written.
     pub cmdline: String,
+    /// What the command line says to this kernel.
+    pub command_line: CommandLine,
     /// The machine.
     pub machine: Machine,
     /// The drivers, in the order in which they are listed.
@@ -216,13 +219,15 @@ fn finish(name: String, layer: Layer, warnings: Vec<Problem>) -> Option<Resolved
     let profile = profile_of(&kernel).ok()?;
     let machine = layer.machine?.value.clone();
     let drivers = layer.drivers.iter().flatten().map(|d| d.value.clone()).collect();
+    let cmdline = layer.cmdline.map(|c| c.value).unwrap_or_default();
     let mut resolved = Resolved {
         name,
         about: layer.about.unwrap_or_default(),
         source: layer.source.unwrap_or_default(),
         kernel,
+        command_line: CommandLine::parse(&cmdline, profile.version),
+        cmdline,
         profile,
-        cmdline: layer.cmdline.map(|c| c.value).unwrap_or_default(),
         machine,
         drivers,
         processes: layer.processes.map(|p| p.value.clone()).unwrap_or_default(),

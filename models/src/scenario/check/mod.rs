@@ -15,7 +15,8 @@ use super::index::Seg;
 use super::limits;
 use super::load::{Layer, Origin, Sourced};
 use super::nearest::nearest;
-use super::schema::{Dist, Driver, Machine};
+use super::schema::{CpuChoice, Dist, Driver, Machine};
+use crate::profile::Version;
 
 pub(super) use kernel::profile_of;
 
@@ -31,6 +32,11 @@ pub(super) fn check(root: &Arc<SourceText>, layer: &Layer) -> Vec<Problem> {
     }
     if let Some(kernel) = &layer.kernel {
         kernel::check(&mut Checker::new(&mut problems, &kernel.origin), &kernel.value);
+    }
+    if let Some(cmdline) = &layer.cmdline {
+        let version = layer.kernel.as_ref().and_then(|k| Version::from_name(&k.value.version));
+        let mut checker = Checker::new(&mut problems, &cmdline.origin);
+        kernel::command_line(&mut checker, &cmdline.value, version.unwrap_or(Version::V5_13));
     }
     let machine = layer.machine.as_deref();
     let drivers: &[Arc<Sourced<Driver>>] = layer.drivers.as_deref().unwrap_or_default();
@@ -195,8 +201,8 @@ impl<'a> Checker<'a> {
         self.error_help(inside, message, help);
     }
 
-    fn cpu(&mut self, cpu: super::schema::CpuChoice, world: &World<'_>) {
-        if let (super::schema::CpuChoice::Cpu(n), Some(machine)) = (cpu, world.machine)
+    fn cpu(&mut self, cpu: CpuChoice, world: &World<'_>) {
+        if let (CpuChoice::Cpu(n), Some(machine)) = (cpu, world.machine)
             && n >= machine.cpus
         {
             let message = format!("no CPU {n} in the machine");
