@@ -84,10 +84,16 @@ const fn run_starts(mut bits: u128, count: u32) -> u128 {
     bits
 }
 
-/// One bit in every `stride`, from bit 0; `stride` is a power of two up to 128.
-const fn comb(stride: u32) -> u128 {
-    u128::MAX / low_bits(stride)
-}
+/// One bit in every `1 << n`, from bit 0. A table, as dividing 128 bits costs more than a search.
+const COMBS: [u128; 8] = {
+    let mut combs = [0; 8];
+    let mut n = 0;
+    while n < 8 {
+        combs[n] = u128::MAX / low_bits(1 << n);
+        n += 1;
+    }
+    combs
+};
 
 impl SlotMap {
     /// All slots of a new pool, free. With `list_clamped` unset, the slots that the last segment lacks
@@ -251,8 +257,13 @@ impl SlotMap {
         if from >= end || nslots > IO_TLB_SEGSIZE {
             return None;
         }
+        let first = from + (residue.wrapping_sub(from) & (stride - 1));
+        // Mostly the cursor points at free slots, and no bits need be combed.
+        if first < end && self.list(first) >= nslots && accept(first) {
+            return Some(first);
+        }
         if stride > IO_TLB_SEGSIZE {
-            let mut slot = from + (residue.wrapping_sub(from) & (stride - 1));
+            let mut slot = first;
             while slot < end {
                 if self.list(slot) >= nslots && accept(slot) {
                     return Some(slot);
@@ -261,7 +272,7 @@ impl SlotMap {
             }
             return None;
         }
-        let teeth = comb(stride) << (residue & (stride - 1));
+        let teeth = COMBS[stride.trailing_zeros() as usize] << (residue & (stride - 1));
         let (first, last) = (segment_of(from), segment_of(end - 1));
         let mut segment = first;
         while segment <= last {
@@ -293,17 +304,19 @@ impl SlotMap {
     ///
     /// Source: `kernel/dma/swiotlb.c: swiotlb_search_pool_area()`, from the label `found`, v6.12.
     pub(super) fn take(&mut self, first: u32, nslots: u32, alloc_size: u64) {
-        if let Some(detail) = &mut self.detail {
-            literal::infallible(literal::take_run(detail.as_mut(), i64::from(first), nslots, alloc_size));
+        let offset = offset_in(first);
+        let fits = self.detail.is_none() && nslots <= IO_TLB_SEGSIZE - offset;
+        let taken = if fits { low_bits(nslots) << offset } else { 0 };
+        if !fits || taken & !self.free_bits(segment_of(first)) != 0 {
+            // Without its lock a search can be overtaken: the kernel then takes what is taken already.
+            let detail = self.detailed();
+            literal::infallible(literal::take_run(detail, i64::from(first), nslots, alloc_size));
             return;
         }
-        debug_assert!(offset_in(first) + nslots <= IO_TLB_SEGSIZE, "a free run ends with its segment");
-        let offset = offset_in(first);
         let segment = self.touch(segment_of(first));
-        let taken = low_bits(nslots) << offset;
-        debug_assert_eq!(segment.free & taken, taken, "only free slots are taken");
         segment.free &= !taken;
         segment.begins |= 1 << offset;
+        // At most a segment's worth.
         let nslots = u16::try_from(nslots).unwrap_or(u16::MAX);
         segment.records[offset as usize] = Record { alloc_size, nslots, ..NO_RECORD };
     }
@@ -365,13 +378,19 @@ impl SlotMap {
         let number = segment_of(start);
         let range = low_bits(count) << offset;
         let segment = self.touch(number);
-        // The record that reaches into the range from below is cut; what sticks out above starts anew.
-        let end = offset + count;
-        segment.split_at(offset);
-        if end < IO_TLB_SEGSIZE {
-            segment.split_at(end);
+        let whole =
+            segment.begins >> offset & 1 == 1 && u32::from(segment.records[offset as usize].nslots) == count;
+        if whole {
+            segment.begins &= !(1 << offset);
+        } else {
+            // The record that reaches into the range from below is cut; what sticks out above starts anew.
+            let end = offset + count;
+            segment.split_at(offset);
+            if end < IO_TLB_SEGSIZE {
+                segment.split_at(end);
+            }
+            segment.begins &= !range;
         }
-        segment.begins &= !range;
         segment.free |= range;
         let below = (!segment.free & low_bits(offset)).checked_ilog2().map_or(0, |busy| busy + 1);
         let run = (segment.free >> below).trailing_ones();

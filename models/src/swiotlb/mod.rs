@@ -3,6 +3,7 @@
 //! Plain data. Nothing here takes a lock, draws a choice or touches memory: a search answers with slot
 //! numbers, a bounce with the copy to be made.
 
+mod alloc;
 mod area;
 mod area_detail;
 mod area_slots;
@@ -15,6 +16,7 @@ mod pool;
 mod search;
 mod sizing;
 
+pub use alloc::{AreaState, AreasShareSegment, SlotAllocator, SlotLock};
 pub use area::{Area, Search};
 pub use area_detail::{Slot, SlotDetail};
 pub use area_slots::SlotMap;

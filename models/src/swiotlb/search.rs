@@ -254,6 +254,13 @@ impl SearchPlan {
         }
     }
 
+    /// The same plan for slots that are counted from slot `first` of the pool.
+    #[must_use]
+    pub const fn counted_from(&self, first: u32) -> Self {
+        let tbl_dma_addr = self.tbl_dma_addr.wrapping_add((first as u64) << IO_TLB_SHIFT);
+        Self { tbl_dma_addr, ..*self }
+    }
+
     /// Whether the address of `slot` has the bits that the request asks for.
     #[must_use]
     pub const fn suits(&self, slot: u32) -> bool {
