@@ -4,7 +4,7 @@ use models::mem::PhysAddr;
 use models::swiotlb::literal::Walk;
 use models::swiotlb::{
     AlignTest, BounceRules, DmaLimits, INVALID_PHYS_ADDR, LiteralPool, LoopEnd, MapRequest, Pool, PoolSize,
-    Prepared, Search, SearchPlan, SearchRules,
+    Prepared, Search, SearchPlan, SearchRules, Violation,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
@@ -93,6 +93,8 @@ struct Pair {
     fast: Pool,
     twin: LiteralPool,
     live: Vec<(DmaLimits, PhysAddr)>,
+    /// Nobody has unmapped what is not his.
+    orderly: bool,
 }
 
 impl Pair {
@@ -103,7 +105,13 @@ impl Pair {
     /// With a twin by other rules, to see whether the comparison notices.
     fn of((rules, twin_rules): (SearchRules, SearchRules), start: PhysAddr, size: PoolSize) -> Self {
         let fast = Pool::new(rules, BounceRules::v5_18(), start, size);
-        Self { twin_rules, fast, twin: LiteralPool::new(twin_rules, start, size), live: Vec::new() }
+        Self {
+            twin_rules,
+            fast,
+            twin: LiteralPool::new(twin_rules, start, size),
+            live: Vec::new(),
+            orderly: true,
+        }
     }
 
     fn map(&mut self, limits: DmaLimits, map: &MapRequest, cpu: u32) -> Result<(), TestCaseError> {
@@ -152,6 +160,7 @@ impl Pair {
                 let (_, tlb_addr) = self.live[pick % self.live.len()];
                 let wild = tlb_addr.wrapping_add(*shift);
                 if self.fast.contains(wild) {
+                    self.orderly = false;
                     self.release(*limits, wild)?;
                 }
             }
@@ -161,6 +170,16 @@ impl Pair {
     }
 
     fn compare(&self) -> Result<(), TestCaseError> {
+        match self.fast.violation() {
+            None => {}
+            Some(
+                Violation::UsedDiffers { .. }
+                | Violation::ListBroken { .. }
+                | Violation::RecordOfFree { .. }
+                | Violation::StrayWrites { .. },
+            ) if !self.orderly => {}
+            Some(violation) => prop_assert!(false, "{:?}", violation),
+        }
         for (area, twin) in self.fast.areas().iter().zip(self.twin.areas()) {
             prop_assert_eq!((area.used(), area.index()), *twin);
         }
@@ -216,7 +235,7 @@ fn one_planted_difference_in_any_behaviour_is_noticed() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { max_shrink_iters: 4000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 128, max_shrink_iters: 4000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_version_chooses_the_literal_slots(

@@ -9,38 +9,11 @@
 //! says which slots are free. From then on the map keeps every slot by itself, as the kernel does.
 
 use super::area_detail::SlotDetail;
+use super::area_segment::{COMBS, NO_RECORD, Record, Segment, low_bits, run_starts};
+use super::check::Violation;
 use super::literal;
 use super::sizing::{INVALID_PHYS_ADDR, IO_TLB_SEGSIZE, IO_TLB_SHIFT};
 use crate::mem::PhysAddr;
-
-/// One mapping, or what a partial release has left of it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Record {
-    /// Original address of the first slot that has one.
-    orig_addr: u64,
-    /// Recorded size of the first slot; each further one has a slot's worth less.
-    alloc_size: u64,
-    nslots: u16,
-    /// Slots at the start that have no original address.
-    lead: u16,
-    /// `pad_slots` as stored in slot `pad_at`.
-    pad_slots: u16,
-    pad_at: u16,
-}
-
-const NO_RECORD: Record =
-    Record { orig_addr: INVALID_PHYS_ADDR, alloc_size: 0, nslots: 0, lead: 0, pad_slots: 0, pad_at: 0 };
-
-/// A segment that was taken from at least once.
-#[derive(Clone, Debug)]
-struct Segment {
-    number: u32,
-    free: u128,
-    /// Slots at which a record begins.
-    begins: u128,
-    /// Valid where `begins` has a bit.
-    records: Box<[Record]>,
-}
 
 /// The slots of one pool (`io_tlb_mem.slots`, later `io_tlb_pool.slots`).
 ///
@@ -60,40 +33,13 @@ pub struct SlotMap {
     detail: Option<Box<SlotDetail>>,
 }
 
-const fn segment_of(slot: u32) -> u32 {
-    slot / IO_TLB_SEGSIZE
-}
-
 const fn offset_in(slot: u32) -> u32 {
     slot % IO_TLB_SEGSIZE
 }
 
-/// The lowest `count` bits, `count` up to 128.
-const fn low_bits(count: u32) -> u128 {
-    if count >= 128 { u128::MAX } else { (1 << count) - 1 }
+const fn segment_of(slot: u32) -> u32 {
+    slot / IO_TLB_SEGSIZE
 }
-
-/// The bits from which a run of `count` set bits begins.
-const fn run_starts(mut bits: u128, count: u32) -> u128 {
-    let mut have = 1;
-    while have < count && bits != 0 {
-        let step = if have < count - have { have } else { count - have };
-        bits &= bits >> step;
-        have += step;
-    }
-    bits
-}
-
-/// One bit in every `1 << n`, from bit 0. A table, as dividing 128 bits costs more than a search.
-const COMBS: [u128; 8] = {
-    let mut combs = [0; 8];
-    let mut n = 0;
-    while n < 8 {
-        combs[n] = u128::MAX / low_bits(1 << n);
-        n += 1;
-    }
-    combs
-};
 
 impl SlotMap {
     /// All slots of a new pool, free. With `list_clamped` unset, the slots that the last segment lacks
@@ -143,6 +89,41 @@ impl SlotMap {
     #[must_use]
     pub fn stray_writes(&self) -> u64 {
         self.detail.as_ref().map_or(0, |detail| detail.stray_writes())
+    }
+
+    /// Slots that have counters: unclamped, also those that the last segment lacks.
+    pub(super) const fn kept(&self) -> u32 {
+        if self.list_clamped { self.nslabs } else { self.nslabs.next_multiple_of(IO_TLB_SEGSIZE) }
+    }
+
+    /// What the compact form promises itself.
+    pub(super) fn inner_violation(&self) -> Option<Violation> {
+        if self.detail.is_some() {
+            return None;
+        }
+        for segment in &self.touched[..self.live] {
+            let bound = u32::from(self.run_bound[segment.number as usize]);
+            if bound < IO_TLB_SEGSIZE && run_starts(segment.free, bound + 1) != 0 {
+                return Some(Violation::RunUnderrated { segment: segment.number });
+            }
+            let mut owned = 0;
+            let mut begins = segment.begins;
+            while begins != 0 {
+                let begin = begins.trailing_zeros();
+                let range = low_bits(u32::from(segment.records[begin as usize].nslots)) << begin;
+                if range & (owned | segment.free) != 0 {
+                    return Some(Violation::NoOwner { slot: segment.number * IO_TLB_SEGSIZE + begin });
+                }
+                owned |= range;
+                begins &= begins - 1;
+            }
+            let orphans = self.full(segment.number) & !segment.free & !owned;
+            if orphans != 0 {
+                let slot = segment.number * IO_TLB_SEGSIZE + orphans.trailing_zeros();
+                return Some(Violation::NoOwner { slot });
+            }
+        }
+        None
     }
 
     fn full(&self, segment: u32) -> u128 {
@@ -401,8 +382,7 @@ impl SlotMap {
     /// Switches to one record per slot.
     fn detailed(&mut self) -> &mut SlotDetail {
         if self.detail.is_none() {
-            let kept = self.nslabs.next_multiple_of(IO_TLB_SEGSIZE);
-            let kept = if self.list_clamped { self.nslabs } else { kept };
+            let kept = self.kept();
             let mut detail = SlotDetail::empty(kept);
             for slot in 0..kept {
                 let at = detail.at_mut(slot);
@@ -414,40 +394,5 @@ impl SlotMap {
             self.detail = Some(Box::new(detail));
         }
         self.detail.get_or_insert_default()
-    }
-}
-
-impl Segment {
-    /// Lets a record begin at `offset` if one goes across it.
-    fn split_at(&mut self, offset: u32) {
-        let before = self.begins & low_bits(offset);
-        if self.free >> offset & 1 == 1 || self.begins >> offset & 1 == 1 || before == 0 {
-            return;
-        }
-        let begin = before.ilog2();
-        let old = &mut self.records[begin as usize];
-        let Some(rest) = u16::try_from(offset - begin).ok().and_then(|cut| old.nslots.checked_sub(cut))
-        else {
-            return;
-        };
-        let cut = old.nslots - rest;
-        if rest == 0 {
-            return;
-        }
-        let mut new = *old;
-        old.nslots = cut;
-        new.nslots = rest;
-        new.alloc_size = old.alloc_size.wrapping_sub(u64::from(cut) << IO_TLB_SHIFT);
-        new.lead = old.lead.saturating_sub(cut);
-        if old.orig_addr != INVALID_PHYS_ADDR {
-            let moved = u64::from(cut.saturating_sub(old.lead)) << IO_TLB_SHIFT;
-            new.orig_addr = old.orig_addr.wrapping_add(moved);
-        }
-        match old.pad_at.checked_sub(cut) {
-            Some(at) => new.pad_at = at,
-            None => new.pad_slots = 0,
-        }
-        self.begins |= 1 << offset;
-        self.records[offset as usize] = new;
     }
 }
