@@ -35,6 +35,24 @@ impl Usage {
     }
 }
 
+/// What a pool is for.
+///
+/// Source: `include/linux/swiotlb.h: struct io_tlb_mem`, v6.12.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct PoolFlags {
+    /// Every mapping bounces, needed or not (`force_bounce`).
+    pub force_bounce: bool,
+    /// Coherent memory comes from here and only from here: a restricted pool (`for_alloc`, v5.15).
+    pub for_alloc: bool,
+    /// Made of the page allocator's memory, which frees it differently (`late_alloc`).
+    pub late_alloc: bool,
+}
+
+impl PoolFlags {
+    /// Those of a device's own pool. Source: `kernel/dma/swiotlb.c: rmem_swiotlb_device_init()`, v6.12.
+    pub const RESTRICTED: Self = Self { force_bounce: true, for_alloc: true, late_alloc: false };
+}
+
 /// Why a mapping failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MapError {
@@ -62,6 +80,7 @@ pub struct Pool {
     areas: Vec<Area>,
     slots: SlotMap,
     usage: Usage,
+    flags: PoolFlags,
 }
 
 impl Pool {
@@ -78,12 +97,19 @@ impl Pool {
             areas: Vec::new(),
             slots: SlotMap::default(),
             usage: Usage::default(),
+            flags: PoolFlags::default(),
         };
         pool.reset(start, size);
         pool
     }
 
-    /// Makes this a new pool, keeping what memory was got.
+    /// The same pool for another purpose.
+    #[must_use]
+    pub fn with_flags(self, flags: PoolFlags) -> Self {
+        Self { flags, ..self }
+    }
+
+    /// Makes this a new pool, keeping its rules, its flags and what memory was got.
     pub fn reset(&mut self, start: PhysAddr, size: PoolSize) {
         self.start = start;
         self.size = size;
@@ -123,6 +149,12 @@ impl Pool {
     #[must_use]
     pub const fn slots(&self) -> &SlotMap {
         &self.slots
+    }
+
+    /// What the pool is for.
+    #[must_use]
+    pub const fn flags(&self) -> PoolFlags {
+        self.flags
     }
 
     /// The rules of the search.
