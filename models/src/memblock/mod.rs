@@ -8,6 +8,8 @@
 //! What differs between kernel versions is a switch of [`MemblockRules`]. Kernels 5.10 to 6.1 behave as
 //! [`MemblockRules::v6_1`], 6.12 as [`MemblockRules::v6_12`].
 //!
+//! What must hold at all times is listed in `docs/invariants-memblock.md`.
+//!
 //! Beside the lists a [`Memblock`] remembers who reserved which byte ([`Memblock::owner_of`]), so that a report
 //! can name the code whose memory a wild access hit. The lists never look at it.
 
