@@ -5,6 +5,8 @@
 //! no clock, draws no choice and never panics on what a caller asks. What the kernel would do instead of
 //! returning (`BUG`, `panic`) is the error [`MemblockError::Fatal`].
 //!
+//! Sources are named by file and function as of v6.12, unless they say another version.
+//!
 //! What differs between kernel versions is a switch of [`MemblockRules`]. Kernels 5.10 to 6.1 behave as
 //! [`MemblockRules::v6_1`], 6.12 as [`MemblockRules::v6_12`].
 //!
