@@ -33,12 +33,22 @@ fn translate(source: &Arc<SourceText>, error: &SpannedError) -> Problem {
     let text = &source.text;
     let (start, end) = (offset(text, error.span.start), offset(text, error.span.end));
     let (at, message, help) = describe(text, start..end.max(start), &error.code);
-    let (path, value, _) = source.index.path_at(text, at.start);
+    let (mut path, value, _) = source.index.path_at(text, at.start);
+    let at = match &error.code {
+        // The parser stands behind the sign or the digits.
+        Error::IntegerOutOfBounds if value.contains(&at.start) => value.clone(),
+        _ => at,
+    };
+    if let Error::MissingStructField { field, .. } = &error.code {
+        let dot = if path.is_empty() { "" } else { "." };
+        path = format!("{path}{dot}{field}");
+    }
     let found = match &error.code {
         Error::NoSuchStructField { .. }
         | Error::NoSuchEnumVariant { .. }
-        | Error::DuplicateStructField { .. } => None,
-        Error::MissingStructField { .. } => None,
+        | Error::DuplicateStructField { .. }
+        | Error::MissingStructField { .. }
+        | Error::ExpectedDifferentLength { .. } => None,
         _ => excerpt(text, &value, at.start),
     };
     let message = match found {
