@@ -11,3 +11,8 @@ pub mod swiotlb;
 pub mod profile;
 pub mod scenario;
 pub mod run;
+pub mod device;
+pub mod dma;
+pub mod driver;
+pub mod kernel;
+pub mod oracle;

@@ -201,7 +201,7 @@ impl Heap {
                 id: ptr.id,
             });
         }
-        Err(Self::why(ptr))
+        Err(self.why(ptr))
     }
 
     /// As [`get`](Self::get), without taking a share of the object.
@@ -215,15 +215,18 @@ impl Heap {
             let wrong = Dangling { fault: Fault::WrongType, addr: ptr.addr, id: ptr.id };
             return any.downcast_ref().ok_or(wrong);
         }
-        Err(Self::why(ptr))
+        Err(self.why(ptr))
     }
 
     #[cold]
-    const fn why<T>(ptr: Ptr<T>) -> Dangling {
+    fn why<T>(&self, ptr: Ptr<T>) -> Dangling {
         let fault = if ptr.is_null() {
             Fault::Null
         } else if ptr.id == 0 {
             Fault::Wild
+        } else if self.record(ptr.id).is_some_and(|record| record.alive) {
+            // A buffer: memory that somebody owns, without being a structure at all.
+            Fault::WrongType
         } else {
             Fault::Freed
         };

@@ -14,7 +14,6 @@ mod content;
 mod extents;
 mod freelist;
 mod heap;
-mod io_tlb_mem;
 mod layout;
 mod object;
 mod pagemap;
@@ -34,7 +33,6 @@ pub use buddy::PageAllocator;
 pub use content::{Content, ContentError, MAX_LEN, PHYS_END};
 pub use extents::Extents;
 pub use heap::{Access, Dangling, Fault, Heap};
-pub use io_tlb_mem::{IO_TLB_SLOT_SIZE, IoTlbMem};
 #[doc(hidden)]
 pub use layout::field_index;
 pub use layout::{Field, FieldInfo, Kobject, Layout};
