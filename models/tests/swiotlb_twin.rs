@@ -1,10 +1,12 @@
 //! The fast pool against the literal one: same slots, same counters, same records, for every version.
 
+use std::sync::Mutex;
+
 use models::mem::PhysAddr;
 use models::swiotlb::literal::Walk;
 use models::swiotlb::{
-    AlignTest, BounceRules, DmaLimits, INVALID_PHYS_ADDR, LiteralPool, LoopEnd, MapRequest, Pool, PoolSize,
-    Prepared, Search, SearchPlan, SearchRules, Violation,
+    AlignTest, AreaState, AreasShareSegment, BounceRules, DmaLimits, INVALID_PHYS_ADDR, LiteralPool, LoopEnd,
+    MapRequest, Pool, PoolSize, Prepared, Search, SearchPlan, SearchRules, SlotAllocator, Violation,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
@@ -274,4 +276,45 @@ proptest! {
             prop_assert!(same.is_ok(), "{}: {}", version, same.unwrap_err());
         }
     }
+    /// Areas behind locks, each counting its slots from its own start, choose what the pool chooses.
+    #[test]
+    fn areas_behind_locks_choose_the_same_slots(
+        size in (1u32..4, 0u32..3).prop_map(|(segments, areas)| PoolSize {
+            nslabs: segments * 512,
+            nareas: 1 << areas,
+        }),
+        start in start(),
+        limits in limits(),
+        maps in prop::collection::vec((map_request(), 0u32..8, any::<usize>()), 1..80),
+    ) {
+        for (version, rules) in SearchRules::all() {
+            let mut pool = Pool::new(rules, BounceRules::v5_18(), start, size);
+            let locked = SlotAllocator::<Mutex<AreaState>>::new(size, rules.list_clamped).unwrap();
+            let mut live = Vec::new();
+            for (map, cpu, pick) in &maps {
+                let Some(prepared) = Prepared::new(rules, limits, map) else {
+                    continue;
+                };
+                let plan = SearchPlan::new(rules, limits, start, &prepared.request);
+                let got = pool.find_slots(*cpu, limits, &prepared.request);
+                prop_assert_eq!(locked.find_slots(*cpu as usize, &plan), got, "{}", version);
+                if let Search::Found { slot, nslots } = got {
+                    live.push((slot, nslots, pool.record(&prepared, slot, nslots).tlb_addr));
+                }
+                if pick % 3 == 0 && !live.is_empty() {
+                    let (slot, nslots, tlb_addr) = live.swap_remove(pick % live.len());
+                    pool.release_slots(limits, tlb_addr);
+                    prop_assert!(locked.release(slot, nslots));
+                }
+                prop_assert_eq!(locked.used(), pool.used());
+            }
+        }
+    }
+}
+
+#[test]
+fn areas_that_share_a_segment_get_no_locks_of_their_own() {
+    let make = |nslabs, nareas| SlotAllocator::<Mutex<AreaState>>::new(PoolSize { nslabs, nareas }, true);
+    assert_eq!(make(512, 8).err(), Some(AreasShareSegment));
+    assert!(make(512, 4).is_ok() && make(100, 1).is_ok());
 }

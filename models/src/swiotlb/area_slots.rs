@@ -8,7 +8,7 @@
 //! A caller that unmaps the wrong address can bring the kernel's counters into a state that no longer
 //! says which slots are free. From then on the map keeps every slot by itself, as the kernel does.
 
-use super::area_detail::SlotDetail;
+use super::area_detail::{Slot, SlotDetail};
 use super::area_segment::{COMBS, NO_RECORD, Record, Segment, low_bits, run_starts};
 use super::check::Violation;
 use super::literal;
@@ -184,45 +184,47 @@ impl SlotMap {
         }
     }
 
+    /// All that is recorded for `slot`, its counter left out (0).
+    ///
+    /// Source: `kernel/dma/swiotlb.c: struct io_tlb_slot`, all versions.
+    #[must_use]
+    pub fn slot(&self, slot: u32) -> Slot {
+        if let Some(detail) = &self.detail {
+            return Slot { list: 0, ..detail.at(slot) };
+        }
+        let Some((record, distance)) = self.record(slot) else {
+            return Slot::FREE;
+        };
+        let mut found = Slot::FREE;
+        found.alloc_size = record.alloc_size.wrapping_sub(u64::from(distance) << IO_TLB_SHIFT);
+        if let Some(behind) = distance.checked_sub(u32::from(record.lead))
+            && record.orig_addr != INVALID_PHYS_ADDR
+        {
+            found.orig_addr = record.orig_addr.wrapping_add(u64::from(behind) << IO_TLB_SHIFT);
+        }
+        if distance == u32::from(record.pad_at) {
+            found.pad_slots = record.pad_slots;
+        }
+        found
+    }
+
     /// Bytes recorded from `slot` to the end of its mapping, modulo 2^64; 0 when free.
     #[must_use]
     pub fn alloc_size(&self, slot: u32) -> u64 {
-        match &self.detail {
-            Some(detail) => detail.at(slot).alloc_size,
-            None => self.record(slot).map_or(0, |(record, distance)| {
-                record.alloc_size.wrapping_sub(u64::from(distance) << IO_TLB_SHIFT)
-            }),
-        }
+        self.slot(slot).alloc_size
     }
 
     /// Original address recorded for `slot`, or `None` (`INVALID_PHYS_ADDR`).
     #[must_use]
     pub fn orig_addr(&self, slot: u32) -> Option<PhysAddr> {
-        let addr = match &self.detail {
-            Some(detail) => detail.at(slot).orig_addr,
-            None => match self.record(slot) {
-                Some((record, distance))
-                    if distance >= u32::from(record.lead) && record.orig_addr != INVALID_PHYS_ADDR =>
-                {
-                    let distance = distance - u32::from(record.lead);
-                    record.orig_addr.wrapping_add(u64::from(distance) << IO_TLB_SHIFT)
-                }
-                _ => INVALID_PHYS_ADDR,
-            },
-        };
+        let addr = self.slot(slot).orig_addr;
         (addr != INVALID_PHYS_ADDR).then_some(PhysAddr(addr))
     }
 
     /// Padding slots in front of `slot`, as stored in it. Source: `struct io_tlb_slot`, since v6.9-rc4.
     #[must_use]
     pub fn pad_slots(&self, slot: u32) -> u16 {
-        match &self.detail {
-            Some(detail) => detail.at(slot).pad_slots,
-            None => match self.record(slot) {
-                Some((record, distance)) if distance == u32::from(record.pad_at) => record.pad_slots,
-                _ => 0,
-            },
-        }
+        self.slot(slot).pad_slots
     }
 
     /// The first slot of `from..end` that lies at `residue` modulo `stride` (a power of two), begins a
@@ -385,11 +387,7 @@ impl SlotMap {
             let kept = self.kept();
             let mut detail = SlotDetail::empty(kept);
             for slot in 0..kept {
-                let at = detail.at_mut(slot);
-                at.list = self.list(slot);
-                at.alloc_size = self.alloc_size(slot);
-                at.orig_addr = self.orig_addr(slot).map_or(INVALID_PHYS_ADDR, |addr| addr.0);
-                at.pad_slots = self.pad_slots(slot);
+                *detail.at_mut(slot) = Slot { list: self.list(slot), ..self.slot(slot) };
             }
             self.detail = Some(Box::new(detail));
         }
