@@ -370,7 +370,13 @@ impl Content {
             list[0].start = 0;
             return;
         }
-        list.splice(front..back, first.chain(tail));
+        let fill = first.chain(tail);
+        if total == list.len() {
+            // A slot that is bounced through again and again: as many pieces as before.
+            list[front..back].iter_mut().zip(fill).for_each(|(place, piece)| *place = piece);
+            return;
+        }
+        list.splice(front..back, fill);
         if total <= 2 {
             page.inline = [list[0], list[total - 1]];
             page.count = if total == 2 { 2 } else { 1 };

@@ -4,7 +4,8 @@
 //! * [`Shadow`]: who owns each page and byte, and every object that ever lived;
 //! * [`Heap`]: both, with the live typed objects; [`kobject!`](crate::kobject) declares their types;
 //! * [`PageAllocator`]: the free pages, per zone, order and CPU;
-//! * [`SlabAllocator`]: objects of less than a page, by size class or named cache.
+//! * [`SlabAllocator`]: objects of less than a page, by size class or named cache;
+//! * [`Memory`]: all of them, kept in step.
 //!
 //! All are plain data: no engine, no clock, no choice. What is not determined is a parameter of the call.
 
@@ -15,6 +16,7 @@ mod extents;
 mod freelist;
 mod heap;
 mod layout;
+mod memory;
 mod object;
 mod pagemap;
 mod piece;
@@ -36,6 +38,7 @@ pub use heap::{Access, Dangling, Fault, Heap};
 #[doc(hidden)]
 pub use layout::field_index;
 pub use layout::{Field, FieldInfo, Kobject, Layout};
+pub use memory::{Memory, MemoryError};
 pub use object::{ObjectRecord, ObjectTable, Site};
 pub use ptr::{LockWord, Opaque, Ptr, Raw};
 pub use shadow::{Owner, PageOwner, Shadow, ShadowError};

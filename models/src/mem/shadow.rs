@@ -202,8 +202,10 @@ impl Shadow {
         };
         while at < range.end.0 {
             let pfn = PhysAddr(at).pfn();
-            let page_end = pfn.phys().0.saturating_add(PAGE_SIZE);
-            let entry = *self.parts.get(pfn);
+            // Long stretches of nobody, or of one object, are one step.
+            let (&entry, run) = self.parts.run(pfn);
+            let pages = if entry & TAG == 0 { run } else { 1 };
+            let page_end = pfn.phys().0.saturating_add(pages * PAGE_SIZE);
             match entry & TAG {
                 0 => meet(entry),
                 SLAB => {

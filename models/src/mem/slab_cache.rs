@@ -78,7 +78,7 @@ pub enum SlabError {
     NoMemory,
     /// `kmalloc(0)`: the kernel returns a pointer that must not be followed.
     ZeroSize,
-    /// Larger than the largest block of the page allocator.
+    /// Larger than the largest block of the page allocator, or than a slot of the named cache.
     TooLarge {
         /// The size in bytes.
         size: u64,
@@ -118,7 +118,9 @@ impl fmt::Display for SlabError {
         match self {
             Self::NoMemory => f.write_str("out of memory"),
             Self::ZeroSize => f.write_str("an allocation of no bytes"),
-            Self::TooLarge { size } => write!(f, "an allocation of {size} bytes is larger than any block"),
+            Self::TooLarge { size } => {
+                write!(f, "an allocation of {size} bytes is larger than any block or slot")
+            }
             Self::NoCache { cache } => write!(f, "there is no slab cache {}", cache.0),
             Self::DoubleFree { addr } => write!(f, "the object at {addr} is free already"),
             Self::NotSlab { addr } => write!(f, "{addr} lies in no slab"),
