@@ -41,6 +41,8 @@ pub struct DeviceNode {
     pub path: Cell<&'static str>,
     /// Mappings made, bounced, failed.
     pub counts: Cell<(u64, u64, u64)>,
+    /// Why its last mapping failed, in the kernel's words.
+    pub why_failed: Cell<&'static str>,
     /// Whether its probe waits for something.
     pub deferred: Cell<bool>,
 }
@@ -60,6 +62,7 @@ impl DeviceNode {
             group: Cell::new(Ptr::NULL),
             path: Cell::new(""),
             counts: Cell::new((0, 0, 0)),
+            why_failed: Cell::new(""),
             deferred: Cell::new(false),
         }
     }

@@ -35,13 +35,13 @@ pub struct NoMemory;
 
 impl Kernel {
     /// Gives a new object its engine labels.
-    fn enter_labels(&self, sim: &sim::Sim, id: u32, type_name: &'static str, fields: usize) {
+    fn enter_labels(&self, sim: &sim::Sim, id: u32, type_name: &'static str, fields: u32) {
         let mut labels = self.labels.borrow_mut();
         let slot = id as usize;
         if labels.len() <= slot {
             labels.resize(slot + 1, ObjId::NONE);
         }
-        labels[slot] = sim.objects_of(type_name, u32::try_from(fields).unwrap_or(1));
+        labels[slot] = sim.objects_of(type_name, fields);
     }
 }
 
@@ -94,7 +94,7 @@ impl Kx {
         let _ = mem.heap.write_at(addr, size, Source::Zero, 0);
         let ptr = mem.heap.alloc_object(addr, size, site, object).unwrap_or(Ptr::wild(addr.virt()));
         drop(mem);
-        self.k.enter_labels(self.sim(), ptr.id, T::TYPE_NAME, T::FIELDS.len());
+        self.k.enter_labels(self.sim(), ptr.id, T::TYPE_NAME, 32);
         self.note_stack(ptr.id, false);
         Ok(ptr)
     }
@@ -236,7 +236,7 @@ impl Kx {
         let _ = mem.heap.write_at(addr, size, Source::Zero, 0);
         let ptr = mem.heap.alloc_object(addr, size, site, object).map_err(|_| NoMemory)?;
         drop(mem);
-        self.k.enter_labels(self.sim(), ptr.id, T::TYPE_NAME, T::FIELDS.len());
+        self.k.enter_labels(self.sim(), ptr.id, T::TYPE_NAME, 32);
         self.note_stack(ptr.id, false);
         Ok(ptr)
     }
@@ -279,6 +279,11 @@ impl Kx {
             let title = format!("BUG: KASAN: double-free or invalid-free in {}", self.function());
             self.report(Draft::warning("double-free", title).object(type_name), Vec::new);
         }
+    }
+
+    /// Gives an object that was entered by hand its engine labels.
+    pub fn label_object<T: Kobject>(&self, ptr: Ptr<T>) {
+        self.k.enter_labels(self.sim(), ptr.id, T::TYPE_NAME, 32);
     }
 
     /// The engine's label of memory that is no object.

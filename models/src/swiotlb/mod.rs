@@ -11,6 +11,7 @@ mod area_slots;
 mod bounce;
 mod check;
 mod grow;
+pub mod kernel;
 pub mod literal;
 mod literal_pool;
 mod map;
@@ -36,3 +37,4 @@ pub use sizing::{
     AreaLimit, INVALID_PHYS_ADDR, IO_TLB_DEFAULT_SLABS, IO_TLB_MIN_SLABS, IO_TLB_SEGSIZE, IO_TLB_SHIFT,
     IO_TLB_SIZE, PoolDefaults, PoolSize, SizingRules, limit_nareas, nr_slots,
 };
+pub use kernel::{IoTlbMem, default_pool};
