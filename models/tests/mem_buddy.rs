@@ -351,3 +351,27 @@ fn a_cpu_gets_back_first_what_it_freed_last() {
     pages.drain_cpu(0).unwrap();
     assert_eq!(pages.free_page_count(0, ZoneKind::Dma), before + 63 - 4);
 }
+
+/// The longer a CPU only frees, the more it gives back at a time; an allocation halves that again.
+#[test]
+fn a_cpu_that_only_frees_gives_back_more_and_more() {
+    let mut pages = allocator();
+    pages.free_boot_range(frames(16, 4096), Placement::Tail).unwrap();
+    pages.set_pcp_limits(PcpLimits { batch: 4, high: 16 });
+    let mut own: Vec<_> = (0..60).map(|_| pages.alloc_page(0, Gfp::Kernel, 0).unwrap().unwrap()).collect();
+    let mut given_back = |pages: &mut PageAllocator, frees: usize| {
+        let before = pages.free_page_count(0, ZoneKind::Dma);
+        for addr in own.drain(..frees) {
+            pages.free_page(0, addr).unwrap();
+        }
+        pages.free_page_count(0, ZoneKind::Dma) - before
+    };
+    assert_eq!([15, 1, 3, 1].map(|frees| given_back(&mut pages, frees)), [0, 4, 0, 8]);
+    assert_eq!(
+        [7, 1, 11, 1].map(|frees| given_back(&mut pages, frees)),
+        [0, 12, 0, 12],
+        "at most high - batch"
+    );
+    pages.alloc_page(0, Gfp::Kernel, 0).unwrap();
+    assert_eq!([12, 1].map(|frees| given_back(&mut pages, frees)), [0, 8]);
+}

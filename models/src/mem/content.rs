@@ -183,10 +183,12 @@ impl Content {
     fn copy_runs(&mut self, dst: PhysAddr, src: PhysAddr, len: u64) -> bool {
         /// Runs that are held on the stack.
         const RUNS: usize = 16;
+        // Below four pages to a run, the borders cost more than the pages.
+        let most = usize::try_from(len / (4 * PAGE_SIZE)).unwrap_or(RUNS).clamp(1, RUNS);
         let mut runs = [(PhysRange::default(), Source::Zero, 0); RUNS];
         let mut count = 0;
         for run in self.extents(src, len) {
-            let Some(place) = runs.get_mut(count) else { return false };
+            let Some(place) = runs[..most].get_mut(count) else { return false };
             *place = run;
             count += 1;
         }
