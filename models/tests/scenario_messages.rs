@@ -224,7 +224,7 @@ fn all_problems_of_a_stage_come_together() {
         &scenario_support::MACHINE.replace("cpus: 2", "cpus: 0").replace("\"nvme\"", "\"x\""),
     );
     let error = files.load("s/main.ron").expect_err("three problems");
-    let paths: Vec<&str> = error.problems().iter().map(|p| p.path()).collect();
+    let paths: Vec<&str> = error.problems().iter().map(models::scenario::Problem::path).collect();
     assert_eq!(paths, ["cpus", "devices[0].driver", "inject.delay.percent"]);
     assert_eq!(error.related().map(Iterator::count), Some(3));
 }

@@ -136,7 +136,7 @@ impl Walk<'_> {
         let names = &self.names;
         match stmt {
             Stmt::SetMask { bits } | Stmt::SetCoherentMask { bits } => {
-                checker.range("bits", (*bits).into(), 1, 64)
+                checker.range("bits", (*bits).into(), 1, 64);
             }
             Stmt::SetMinAlignMask { mask } => low_bits(checker, *mask, (1 << 18) - 1),
             Stmt::SetSegBoundary { mask } => low_bits(checker, *mask, u64::MAX),
@@ -198,18 +198,16 @@ impl Walk<'_> {
             checker.dist("size", size, 1, limits::BYTES);
         }
         match &args.buffer {
-            Some(buffer) => {
-                if !self.names.buffers.contains(&buffer.as_str()) {
-                    let help = did_you_mean(buffer, self.names.buffers.iter().copied());
-                    let message = format!("no `AllocBuffer` makes a buffer `{buffer}`");
-                    checker.error_help(&[Seg::Field("buffer")], message, help);
-                }
+            Some(buffer) if !self.names.buffers.contains(&buffer.as_str()) => {
+                let help = did_you_mean(buffer, self.names.buffers.iter().copied());
+                let message = format!("no `AllocBuffer` makes a buffer `{buffer}`");
+                checker.error_help(&[Seg::Field("buffer")], message, help);
             }
             None if args.size.is_none() => {
                 let help = "give `size` for a fresh buffer, or `buffer`";
                 checker.error_help(&[], format!("mapping `{}` has no size", args.name), help);
             }
-            None => {}
+            Some(_) | None => {}
         }
         self.map_common(checker, args.on_error, &args.device);
     }

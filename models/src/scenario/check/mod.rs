@@ -125,7 +125,7 @@ impl<'a> Checker<'a> {
     }
 
     fn warn(&mut self, inside: &[Seg], message: impl Into<String>, help: impl Into<String>) {
-        let problem = self.problem(inside, message).with_help(help).as_warning();
+        let problem = self.problem(inside, message).with_help(help).into_warning();
         self.problems.push(problem);
     }
 
