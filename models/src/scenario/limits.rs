@@ -12,6 +12,8 @@ macro_rules! limits {
 limits! {
     /// Bytes of one file.
     FILE_BYTES: u64 = 1 << 20;
+    /// Bytes of all files of one scenario.
+    TOTAL_BYTES: u64 = 4 << 20;
     /// Files of one scenario.
     FILES: usize = 128;
     /// Length of a chain of `extends`.
@@ -52,6 +54,8 @@ limits! {
     DELAY_US: u64 = 3_600_000_000;
     /// Tries of a mapping.
     RETRIES: u32 = 1_000;
+    /// Mistakes that are looked for before giving up.
+    PROBLEMS: usize = 200;
     /// Seeds of a campaign.
     SEEDS: u64 = 1_000_000_000;
     /// Steps of a run.
