@@ -224,7 +224,7 @@ fn all_problems_of_a_stage_come_together() {
         &scenario_support::MACHINE.replace("cpus: 2", "cpus: 0").replace("\"nvme\"", "\"x\""),
     );
     let error = files.load("s/main.ron").expect_err("three problems");
-    let paths: Vec<&str> = error.problems().iter().map(|p| p.path()).collect();
+    let paths: Vec<&str> = error.problems().iter().map(models::scenario::Problem::path).collect();
     assert_eq!(paths, ["cpus", "devices[0].driver", "inject.delay.percent"]);
     assert_eq!(error.related().map(Iterator::count), Some(3));
 }
@@ -274,6 +274,8 @@ fn digests_name_what_a_run_depends_on() {
     };
     let none = Overrides::default();
     let base = digest(&plain(), &none);
+    // Recorded runs name their scenario by it: if this changes, they can no longer be replayed.
+    assert_eq!(base.to_string(), "9d35e1af8b2bf8b59286fb36df605f6a");
     let reformatted = SCENARIO.replace("// A comment.", "/* another */").replace(",\n", ",\n\n   ");
     assert_eq!(digest(&plain().with("s/main.ron", &reformatted), &none), base, "formatting does not count");
     let described =

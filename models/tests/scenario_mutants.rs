@@ -237,3 +237,18 @@ fn floods_are_refused() {
         assert!(error.len() < 20_000, "{} bytes of complaint", error.len());
     }
 }
+
+/// A file full of mistakes is answered soon, and in a text that can be read.
+#[test]
+fn swarms_of_mistakes_are_cut_short() {
+    let variants: String =
+        (0..60).map(|i| format!("(name: \"v{i}\", cmdline: \"amd_iommu=x{i}\"),")).collect();
+    let stray = "Unmap(name: \"dat\"), Map(name: \"data\", dir: ToDevice),".repeat(2_000);
+    let files = scenario_support::edited("    probe: [", &format!("    probe: [{stray}"));
+    let main = scenario_support::SCENARIO
+        .replace("(name: \"passthrough\"", &format!("{variants}(name: \"passthrough\""));
+    let error = files.with("s/main.ron", &main).load("s/main.ron").expect_err("mistakes");
+    assert!((100..2_000).contains(&error.problems().len()), "{} problems", error.problems().len());
+    let text = error.to_string();
+    assert!(text.len() < 20_000 && text.ends_with(" more"), "{} bytes", text.len());
+}

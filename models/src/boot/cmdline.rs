@@ -129,6 +129,9 @@ const EARLY: &str = "swiotlb iommu iommu.passthrough iommu.strict iommu.forcedac
 /// Parameters of the pass after it.
 const LATE: &str = "amd_iommu intel_iommu";
 
+/// Sub-options of `iommu=` that are known and decide nothing here.
+const OTHER_X86_OPTIONS: &str = "nomerge panic nopanic forcesac allowdac nodac";
+
 /// The parameters that decide something here.
 pub fn parameters() -> impl Iterator<Item = &'static str> {
     EARLY.split(' ').chain(LATE.split(' '))
@@ -143,7 +146,8 @@ impl CommandLine {
             text
         } else {
             line.note("", "the line is longer than 2047 bytes, and the kernel drops the rest");
-            &text[..text.floor_char_boundary(MAX_BYTES - 1)]
+            let whole = (0..MAX_BYTES).rev().find(|i| text.is_char_boundary(*i));
+            &text[..whole.unwrap_or(0)]
         };
         let words: Vec<Word> = Words(text).take_while(|w| w.name != "--" || w.value.is_some()).collect();
         for word in words.iter().filter(|w| w.is_one_of(EARLY)) {
@@ -269,11 +273,7 @@ impl CommandLine {
                     self.iommu.usedac = true;
                     return;
                 }
-                _ => {
-                    known = ["nomerge", "panic", "nopanic", "forcesac", "allowdac", "nodac"]
-                        .iter()
-                        .any(|k| starts(k))
-                }
+                _ => known = OTHER_X86_OPTIONS.split(' ').any(starts),
             }
             if !known && !part.is_empty() {
                 self.note(text, "a sub-option that x86 does not know is ignored silently");

@@ -7,6 +7,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::check::{check, profile_of};
 use super::error::{LoadError, Problem, SourceText};
+use super::limits;
 use super::load::{Disk, Layer, Layers, Origin, ReadFile, read};
 use super::parse::allowed;
 use super::schema::{Driver, Expect, Explore, Inject, Kernel, Machine, Process};
@@ -109,9 +110,13 @@ pub fn load_from(path: &Path, files: &dyn ReadFile) -> Result<Loaded, LoadError>
     let mut found = check(&layers.root, &layers.base);
     for variant in &layers.variants {
         for problem in check(&layers.root, &layers.base.clone().under(variant.layer.clone())) {
-            if !found.iter().any(|p| p.same(&problem)) {
+            let room = !problem.is_warning() || found.len() < limits::PROBLEMS;
+            if room && !found.iter().any(|p| p.same(&problem)) {
                 found.push(problem);
             }
+        }
+        if found.len() > 2 * limits::PROBLEMS {
+            break;
         }
     }
     let warnings = errors_first(found)?;

@@ -114,19 +114,27 @@ impl<'a> Checker<'a> {
         Problem::at_path(self.source, &path, message)
     }
 
+    /// Whether there is room for another error. Errors have room left that warnings cannot take.
+    fn may_err(&self) -> bool {
+        self.problems.len() < 2 * limits::PROBLEMS
+    }
+
     fn error(&mut self, inside: &[Seg], message: impl Into<String>) {
-        let problem = self.problem(inside, message);
-        self.problems.push(problem);
+        self.error_help(inside, message, "");
     }
 
     fn error_help(&mut self, inside: &[Seg], message: impl Into<String>, help: impl Into<String>) {
-        let problem = self.problem(inside, message).with_help(help);
-        self.problems.push(problem);
+        if self.may_err() {
+            let problem = self.problem(inside, message).with_help(help);
+            self.problems.push(problem);
+        }
     }
 
     fn warn(&mut self, inside: &[Seg], message: impl Into<String>, help: impl Into<String>) {
-        let problem = self.problem(inside, message).with_help(help).as_warning();
-        self.problems.push(problem);
+        if self.problems.len() < limits::PROBLEMS {
+            let problem = self.problem(inside, message).with_help(help).into_warning();
+            self.problems.push(problem);
+        }
     }
 
     /// The list is no longer than `limit`; says whether it is worth looking into.
@@ -234,7 +242,8 @@ fn is_bdf(text: &str) -> bool {
 /// "did you mean ...? there is: ...", with a bounded list.
 fn did_you_mean<'a>(found: &str, names: impl Iterator<Item = &'a str>) -> String {
     const SHOWN: usize = 20;
-    let names: Vec<&str> = names.collect();
+    const COMPARED: usize = 500;
+    let names: Vec<&str> = names.take(COMPARED).collect();
     let mut list = names.iter().take(SHOWN).map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
     if names.len() > SHOWN {
         list.push_str(", ...");
