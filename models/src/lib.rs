@@ -6,7 +6,8 @@
 pub mod iommu;
 pub mod mem;
 pub mod memblock;
-pub mod swiotlb;
+pub mod oracle;
 pub mod profile;
-pub mod scenario;
 pub mod run;
+pub mod scenario;
+pub mod swiotlb;
