@@ -1,1 +1,14 @@
-//! Reports.
+//! Turns finished runs into text and JSON.
+//!
+//! The reports decide nothing and find nothing out: they lay out what a run, a campaign or a scenario says. They
+//! return strings; only the binary prints. All text is plain ASCII of at most [`WIDTH`] columns, so that it can be
+//! pasted into a mail.
+
+pub mod case;
+pub mod interleaving;
+pub mod json;
+mod layout;
+pub mod summary;
+pub mod trace;
+
+pub use layout::{Paint, WIDTH, ascii, clock, percent, wrap};

@@ -32,19 +32,41 @@ pub struct Request {
     pub record_choices: bool,
     /// Whether findings carry details for a report.
     pub details: bool,
+    /// Who goes on, instead of what the scenario says.
+    pub strategy: Option<sim::schedule::Strategy>,
+    /// After how many steps a run has not settled, instead of what the scenario says.
+    pub max_steps: Option<u64>,
+    /// Whether the first finding ends the run, instead of what the scenario says.
+    pub on_finding_stop: Option<bool>,
 }
 
 impl Request {
     /// A run of a campaign: nothing is kept but findings and digest.
     #[must_use]
     pub const fn quick(seed: u64) -> Self {
-        Self { source: Source::Seed(seed), record: false, record_choices: false, details: false }
+        Self {
+            source: Source::Seed(seed),
+            record: false,
+            record_choices: false,
+            details: false,
+            strategy: None,
+            max_steps: None,
+            on_finding_stop: None,
+        }
     }
 
     /// The same run, with everything recorded.
     #[must_use]
     pub const fn full(source: Source) -> Self {
-        Self { source, record: true, record_choices: true, details: true }
+        Self {
+            source,
+            record: true,
+            record_choices: true,
+            details: true,
+            strategy: None,
+            max_steps: None,
+            on_finding_stop: None,
+        }
     }
 }
 

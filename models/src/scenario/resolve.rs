@@ -166,7 +166,10 @@ impl Loaded {
                 let names: Vec<&str> = self.layers.variants.iter().map(|v| v.name.as_str()).collect();
                 let origin = option("variant", wanted);
                 let message = format!("no variant `{wanted}` in {}", self.name);
-                let help = allowed(wanted, &names);
+                let help = match names.as_slice() {
+                    [] => "this scenario has no variants".to_owned(),
+                    names => allowed(wanted, names),
+                };
                 return Err(Problem::at_path(&origin.source, &origin.prefix, message).with_help(help).into());
             };
             layer = layer.under(variant.layer.clone());

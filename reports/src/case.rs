@@ -1,0 +1,228 @@
+//! One finding, told to a kernel engineer.
+
+use sim::choices::{Answer, ChoiceList};
+use sim::trace::{EventKind, Trace};
+use sim::{Finding, Severity};
+
+use crate::interleaving::interleaving;
+use crate::layout::{Paint, ascii, clock, counted, paragraph, percent, seconds, verbatim};
+
+/// A note that begins so lists what a seed drew before the run; it is shown as such and not as an event.
+pub const OPTIONS: &str = "options: ";
+/// At most this many choices are listed.
+const MAX_CHOICES: usize = 12;
+
+/// How a run was shortened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shortened {
+    /// Choices that differed from the default before.
+    pub before: usize,
+    /// Those that are left.
+    pub after: usize,
+    /// Runs that it took.
+    pub runs: u32,
+    /// Whether the budget ended before nothing more could be dropped.
+    pub gave_up: bool,
+}
+
+/// Another finding of the same run.
+#[derive(Clone, Debug)]
+pub struct Neighbour<'a> {
+    /// The finding.
+    pub finding: &'a Finding,
+    /// Its number in this report.
+    pub number: Option<usize>,
+    /// Whether it came first.
+    pub earlier: bool,
+}
+
+/// A finding and the run that shows it.
+#[derive(Debug)]
+pub struct Case<'a> {
+    /// Its number in the report, from 1.
+    pub number: usize,
+    /// How many there are.
+    pub of: usize,
+    /// The finding, with details.
+    pub finding: &'a Finding,
+    /// The first seed that shows it.
+    pub first_seed: u64,
+    /// In how many seeds it was.
+    pub count: u64,
+    /// Of how many.
+    pub ran: u64,
+    /// The recorded, shortened run.
+    pub trace: &'a Trace,
+    /// Its choices.
+    pub choices: &'a ChoiceList,
+    /// How it was shortened, if it was.
+    pub shortened: Option<Shortened>,
+    /// What else the first seed shows.
+    pub neighbours: Vec<Neighbour<'a>>,
+    /// Lines that say how to repeat it.
+    pub reproduce: Vec<String>,
+}
+
+impl Case<'_> {
+    /// The report.
+    #[must_use]
+    pub fn render(&self, paint: Paint) -> String {
+        let mut out = String::new();
+        self.title(&mut out, paint);
+        splat(&mut out, self.finding, paint);
+        for (heading, lines) in &self.finding.details {
+            section(&mut out, paint, heading);
+            for line in lines {
+                verbatim(&mut out, "  ", line);
+            }
+        }
+        self.same_run(&mut out, paint);
+        self.way(&mut out, paint);
+        self.drawn(&mut out, paint);
+        section(&mut out, paint, "To repeat it");
+        for line in &self.reproduce {
+            // A command or a token is one line, however long, so that it can be pasted.
+            out.push_str("  ");
+            out.push_str(&ascii(line));
+            out.push('\n');
+        }
+        out
+    }
+
+    fn title(&self, out: &mut String, paint: Paint) {
+        let rule = "=".repeat(75);
+        out.push_str(&format!("{rule}\n"));
+        let head = format!("Finding {} of {}: {}", self.number, self.of, ascii(self.finding.kind));
+        out.push_str(&format!("{}\n", paint.bad(&head)));
+        paragraph(out, "signature ", &self.finding.signature());
+        out.push_str(&format!(
+            "first in seed {}; in {} of {} ({})\n",
+            self.first_seed,
+            self.count,
+            counted(self.ran, "seed"),
+            percent(self.count, self.ran)
+        ));
+        out.push_str(&format!("{rule}\n\n"));
+    }
+
+    fn same_run(&self, out: &mut String, paint: Paint) {
+        if self.neighbours.is_empty() {
+            return;
+        }
+        section(out, paint, &format!("Also in seed {}", self.first_seed));
+        for other in &self.neighbours {
+            let order = if other.earlier { "before it" } else { "after it" };
+            let number = other.number.map_or_else(String::new, |n| format!(" (finding {n})"));
+            paragraph(
+                out,
+                &format!("  {order}, {} ", clock(other.finding.time)),
+                &format!("{}{number}", other.finding.title),
+            );
+        }
+        let text = if self.neighbours.iter().any(|other| other.earlier) {
+            "What came before it in the same run may be its cause: read that first."
+        } else {
+            "It is the first finding of that run: what follows may be its consequence."
+        };
+        paragraph(out, "  ", text);
+    }
+
+    fn way(&self, out: &mut String, paint: Paint) {
+        let lines = interleaving(self.trace, self.finding);
+        if lines.is_empty() {
+            return;
+        }
+        section(out, paint, "Shortest interleaving that was found");
+        match self.shortened {
+            Some(Shortened { before, after, runs, gave_up }) => paragraph(
+                out,
+                "  ",
+                &format!(
+                    "{after} of {} differ from the default after {}{}.",
+                    counted(before as u64, "choice"),
+                    counted(u64::from(runs), "run"),
+                    if gave_up { "; more may be superfluous" } else { "; each of them is needed" }
+                ),
+            ),
+            None => paragraph(out, "  ", "As the seed drew it, not shortened."),
+        }
+        out.push('\n');
+        for line in lines {
+            out.push_str(&line);
+            out.push('\n');
+        }
+        if self.trace.truncated {
+            paragraph(out, "  ", "The run is longer than what is recorded of a run; its end is missing.");
+        }
+    }
+
+    fn drawn(&self, out: &mut String, paint: Paint) {
+        let options: Vec<&str> = self
+            .trace
+            .events
+            .iter()
+            .filter_map(|event| match &event.kind {
+                EventKind::Note(text) => text.strip_prefix(OPTIONS),
+                _ => None,
+            })
+            .collect();
+        if options.is_empty() && self.choices.records.is_empty() {
+            return;
+        }
+        section(out, paint, "Drawn");
+        for option in options {
+            paragraph(out, "  ", option);
+        }
+        for record in self.choices.records.iter().take(MAX_CHOICES) {
+            let answer = match record.answer {
+                Answer::Switch(to) => format!("{to} goes on instead"),
+                Answer::Value { taken, of } => format!("{taken} of {of}"),
+            };
+            paragraph(out, "  ", &format!("{}: {answer}", record.site));
+        }
+        if let Some(more @ 1..) = self.choices.records.len().checked_sub(MAX_CHOICES) {
+            out.push_str(&format!("  ... and {more} more\n"));
+        }
+    }
+}
+
+/// The finding as the kernel would log it.
+pub(crate) fn splat(out: &mut String, finding: &Finding, paint: Paint) {
+    let at = clock(finding.time);
+    let mut text = String::new();
+    verbatim(&mut text, &format!("{at} "), &finding.title);
+    out.push_str(&paint.heading(text.trim_end()));
+    out.push('\n');
+    let cpu = finding.cpu.map_or_else(|| "none (a device)".to_owned(), |cpu| cpu.to_string());
+    let severity = match finding.severity {
+        Severity::Warning => "the machine goes on",
+        Severity::Fatal => "the machine stops here",
+    };
+    verbatim(out, &format!("{at} "), &format!("CPU: {cpu} Comm: {} ({severity})", finding.context));
+    if !finding.frames.is_empty() {
+        out.push_str(&format!("{at} Call Trace:\n"));
+        for frame in &finding.frames {
+            verbatim(out, &format!("{at}  "), frame);
+        }
+    }
+}
+
+/// A finding without the run around it: for a replay.
+#[must_use]
+pub fn finding(finding: &Finding, paint: Paint) -> String {
+    let mut out = String::new();
+    paragraph(&mut out, "signature ", &finding.signature());
+    out.push_str(&format!("step {}, {} s\n\n", finding.step, seconds(finding.time)));
+    splat(&mut out, finding, paint);
+    for (heading, lines) in &finding.details {
+        section(&mut out, paint, heading);
+        for line in lines {
+            verbatim(&mut out, "  ", line);
+        }
+    }
+    out
+}
+
+fn section(out: &mut String, paint: Paint, heading: &str) {
+    out.push_str(&format!("\n{}\n", paint.heading(&ascii(heading))));
+}

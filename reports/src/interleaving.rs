@@ -1,0 +1,217 @@
+//! The way to a finding in columns, one for each context that matters.
+//!
+//! Which events are shown is a matter of layout: those that touch the finding's object come first, then what stands
+//! near to it, until the lines are used up. What is left out is marked.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sim::trace::{EventKind, Trace};
+use sim::{Finding, Name};
+
+use crate::layout::{WIDTH, ascii, seconds, wrap};
+use crate::trace::{who, words};
+
+/// At most this many lines.
+pub const MAX_LINES: usize = 40;
+/// At most this many columns.
+const MAX_COLUMNS: usize = 4;
+/// A cell goes on for at most this many lines.
+const MAX_CELL_LINES: usize = 4;
+/// Width of the column with the time.
+const TIME_WIDTH: usize = 14;
+
+/// An event that may be shown; the lower its weight, the sooner it is.
+#[derive(Clone, Debug)]
+struct Row {
+    at: usize,
+    ctx: u32,
+    text: String,
+    weight: u8,
+}
+
+/// The shortest way to `finding`, as far as the recorded run `trace` tells it. Empty if nothing was recorded.
+#[must_use]
+pub fn interleaving(trace: &Trace, finding: &Finding) -> Vec<String> {
+    let Some(end) = position(trace, finding) else { return Vec::new() };
+    let mut rows = rows(trace, finding, end);
+    thin_out(&mut rows);
+    rows.sort_by_key(|row| (row.weight, end - row.at));
+    let columns = columns(&rows, trace.events[end].ctx);
+    rows.retain(|row| columns.contains(&row.ctx));
+    let width = ((WIDTH - TIME_WIDTH) / columns.len().max(1)).saturating_sub(2).min(58);
+    let mut shown: BTreeMap<usize, &Row> = BTreeMap::new();
+    let mut refused = 0;
+    for row in &rows {
+        shown.insert(row.at, row);
+        if height(&shown, width) > MAX_LINES - 2 {
+            shown.remove(&row.at);
+            refused += 1;
+            if refused > MAX_LINES {
+                break;
+            }
+        }
+    }
+    draw(trace, &columns, &shown, width)
+}
+
+/// Where the finding stands in the trace.
+fn position(trace: &Trace, finding: &Finding) -> Option<usize> {
+    let is_it = |kind: &EventKind| matches!(kind, EventKind::Found(title) if *title == finding.title);
+    let exact = trace.events.iter().position(|e| e.step == finding.step && is_it(&e.kind));
+    exact.or_else(|| trace.events.iter().position(|e| is_it(&e.kind)))
+}
+
+fn rows(trace: &Trace, finding: &Finding, end: usize) -> Vec<Row> {
+    let own = trace.events[end].ctx;
+    let topic = Topic::new(trace, finding, end);
+    let stack = stack(trace, finding, end);
+    let mut rows = Vec::new();
+    for (at, event) in trace.events[..=end].iter().enumerate() {
+        let mine = event.ctx == own;
+        let weight = match &event.kind {
+            EventKind::Found(_) if at == end => 0,
+            EventKind::Found(_) => 2,
+            EventKind::Note(text) if text.starts_with(crate::case::OPTIONS) => continue,
+            EventKind::Note(text) if topic.told(text) => 1,
+            EventKind::Note(_) => 4 + u8::from(!mine),
+            EventKind::Step { object, .. } if topic.touched(*object) => 2,
+            EventKind::Step { .. } => continue,
+            EventKind::Enter(_) if stack.contains(&at) => 3,
+            EventKind::Enter(function) if *function == topic.function => 2,
+            EventKind::Enter(_) | EventKind::Leave(_) | EventKind::Choice { .. } => continue,
+            EventKind::Injected(_) | EventKind::Preempted { .. } => 3,
+            EventKind::Spawned => 4,
+            EventKind::Log(text) if topic.told(text) => 2,
+            EventKind::Log(_) | EventKind::Ended | EventKind::Blocked { .. } => 6,
+        };
+        rows.push(Row { at, ctx: event.ctx, text: ascii(&words(trace, &event.kind)), weight });
+    }
+    rows
+}
+
+/// What the finding is about, as far as it can be recognised in other events.
+struct Topic {
+    /// Type of the object without `struct`.
+    object: String,
+    /// The object of the step at which it was found.
+    last: Name,
+    /// The function that belongs to its signature, such as the one that freed the object.
+    function: &'static str,
+}
+
+impl Topic {
+    fn new(trace: &Trace, finding: &Finding, end: usize) -> Self {
+        let own = trace.events[end].ctx;
+        let last = trace.events[..end].iter().rev().filter(|e| e.ctx == own).find_map(|e| match e.kind {
+            EventKind::Step { object, .. } => Some(object),
+            _ => None,
+        });
+        let object = finding.object.strip_prefix("struct ").unwrap_or(finding.object).to_owned();
+        Self { object, last: last.unwrap_or(Name::new("")), function: finding.discriminator }
+    }
+
+    fn told(&self, text: &str) -> bool {
+        (!self.object.is_empty() && text.contains(&self.object))
+            || (!self.function.is_empty() && text.contains(self.function))
+    }
+
+    fn touched(&self, object: Name) -> bool {
+        !object.text.is_empty()
+            && (object == self.last || (!self.object.is_empty() && object.text.contains(&self.object)))
+    }
+}
+
+/// Where the functions on the finding's call stack were entered.
+fn stack(trace: &Trace, finding: &Finding, end: usize) -> BTreeSet<usize> {
+    let own = trace.events[end].ctx;
+    let mut wanted: Vec<&str> = finding.frames.clone();
+    let mut found = BTreeSet::new();
+    for (at, event) in trace.events[..end].iter().enumerate().rev() {
+        if event.ctx == own
+            && let EventKind::Enter(function) = event.kind
+            && wanted.first() == Some(&function)
+        {
+            found.insert(at);
+            wanted.remove(0);
+        }
+    }
+    found
+}
+
+/// Of many alike (the same words about other addresses) the first and the last say enough; neighbours that say the
+/// same become one.
+fn thin_out(rows: &mut Vec<Row>) {
+    rows.dedup_by(|later, earlier| later.ctx == earlier.ctx && later.text == earlier.text);
+    let mut groups: BTreeMap<(u32, String), Vec<usize>> = BTreeMap::new();
+    for (n, row) in rows.iter().enumerate() {
+        let plain = |word: &&str| !word.contains(|c: char| c.is_ascii_digit());
+        let key: Vec<&str> = row.text.split(' ').filter(plain).collect();
+        groups.entry((row.ctx, key.join(" "))).or_default().push(n);
+    }
+    for group in groups.values().filter(|group| group.len() > 2) {
+        for &n in &group[1..group.len() - 1] {
+            rows[n].weight = rows[n].weight.saturating_add(4);
+        }
+    }
+}
+
+/// The contexts that get a column, in the order in which they began.
+fn columns(rows: &[Row], own: u32) -> Vec<u32> {
+    let mut columns = vec![own];
+    for row in rows.iter().filter(|row| row.weight <= 3) {
+        if columns.len() < MAX_COLUMNS && !columns.contains(&row.ctx) {
+            columns.push(row.ctx);
+        }
+    }
+    columns.sort_unstable();
+    columns
+}
+
+fn cell(text: &str, width: usize) -> Vec<String> {
+    let mut lines = wrap(text, width);
+    if lines.len() > MAX_CELL_LINES {
+        lines.truncate(MAX_CELL_LINES);
+        if let Some(last) = lines.last_mut() {
+            last.truncate(last.floor_char_boundary(width.saturating_sub(3)));
+            last.push_str("...");
+        }
+    }
+    lines
+}
+
+fn height(shown: &BTreeMap<usize, &Row>, width: usize) -> usize {
+    let mut next = 0;
+    let mut lines = 0;
+    for (&at, row) in shown {
+        lines += usize::from(at > next) + cell(&row.text, width).len();
+        next = at + 1;
+    }
+    lines
+}
+
+fn draw(trace: &Trace, columns: &[u32], shown: &BTreeMap<usize, &Row>, width: usize) -> Vec<String> {
+    let place = |ctx: u32| columns.iter().position(|c| *c == ctx).unwrap_or(0);
+    let mut head = format!("{:>width$}", "time [s]", width = TIME_WIDTH);
+    let mut rule = "-".repeat(TIME_WIDTH);
+    for &ctx in columns {
+        let (name, cpu) = who(trace, ctx);
+        let mut title = ascii(&if cpu == "-" { name } else { format!("{name} ({cpu})") });
+        title.truncate(width);
+        head.push_str(&format!("  {title:<width$}"));
+        rule.push_str(&format!("  {}", "-".repeat(width)));
+    }
+    let mut lines = vec![head.trim_end().to_owned(), rule];
+    let mut next = 0;
+    for (&at, row) in shown {
+        if at > next {
+            lines.push(format!("{:>TIME_WIDTH$}", "..."));
+        }
+        next = at + 1;
+        for (n, part) in cell(&row.text, width).iter().enumerate() {
+            let time = if n == 0 { seconds(trace.events[at].time) } else { String::new() };
+            let blank = " ".repeat(place(row.ctx) * (width + 2) + 2);
+            lines.push(format!("{time:>TIME_WIDTH$}{blank}{part}").trim_end().to_owned());
+        }
+    }
+    lines
+}

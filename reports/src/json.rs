@@ -1,0 +1,197 @@
+//! The JSON of the command line. `docs/cli.md` describes it; keys are added, never renamed or removed.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use sim::explore::{SignatureStats, Summary};
+use sim::{Finding, RunEnd};
+
+/// One signature of a campaign, or one finding of a run.
+#[derive(Clone, Debug, Serialize)]
+pub struct FindingJson {
+    /// Kind.
+    pub kind: String,
+    /// Signature in words.
+    pub signature: String,
+    /// Hash of the signature, 16 hexadecimal digits.
+    pub signature_hash: String,
+    /// Call stack, innermost first.
+    pub frames: Vec<String>,
+    /// Type of the object, or null.
+    pub object: Option<String>,
+    /// The kernel's line.
+    pub title: String,
+    /// `warning` or `fatal`.
+    pub severity: &'static str,
+    /// Seeds that showed it.
+    pub count: u64,
+    /// The lowest of them.
+    pub first_seed: u64,
+    /// Virtual time in that seed, in nanoseconds.
+    pub time_ns: u64,
+    /// Step in that seed.
+    pub step: u64,
+    /// What repeats it, or null if that could not be recorded.
+    pub token: Option<String>,
+}
+
+impl FindingJson {
+    fn new(finding: &Finding, count: u64, first_seed: u64, token: Option<String>) -> Self {
+        Self {
+            kind: finding.kind.to_owned(),
+            signature: finding.signature(),
+            signature_hash: format!("{:016x}", finding.signature_hash()),
+            frames: finding.frames.iter().map(|frame| (*frame).to_owned()).collect(),
+            object: (!finding.object.is_empty()).then(|| finding.object.to_owned()),
+            title: finding.title.clone(),
+            severity: match finding.severity {
+                sim::Severity::Warning => "warning",
+                sim::Severity::Fatal => "fatal",
+            },
+            count,
+            first_seed,
+            time_ns: finding.time,
+            step: finding.step,
+            token,
+        }
+    }
+}
+
+/// Whether what came out is what the scenario expects.
+#[derive(Clone, Debug, Serialize)]
+pub struct ExpectationJson {
+    /// `met`, `not met`, or `none` if the scenario was changed from the command line.
+    pub result: &'static str,
+    /// Why it is not met, or what could not be judged.
+    pub remarks: Vec<String>,
+}
+
+/// A campaign.
+#[derive(Clone, Debug, Serialize)]
+pub struct CampaignJson {
+    /// The scenario's file, and behind `#` the variant.
+    pub scenario: String,
+    /// Digest of the scenario, 32 hexadecimal digits.
+    pub scenario_digest: String,
+    /// Version of the engine.
+    pub engine: u32,
+    /// Seeds run.
+    pub seeds: u64,
+    /// Seeds with findings.
+    pub failed: u64,
+    /// Digest over all runs, 32 hexadecimal digits.
+    pub digest: String,
+    /// Steps of all runs.
+    pub steps: u64,
+    /// Whether it was stopped before its end.
+    pub interrupted: bool,
+    /// How runs ended, and how many did so.
+    pub endings: BTreeMap<String, u64>,
+    /// What was found, in order of first seed.
+    pub findings: Vec<FindingJson>,
+    /// The verdict.
+    pub expectation: ExpectationJson,
+}
+
+impl CampaignJson {
+    /// Of a summary. `token` gives what repeats a signature.
+    pub fn new(
+        scenario: (&str, u128),
+        summary: &Summary,
+        expectation: ExpectationJson,
+        mut token: impl FnMut(&SignatureStats) -> Option<String>,
+    ) -> Self {
+        let finding = |stats: &&SignatureStats| {
+            FindingJson::new(&stats.finding, stats.count, stats.first_seed, token(stats))
+        };
+        Self {
+            scenario: scenario.0.to_owned(),
+            scenario_digest: format!("{:032x}", scenario.1),
+            engine: sim::ENGINE_VERSION,
+            seeds: summary.ran,
+            failed: summary.failed,
+            digest: format!("{:032x}", summary.digest),
+            steps: summary.steps,
+            interrupted: summary.interrupted,
+            endings: summary.endings.clone(),
+            findings: summary.by_first_seed().iter().map(finding).collect(),
+            expectation,
+        }
+    }
+}
+
+/// One run.
+#[derive(Clone, Debug, Serialize)]
+pub struct RunJson {
+    /// The scenario's file, and behind `#` the variant.
+    pub scenario: String,
+    /// Digest of the scenario, 32 hexadecimal digits.
+    pub scenario_digest: String,
+    /// Version of the engine.
+    pub engine: u32,
+    /// The seed, or that from which the token was recorded.
+    pub seed: u64,
+    /// Digest of the run, 32 hexadecimal digits.
+    pub digest: String,
+    /// Steps.
+    pub steps: u64,
+    /// Virtual time at the end, in nanoseconds.
+    pub time_ns: u64,
+    /// What was found, in order.
+    pub findings: Vec<FindingJson>,
+}
+
+impl RunJson {
+    /// Of a finished run.
+    #[must_use]
+    pub fn new(scenario: (&str, u128), seed: u64, end: &RunEnd) -> Self {
+        Self {
+            scenario: scenario.0.to_owned(),
+            scenario_digest: format!("{:032x}", scenario.1),
+            engine: sim::ENGINE_VERSION,
+            seed,
+            digest: format!("{:032x}", end.digest),
+            steps: end.steps,
+            time_ns: end.time,
+            findings: end.findings.iter().map(|f| FindingJson::new(f, 1, seed, None)).collect(),
+        }
+    }
+}
+
+/// One scenario of `dmasim test`.
+#[derive(Clone, Debug, Serialize)]
+pub struct TestedJson {
+    /// The scenario's file, and behind `#` the variant.
+    pub scenario: String,
+    /// `passed`, `failed` or `unusable`.
+    pub result: &'static str,
+    /// Seeds run.
+    pub seeds: u64,
+    /// Digest over all runs, 32 hexadecimal digits.
+    pub digest: String,
+    /// What was expected and did not come, or came and was not expected.
+    pub remarks: Vec<String>,
+}
+
+/// `dmasim test`.
+#[derive(Clone, Debug, Serialize)]
+pub struct TestJson {
+    /// Scenarios that met their expectation.
+    pub passed: u64,
+    /// Those that did not.
+    pub failed: u64,
+    /// Those that could not be read.
+    pub unusable: u64,
+    /// Whether it was stopped before its end.
+    pub interrupted: bool,
+    /// Each of them.
+    pub scenarios: Vec<TestedJson>,
+}
+
+/// As one line.
+///
+/// # Errors
+/// None in practice: every type here can be written.
+pub fn line(value: &impl Serialize) -> Result<String, serde_json::Error> {
+    serde_json::to_string(value)
+}

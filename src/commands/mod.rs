@@ -1,0 +1,48 @@
+//! The commands, one file each.
+
+mod diff;
+mod list;
+mod replay;
+mod run;
+mod scenario;
+mod test;
+
+use crate::args::{Cli, Command};
+use crate::input::Failure;
+use crate::output::Out;
+
+/// How a command ended, for whoever started it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// As expected.
+    Expected,
+    /// A finding, or another outcome than expected.
+    Unexpected,
+    /// The input cannot be used.
+    Unusable,
+    /// Ctrl-C.
+    Interrupted,
+}
+
+impl Exit {
+    pub(crate) const fn code(self) -> u8 {
+        match self {
+            Self::Expected => 0,
+            Self::Unexpected => 1,
+            Self::Unusable => 2,
+            Self::Interrupted => 130,
+        }
+    }
+}
+
+/// Does what was asked for.
+pub(crate) fn dispatch(cli: &Cli, out: &mut Out) -> Result<Exit, Failure> {
+    match &cli.command {
+        Command::Run(args) => run::run(args, out),
+        Command::Replay(args) => replay::replay(args, out),
+        Command::Test(args) => test::test(args, out),
+        Command::Diff(args) => diff::diff(args, out),
+        Command::List(args) => list::list(args, out),
+        Command::Scenario(command) => scenario::scenario(command, out),
+    }
+}

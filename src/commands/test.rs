@@ -1,0 +1,214 @@
+//! `dmasim test`.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+
+use models::run::Simulation;
+use models::scenario::{Resolved, nearest};
+use reports::json::{TestJson, TestedJson, line};
+use reports::{WIDTH, ascii, wrap};
+
+use super::Exit;
+use super::run::first_log;
+use crate::args::{Format, TestArgs};
+use crate::campaign::{self, Plan, Tweaks};
+use crate::expect;
+use crate::input::{Failure, Wanted, variant};
+use crate::interrupt;
+use crate::output::Out;
+
+/// Folders that hold parts of scenarios and no scenarios.
+const PARTS: [&str; 2] = ["machines", "drivers"];
+/// How deep folders are searched.
+const MAX_DEPTH: usize = 16;
+
+pub(super) fn test(args: &TestArgs, out: &mut Out) -> Result<Exit, Failure> {
+    let mut files = Vec::new();
+    for path in &args.paths {
+        files.extend(scenario_files(path)?);
+    }
+    let stop = interrupt::flag();
+    let human = args.format == Format::Human;
+    let mut all = TestJson { passed: 0, failed: 0, unusable: 0, interrupted: false, scenarios: Vec::new() };
+    for file in &files {
+        let wanted = Wanted::of(file);
+        let loaded = match wanted.load() {
+            Ok(loaded) => loaded,
+            Err(failure) => {
+                unusable(&file.display().to_string(), &failure, human, &mut all, out);
+                continue;
+            }
+        };
+        let mut names = vec![wanted.variant.clone()];
+        if wanted.variant.is_none() {
+            names.extend(loaded.variants().map(|(name, _)| Some(name.to_owned())));
+        }
+        for name in names {
+            if stop.load(Ordering::Relaxed) {
+                all.interrupted = true;
+                break;
+            }
+            match variant(&loaded, name.as_deref()) {
+                Ok(scenario) => one(scenario, args, &mut all, out),
+                Err(error) => unusable(loaded.name(), &Failure::Load(error), human, &mut all, out),
+            }
+        }
+    }
+    all.interrupted |= interrupt::pressed();
+    finish(&all, human, out)
+}
+
+fn finish(all: &TestJson, human: bool, out: &mut Out) -> Result<Exit, Failure> {
+    if human {
+        let more = match all.unusable {
+            0 => String::new(),
+            n => format!(", {n} unusable"),
+        };
+        let note = if all.interrupted { " (interrupted)" } else { "" };
+        out.line(&format!("{} passed, {} failed{more}{note}", all.passed, all.failed));
+    } else {
+        let text = line(all).map_err(|error| Failure::text(error.to_string()))?;
+        out.line(&text);
+    }
+    Ok(if all.interrupted {
+        Exit::Interrupted
+    } else if all.unusable > 0 {
+        Exit::Unusable
+    } else if all.failed > 0 {
+        Exit::Unexpected
+    } else {
+        Exit::Expected
+    })
+}
+
+fn unusable(name: &str, failure: &Failure, human: bool, all: &mut TestJson, out: &mut Out) {
+    if human {
+        out.line(&format!("{} {}", out.paint.bad("unusable"), ascii(name)));
+    }
+    failure.show(out);
+    all.unusable += 1;
+    all.scenarios.push(TestedJson {
+        scenario: name.to_owned(),
+        result: "unusable",
+        seeds: 0,
+        digest: String::new(),
+        remarks: Vec::new(),
+    });
+}
+
+/// Runs one scenario and compares.
+fn one(scenario: Resolved, args: &TestArgs, all: &mut TestJson, out: &mut Out) {
+    let plan = Plan {
+        seeds: campaign::seeds(&scenario, args.seeds.as_ref()),
+        jobs: args.jobs,
+        tweaks: Tweaks::of(&args.engine),
+        quiet: out.quiet,
+    };
+    let wanted = scenario.explore.seeds;
+    let expect = scenario.expect.clone();
+    let simulation = Simulation::new(scenario);
+    let result = campaign::run(&simulation, &plan, &expect, interrupt::flag());
+    let log = first_log(&simulation, &plan, &expect);
+    let verdict = result.tally.judge(&expect, &result.summary, wanted, log.as_deref());
+    let summary = &result.summary;
+    if args.format == Format::Human {
+        let word = if verdict.met() { out.paint.good("passed  ") } else { out.paint.bad("failed  ") };
+        let time = result.elapsed.as_secs_f64();
+        out.line(&format!(
+            "{word} {:<58} {:>8} seeds {time:>7.2} s  {}",
+            ascii(&simulation.scenario().name),
+            summary.ran,
+            outcome(summary)
+        ));
+        if !verdict.met() {
+            indented(out, "expected: ", &expect::in_words(&expect));
+        }
+        for remark in verdict.remarks() {
+            indented(out, "but:      ", &remark);
+        }
+        out.flush();
+    }
+    if verdict.met() {
+        all.passed += 1;
+    } else {
+        all.failed += 1;
+    }
+    all.scenarios.push(TestedJson {
+        scenario: simulation.scenario().name.clone(),
+        result: if verdict.met() { "passed" } else { "failed" },
+        seeds: summary.ran,
+        digest: format!("{:032x}", summary.digest),
+        remarks: verdict.remarks(),
+    });
+}
+
+fn outcome(summary: &sim::explore::Summary) -> String {
+    if summary.failed == 0 {
+        return "clean".to_owned();
+    }
+    let signatures = match summary.signatures.len() {
+        1 => "1 signature".to_owned(),
+        n => format!("{n} signatures"),
+    };
+    format!("{} with findings, {signatures}", summary.failed)
+}
+
+fn indented(out: &mut Out, first: &str, text: &str) {
+    for (n, line) in wrap(&ascii(text), WIDTH - 9 - first.len()).iter().enumerate() {
+        let lead = if n == 0 { first.to_owned() } else { " ".repeat(first.len()) };
+        out.line(&format!("         {lead}{line}"));
+    }
+}
+
+/// The scenario files that a path stands for, sorted: the file itself, or what a folder holds.
+pub(super) fn scenario_files(path: &Path) -> Result<Vec<PathBuf>, Failure> {
+    if !path.is_dir() {
+        let wanted = Wanted::of(path);
+        if wanted.file.exists() {
+            return Ok(vec![path.to_owned()]);
+        }
+        return Err(Failure::text(format!("there is no {}{}", path.display(), similar(path))));
+    }
+    let mut files = Vec::new();
+    search(path, MAX_DEPTH, &mut files)
+        .map_err(|error| Failure::text(format!("cannot search {}: {error}", path.display())))?;
+    if files.is_empty() {
+        return Err(Failure::text(format!("no scenario (*.ron) in {}", path.display())));
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn search(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let path = entry.path();
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            if depth > 0 && !name.starts_with('.') && !PARTS.contains(&name.as_ref()) {
+                search(&path, depth - 1, files)?;
+            }
+        } else if path.extension().is_some_and(|extension| extension == "ron") {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// The nearest name in the same folder.
+fn similar(path: &Path) -> String {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return format!("; there is no folder {} either", folder.display());
+    };
+    let mut names: Vec<String> =
+        entries.take(1_000).filter_map(|e| e.ok()?.file_name().into_string().ok()).collect();
+    names.sort_unstable();
+    let wanted = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    match nearest(wanted, names.iter().map(String::as_str)) {
+        Some(near) => format!("; did you mean {}?", path.with_file_name(near).display()),
+        None => String::new(),
+    }
+}

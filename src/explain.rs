@@ -1,0 +1,88 @@
+//! One signature: run its first seed again with everything recorded, and shorten it.
+
+use models::run::{Request, Run, Simulation, Source};
+use reports::case::Shortened;
+use sim::Finding;
+use sim::choices::{ChoiceList, Token};
+use sim::explore::{SignatureStats, catching, minimise};
+
+use crate::campaign::Tweaks;
+
+/// Runs that shortening may take.
+const BUDGET: u32 = 300;
+
+/// A recorded run that shows a signature.
+#[derive(Debug)]
+pub(crate) struct Explained {
+    /// The run, shortened if that went well.
+    pub(crate) run: Run,
+    /// Its choices.
+    pub(crate) choices: ChoiceList,
+    /// How it was shortened.
+    pub(crate) shortened: Option<Shortened>,
+    /// What the seed shows when it is not shortened.
+    pub(crate) whole: Vec<Finding>,
+    /// What repeats the run.
+    pub(crate) token: String,
+    hash: u64,
+}
+
+impl Explained {
+    /// The finding, with details.
+    pub(crate) fn finding(&self) -> Option<&Finding> {
+        self.run.end.findings.iter().find(|finding| finding.signature_hash() == self.hash)
+    }
+}
+
+/// Repeats the first seed of a signature, recorded and shortened.
+///
+/// # Errors
+/// When the seed does not show the signature again.
+pub(crate) fn explain(
+    simulation: &Simulation,
+    tweaks: Tweaks,
+    stats: &SignatureStats,
+) -> Result<Explained, String> {
+    let hash = stats.finding.signature_hash();
+    let seed = stats.first_seed;
+    let shows = |findings: &[Finding]| findings.iter().any(|finding| finding.signature_hash() == hash);
+    let full = |source| catching(|| simulation.worker().run(&tweaks.on(Request::full(source))));
+    let mut first = full(Source::Seed(seed))
+        .map_err(|message| format!("seed {seed} makes the simulator itself panic: {message}"))?;
+    if !shows(&first.end.findings) {
+        return Err(format!("seed {seed} does not show it again when it is recorded"));
+    }
+    let list = first.end.choices.take_records();
+    let whole = first.end.findings.clone();
+    let mut worker = simulation.worker();
+    let minimised = minimise(&list, BUDGET, |choices| {
+        let quick = Request { source: Source::Replay(choices.clone()), ..Request::quick(seed) };
+        match catching(|| worker.run(&tweaks.on(quick))) {
+            Ok(run) => shows(&run.end.findings),
+            Err(_) => {
+                worker = simulation.worker();
+                false
+            }
+        }
+    });
+    let before = list.records.len();
+    let (run, choices, shortened) = match full(Source::Replay(minimised.choices)) {
+        Ok(mut run) if shows(&run.end.findings) => {
+            // What is recorded while replaying is what was asked for; a choice that no longer comes up is gone.
+            let choices = run.end.choices.take_records();
+            let after = choices.records.len();
+            let shortened = Shortened { before, after, runs: minimised.runs, gave_up: minimised.gave_up };
+            (run, choices, Some(shortened))
+        }
+        Ok(_) | Err(_) => (first, list, None),
+    };
+    let token = Token {
+        engine: sim::ENGINE_VERSION,
+        scenario: simulation.scenario().digest.0,
+        seed,
+        digest: run.end.digest,
+        signature: hash,
+        choices: choices.clone(),
+    };
+    Ok(Explained { run, token: token.encode(), choices, shortened, whole, hash })
+}
