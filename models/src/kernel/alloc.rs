@@ -6,7 +6,7 @@ use sim::choices::Stream;
 use sim::{Draft, Kind, ObjId};
 
 use super::{Kernel, Kx, Phase};
-use crate::mem::{Gfp, Kobject, PageOwner, PhysAddr, PhysRange, Placement, Ptr, Raw, SlabContext, Source};
+use crate::mem::{Gfp, Kobject, PhysAddr, PhysRange, Placement, Ptr, Raw, SlabContext, Source};
 use crate::memblock::{Bounds, MemblockError, NodeId, Owner};
 
 /// How memory is asked for.
@@ -126,15 +126,14 @@ impl Kx {
         let site = self.site();
         let range = PhysRange::new(base, size);
         let mut mem = self.k.mem.borrow_mut();
-        let mem = &mut *mem;
         if id != 0 {
             let _ = mem.heap.free_object(id, site);
         }
-        let freed = mem.pages.free_late(range, Placement::Tail);
-        let _ = mem.heap.shadow_mut().set_owner(range, PageOwner::Free { site: 0 });
+        let freed = mem.free_late(range, Placement::Tail, site);
         let object = mem.heap.record(id).map_or("memory", |record| record.type_name);
         self.note(|| format!("{object} freed: {size} bytes at {base} go to the page allocator"));
         self.sim().mix(base.0 ^ size);
+        drop(mem);
         if let Err(error) = freed {
             self.report(Draft::warning("bad-free", format!("memblock_free_late of {base}: {error}")), Vec::new);
         }
@@ -169,18 +168,13 @@ impl Kx {
         }
         let site = self.site();
         let mut mem = self.k.mem.borrow_mut();
-        let mem = &mut *mem;
-        let addr = if order == 0 {
-            mem.pages.alloc_page(u32::from(self.cpu()), flags.zone, 0).ok().flatten()
-        } else {
-            mem.pages.alloc_pages(order, flags.zone, 0)
-        };
-        let addr = addr.ok_or(NoMemory)?;
+        let addr = mem.alloc_pages(order, self.slab_context(flags), site).ok().flatten().ok_or(NoMemory)?;
         let range = PhysRange::new(addr, 4096 << order);
         let id = mem.heap.alloc_buffer(what, range, site).unwrap_or(0);
         if flags.zero || self.k.profile().config.init_on_alloc {
             let _ = mem.heap.write_at(addr, range.size(), Source::Zero, 0);
         }
+        drop(mem);
         self.sim().mix(addr.0);
         self.note_stack(id, false);
         Ok((addr, id))
@@ -191,16 +185,12 @@ impl Kx {
         self.step(Kind::Free, self.k.wild).await;
         let site = self.site();
         let mut mem = self.k.mem.borrow_mut();
-        let mem = &mut *mem;
         let gone = mem.heap.free_object(id, site);
         if self.k.profile().config.init_on_free {
             let _ = mem.heap.write_at(addr, 4096 << order, Source::Zero, 0);
         }
-        let freed = if order == 0 {
-            mem.pages.free_page(u32::from(self.cpu()), addr)
-        } else {
-            mem.pages.free_pages(addr, order, Placement::Usual)
-        };
+        let freed = mem.free_pages(addr, order, u32::from(self.cpu()), site);
+        drop(mem);
         self.note_stack(id, true);
         if gone.is_err() || freed.is_err() {
             let title = format!("double free or bad free of pages at {addr} in {}", self.function());
@@ -213,14 +203,15 @@ impl Kx {
     /// # Errors
     /// There is none, or the failure was injected.
     pub async fn kmalloc(&self, what: &'static str, size: u64, flags: GfpFlags) -> Result<(PhysAddr, u32), NoMemory> {
-        let (addr, _) = self.slab_alloc(size, flags).await?;
+        self.before_slab(flags).await?;
         let site = self.site();
         let mut mem = self.k.mem.borrow_mut();
-        let id = mem.heap.alloc_buffer(what, PhysRange::new(addr, size), site).unwrap_or(0);
+        let (addr, id) = mem.kmalloc(what, size, self.slab_context(flags), site).map_err(|_| NoMemory)?;
         if flags.zero || self.k.profile().config.init_on_alloc {
             let _ = mem.heap.write_at(addr, size, Source::Zero, 0);
         }
         drop(mem);
+        self.sim().mix(addr.0);
         self.note_stack(id, false);
         Ok((addr, id))
     }
@@ -230,34 +221,37 @@ impl Kx {
     /// # Errors
     /// There is none, or the failure was injected.
     pub async fn kzalloc<T: Kobject>(&self, size: u64, object: Rc<T>) -> Result<Ptr<T>, NoMemory> {
-        let (addr, _) = self.slab_alloc(size, GfpFlags::ZEROED).await?;
+        self.before_slab(GfpFlags::ZEROED).await?;
         let site = self.site();
         let mut mem = self.k.mem.borrow_mut();
-        let _ = mem.heap.write_at(addr, size, Source::Zero, 0);
-        let ptr = mem.heap.alloc_object(addr, size, site, object).map_err(|_| NoMemory)?;
+        let context = self.slab_context(GfpFlags::ZEROED);
+        let ptr = mem.kmalloc_object(size, context, site, Rc::clone(&object)).map_err(|_| NoMemory)?;
+        // Cleared before the object's fields are what counts there; they all begin as zero.
+        if let Some(addr) = ptr.phys() {
+            let _ = mem.heap.clear_below(addr, size);
+        }
         drop(mem);
+        self.mix_ptr(ptr);
         self.k.enter_labels(self.sim(), ptr.id, T::TYPE_NAME, 32);
         self.note_stack(ptr.id, false);
         Ok(ptr)
     }
 
-    async fn slab_alloc(&self, size: u64, flags: GfpFlags) -> Result<(PhysAddr, u64), NoMemory> {
+    const fn slab_context_of(cpu: u32, zone: Gfp) -> SlabContext {
+        SlabContext { cpu, gfp: zone, node: 0 }
+    }
+
+    fn slab_context(&self, flags: GfpFlags) -> SlabContext {
+        Self::slab_context_of(u32::from(self.cpu()), flags.zone)
+    }
+
+    /// What comes before every slab allocation.
+    async fn before_slab(&self, flags: GfpFlags) -> Result<(), NoMemory> {
         if !flags.atomic {
             self.might_sleep();
         }
         self.step(Kind::Alloc, self.k.wild).await;
-        if self.allocation_fails(flags) {
-            return Err(NoMemory);
-        }
-        let context = SlabContext { cpu: u32::from(self.cpu()), gfp: flags.zone, node: 0 };
-        let mut mem = self.k.mem.borrow_mut();
-        let mem = &mut *mem;
-        let object = mem.slab.kmalloc(&mut mem.pages, size, context).map_err(|_| NoMemory)?;
-        if let Some(range) = object.new_slab {
-            let _ = mem.heap.shadow_mut().set_slab(range, u32::try_from(object.size).unwrap_or(8));
-        }
-        self.sim().mix(object.addr.0);
-        Ok((object.addr, object.size))
+        if self.allocation_fails(flags) { Err(NoMemory) } else { Ok(()) }
     }
 
     /// Gives slab memory back (`kfree`).
@@ -265,17 +259,11 @@ impl Kx {
         self.step(Kind::Free, self.label(id, 0)).await;
         let site = self.site();
         let mut mem = self.k.mem.borrow_mut();
-        let mem = &mut *mem;
         let type_name = mem.heap.record(id).map_or("", |record| record.type_name);
-        let gone = mem.heap.free_object(id, site);
-        let freed = mem.slab.kfree(&mut mem.pages, addr, u32::from(self.cpu()));
-        if let Ok(freed) = &freed
-            && let Some(released) = freed.released
-        {
-            let _ = mem.heap.shadow_mut().clear_slab(released, PageOwner::Free { site: 0 });
-        }
+        let freed = mem.kfree(addr, u32::from(self.cpu()), site);
+        drop(mem);
         self.note_stack(id, true);
-        if gone.is_err() || freed.is_err() {
+        if freed.is_err() {
             let title = format!("BUG: KASAN: double-free or invalid-free in {}", self.function());
             self.report(Draft::warning("double-free", title).object(type_name), Vec::new);
         }

@@ -55,6 +55,8 @@ pub struct Globals {
     pub phase: Cell<Phase>,
     /// `swiotlb` (x86): whether bounce buffers are wanted.
     pub swiotlb: Cell<bool>,
+    /// Whether the pool's entry of the table was detected (`IOMMU_DETECTED`), so that its late part runs.
+    pub swiotlb_detected: Cell<bool>,
     /// `swiotlb_force`.
     pub swiotlb_force: Cell<SwiotlbForce>,
     /// `io_tlb_default_mem`, where it is a pointer.

@@ -13,18 +13,19 @@ mod symbols;
 mod stacks;
 mod draws;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::fmt;
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use sim::{Cx, ObjId};
 
+use crate::driver::Programs;
 use crate::device::{DeviceNode, RegisteredDriver};
 use crate::iommu::core::IommuCore;
-use crate::mem::{Heap, PageAllocator, Site, SlabAllocator};
+use crate::mem::Site;
 use crate::memblock::Memblock;
 use crate::oracle::Ledger;
 use crate::profile::{Behaviour, Profile};
@@ -34,6 +35,7 @@ use crate::scenario::Resolved;
 pub use alloc::{GfpFlags, NoMemory};
 pub use globals::{Globals, Phase, SwiotlbForce};
 pub use holders::Holder;
+pub use oops::seconds;
 pub use qspinlock::LockHeld;
 pub use symbols::{KernelImage, Symbol};
 pub use draws::Draws;
@@ -42,14 +44,24 @@ pub use stacks::Stacks;
 /// Simulated memory and those who manage it. A worker keeps it from run to run.
 #[derive(Debug)]
 pub struct Memory {
-    /// Objects, content, owners.
-    pub heap: Heap,
+    /// Pages, slabs, objects, content, owners.
+    pub ram: crate::mem::Memory,
     /// The boot-time allocator.
     pub memblock: Memblock,
-    /// The page allocator.
-    pub pages: PageAllocator,
-    /// The slab allocator.
-    pub slab: SlabAllocator,
+}
+
+impl Deref for Memory {
+    type Target = crate::mem::Memory;
+
+    fn deref(&self) -> &Self::Target {
+        &self.ram
+    }
+}
+
+impl DerefMut for Memory {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.ram
+    }
 }
 
 /// The world of one run.
@@ -74,6 +86,8 @@ pub struct Kernel {
     pub ledger: Ledger,
     /// Facts for readers.
     pub facts: RefCell<Facts>,
+    /// The drivers' and processes' programs.
+    pub programs: Arc<Programs>,
     /// Engine labels of objects, by heap id.
     labels: RefCell<Vec<ObjId>>,
     holders: RefCell<Vec<Holder>>,
@@ -81,6 +95,7 @@ pub struct Kernel {
     reported: RefCell<BTreeSet<(u32, &'static str)>>,
     wild: ObjId,
     details: bool,
+    tags: Cell<u32>,
 }
 
 impl fmt::Debug for Kernel {
@@ -92,7 +107,14 @@ impl fmt::Debug for Kernel {
 impl Kernel {
     /// A machine that was just switched on.
     #[must_use]
-    pub fn new(scenario: Arc<Resolved>, draws: Draws, mem: Memory, sim: &sim::Sim, details: bool) -> Self {
+    pub fn new(
+        scenario: Arc<Resolved>,
+        programs: Arc<Programs>,
+        draws: Draws,
+        mem: Memory,
+        sim: &sim::Sim,
+        details: bool,
+    ) -> Self {
         let image = KernelImage::new(&scenario.machine);
         let iommu = IommuCore::new(scenario.machine.devices.len());
         Self {
@@ -106,12 +128,14 @@ impl Kernel {
             iommu,
             ledger: Ledger::default(),
             facts: RefCell::new(Facts::default()),
+            programs,
             labels: RefCell::new(Vec::new()),
             holders: RefCell::new(Vec::new()),
             stacks: RefCell::default(),
             reported: RefCell::default(),
             wild: sim.object("memory"),
             details,
+            tags: Cell::new(1),
         }
     }
 
@@ -128,10 +152,24 @@ impl Kernel {
         self.scenario.profile.set.has(behaviour)
     }
 
+    /// A number for data that is written now; no two writes of a run share one.
+    pub fn next_tag(&self) -> u32 {
+        let tag = self.tags.get();
+        self.tags.set(tag + 1);
+        tag
+    }
+
     /// Which layouts of structures this kernel has.
     #[must_use]
     pub const fn layout_variant(&self) -> u8 {
         0
+    }
+
+    /// CPUs that take part (`nr_cpus=` may leave some out).
+    #[must_use]
+    pub fn cpus(&self) -> u8 {
+        let limit = self.scenario.command_line.nr_cpus.unwrap_or(u32::MAX).max(1);
+        u8::try_from(self.scenario.machine.cpus.min(limit)).unwrap_or(u8::MAX)
     }
 
     /// `CONFIG_NR_CPUS`.
@@ -186,6 +224,13 @@ impl Kx {
     #[must_use]
     pub const fn cx(&self) -> &Cx {
         &self.cx
+    }
+
+    /// Notes a decision that later code paths act on, for reports.
+    pub fn decide(&self, about: &'static str, text: &'static str) {
+        let decision = globals::Decision { about, by: self.function(), at: self.now(), text };
+        self.k.globals.decisions.borrow_mut().push(decision);
+        self.note(|| text.to_owned());
     }
 
     /// Here and now, by this context, in its innermost function.

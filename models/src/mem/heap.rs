@@ -339,6 +339,14 @@ impl Heap {
         Ok(self.decode(PhysRange::new(dst, len)))
     }
 
+    /// Zeroes the content below an object that was just placed, whose fields are all zero: `kzalloc`.
+    ///
+    /// # Errors
+    /// As [`Content::write`].
+    pub fn clear_below(&mut self, addr: PhysAddr, len: u64) -> Result<(), ContentError> {
+        self.content.write(addr, len, Source::Zero)
+    }
+
     /// Brings the content below living objects up to date, so that extents and copies show their bytes.
     pub fn flush(&mut self, range: PhysRange) {
         let Self { content, shadow, live, .. } = self;

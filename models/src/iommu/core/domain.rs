@@ -146,9 +146,9 @@ pub(super) async fn iommu_attach_device(kx: &Kx, node: &DeviceNode, domain: Ptr<
 /// A page for a page table, without a step: the caller's step covers it.
 pub(crate) fn table_page(kx: &Kx) -> Option<PhysAddr> {
     let site = kx.site();
+    let context = crate::mem::SlabContext { cpu: u32::from(kx.cpu()), ..Default::default() };
     let mut mem = kx.k.mem.borrow_mut();
-    let mem = &mut *mem;
-    let page = mem.pages.alloc_page(u32::from(kx.cpu()), crate::mem::Gfp::Kernel, 0).ok().flatten()?;
+    let page = mem.alloc_pages(0, context, site).ok().flatten()?;
     let range = crate::mem::PhysRange::new(page, PAGE_SIZE);
     let _ = mem.heap.alloc_buffer("IOMMU page table", range, site);
     let _ = mem.heap.write_at(page, PAGE_SIZE, crate::mem::Source::Zero, 0);
@@ -159,9 +159,8 @@ pub(crate) fn table_page(kx: &Kx) -> Option<PhysAddr> {
 pub(crate) fn free_table_page(kx: &Kx, page: PhysAddr) {
     let site = kx.site();
     let mut mem = kx.k.mem.borrow_mut();
-    let mem = &mut *mem;
     let id = mem.heap.shadow().object_at(page);
     if mem.heap.free_object(id, site).is_ok() {
-        let _ = mem.pages.free_page(u32::from(kx.cpu()), page);
+        let _ = mem.free_pages(page, 0, u32::from(kx.cpu()), site);
     }
 }

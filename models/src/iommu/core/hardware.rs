@@ -57,6 +57,16 @@ fn translate(kx: &Kx, domain: Ptr<IommuDomain>, addr: DmaAddr, write: bool) -> D
     }
 }
 
+/// Where a device's address leads by its page table, without the cache and without an access.
+#[must_use]
+pub fn peek_translation(kx: &Kx, node: &DeviceNode, addr: DmaAddr) -> Option<PhysAddr> {
+    let DeviceEntry::Domain(domain) = kx.k.iommu.entry(node.index) else { return None };
+    let object = kx.k.mem.borrow().heap.get(domain).ok()?;
+    let cookie = object.cookie.borrow();
+    let leaf = cookie.as_ref()?.table.lookup(addr)?;
+    Some(PhysAddr(leaf.phys.0 + (addr.0 - leaf.iova.0)))
+}
+
 /// Drops all cached translations of a domain (`iommu_flush_iotlb_all`).
 pub async fn iotlb_flush_domain(kx: &Kx, domain: Ptr<IommuDomain>) {
     kx.step(sim::Kind::Io, kx.label(domain.id, 30)).await;

@@ -26,5 +26,5 @@ pub use probe::domain_type_of;
 /// For dma-iommu.
 pub(crate) mod internal {
     pub(crate) use super::domain::{free_table_page, table_page};
-    pub(crate) use super::hardware::iotlb_flush_range;
+    pub(crate) use super::hardware::{iotlb_flush_range, peek_translation};
 }
