@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::rc::Rc;
 
-use super::executor::Sim;
+use super::Sim;
 use super::state::{Held, Wait};
 use super::step::State;
 use super::{Block, Class, SpawnSpec, Step};
@@ -259,6 +259,10 @@ impl Cx {
 
     pub(crate) fn hold(&self, held: Held) {
         self.sim.slot(self.id).held.borrow_mut().push(held);
+    }
+
+    pub(crate) fn holds(&self, obj: ObjId) -> bool {
+        self.sim.slot(self.id).held.borrow().iter().any(|held| held.obj == obj)
     }
 
     /// Forgets a held lock. `false` if it is not held.

@@ -1,10 +1,10 @@
 //! The engine's own oracles: progress, sleeping in atomic context, and what every context must leave behind.
 
-use super::executor::{Ended, Sim};
 use super::state::Wait;
 use super::{Class, Cx};
+use super::{Ended, Sim};
 use crate::trace::EventKind;
-use crate::{CtxId, CtxSet, Finding, Severity};
+use crate::{CtxId, CtxSet, Finding, Name, Severity};
 
 /// A finding to be completed by the engine with what it knows of the context.
 #[derive(Clone, Debug)]
@@ -145,6 +145,7 @@ impl Sim {
         let busiest = (0..crate::MAX_CONTEXTS)
             .filter_map(|n| u8::try_from(n).ok())
             .map(CtxId)
+            .filter(|id| self.alive.get() & id.bit() != 0)
             .max_by_key(|id| (self.slot(*id).steps.get(), std::cmp::Reverse(id.0)))
             .unwrap_or(CtxId(0));
         let slot = self.slot(busiest);
@@ -159,6 +160,7 @@ impl Sim {
         );
         self.report(busiest, Draft::fatal("livelock", title).ending("no end (livelock)"), Vec::new);
         self.stop(Ended::StepLimit);
+        self.ended.set(Ended::StepLimit);
     }
 
     /// Nothing can run and no timer is pending: whoever is left waits in vain.
@@ -185,6 +187,15 @@ impl Sim {
                             "INFO: task {} blocked for ever on {}",
                             slot.name.get(),
                             self.object_name(obj)
+                        );
+                        self.report(id, Draft::warning("hung-task", title).ending("task hung"), Vec::new);
+                    }
+                    // Ready, but its CPU is kept by a context that will not give it back.
+                    Wait::None if !spinning && !stuck => {
+                        let by = self.barred_by(id).map_or(Name::new("nobody"), |by| self.name_of(by));
+                        let title = format!(
+                            "INFO: task {} waits for ever for its CPU, kept by {by}",
+                            slot.name.get()
                         );
                         self.report(id, Draft::warning("hung-task", title).ending("task hung"), Vec::new);
                     }

@@ -31,7 +31,8 @@ pub struct SpawnSpec {
     pub class: Class,
     /// The CPU it runs on; ignored for [`Class::Device`].
     pub cpu: u8,
-    /// A daemon does not keep the run alive, and may be left waiting at its end.
+    /// A daemon does not keep the run alive, nor do timers that start daemons; it may be left waiting at the end. It
+    /// goes on until it waits or sleeps, so that it finishes what it has begun.
     pub daemon: bool,
 }
 

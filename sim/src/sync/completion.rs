@@ -27,8 +27,11 @@ impl Completion {
             cx.step(Kind::Wait, self.obj).await;
             match self.done.get() {
                 0 => self.queue.wait(cx).await,
-                u32::MAX => return,
-                done => return self.done.set(done - 1),
+                u32::MAX => return self.queue.see(cx),
+                done => {
+                    self.done.set(done - 1);
+                    return self.queue.see(cx);
+                }
             }
         }
     }

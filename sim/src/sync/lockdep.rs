@@ -73,27 +73,33 @@ impl Sim {
     /// Checks and notes that `id` is about to take a lock of `class`.
     #[inline]
     pub(super) fn check_lock_order(&self, id: CtxId, class: LockClass, obj: ObjId, nested: bool) {
+        self.check_lock_usage(id, class);
         let slot = self.slot(id);
-        let hardirq = slot.class.get() == Class::Hardirq;
-        let irqs_on = !hardirq && slot.irq_off.get() == 0 && slot.class.get() != Class::Device;
-        {
-            let mut lockdep = self.lockdep.borrow_mut();
-            let known = if hardirq { lockdep.in_hardirq } else { lockdep.irqs_on };
-            if known & class.bit() == 0 && (hardirq || irqs_on) {
-                if hardirq {
-                    lockdep.in_hardirq |= class.bit();
-                } else {
-                    lockdep.irqs_on |= class.bit();
-                }
-                if lockdep.in_hardirq & lockdep.irqs_on & class.bit() != 0 {
-                    drop(lockdep);
-                    self.irq_unsafe(id, class);
-                }
-            }
-        }
         let held = slot.held.borrow();
         for held in held.iter() {
             self.check_pair(id, *held, class, obj, nested);
+        }
+    }
+
+    /// Checks and notes in which state of the CPU a lock of `class` is taken, also by a mere try.
+    #[inline]
+    pub(super) fn check_lock_usage(&self, id: CtxId, class: LockClass) {
+        let slot = self.slot(id);
+        let hardirq = slot.class.get() == Class::Hardirq;
+        let irqs_on = !hardirq && slot.irq_off.get() == 0 && slot.class.get() != Class::Device;
+        let mut lockdep = self.lockdep.borrow_mut();
+        let known = if hardirq { lockdep.in_hardirq } else { lockdep.irqs_on };
+        if known & class.bit() != 0 || !(hardirq || irqs_on) {
+            return;
+        }
+        if hardirq {
+            lockdep.in_hardirq |= class.bit();
+        } else {
+            lockdep.irqs_on |= class.bit();
+        }
+        if lockdep.in_hardirq & lockdep.irqs_on & class.bit() != 0 {
+            drop(lockdep);
+            self.irq_unsafe(id, class);
         }
     }
 

@@ -54,14 +54,15 @@ impl RawLock {
     }
 
     /// Takes the lock if it is free.
-    pub(super) async fn try_acquire(&self, cx: &Cx) -> bool {
+    pub(super) async fn try_acquire(&self, cx: &Cx, spinning: bool) -> bool {
+        cx.sim.check_lock_usage(cx.id, self.class);
         cx.step(Kind::Atomic, self.obj).await;
         if self.owner.get().is_some() {
             return false;
         }
         self.owner.set(Some(cx.id));
         for waiter in crate::CtxSet(self.waiters.get()).iter() {
-            cx.sim.wait_for(waiter, self.obj, true);
+            cx.sim.wait_for(waiter, self.obj, spinning);
         }
         cx.hold(Held { class: self.class, obj: self.obj, read: false });
         cx.sim.clocks.borrow_mut().acquire(cx.id, &self.clock);
@@ -88,13 +89,14 @@ impl RawLock {
         cx.sim.clocks.borrow_mut().release(cx.id, &self.clock);
         self.owner.set(None);
         for waiter in crate::CtxSet(self.waiters.get()).iter() {
-            cx.sim.wake(waiter);
+            cx.sim.wake_from(waiter, self.obj);
         }
         true
     }
 
     pub(super) fn held_by(&self, cx: &Cx) -> bool {
-        self.owner.get() == Some(cx.id)
+        // An owner that ended without giving it back may have left its slot to this context.
+        self.owner.get() == Some(cx.id) && cx.holds(self.obj)
     }
 
     pub(super) fn held(&self) -> bool {

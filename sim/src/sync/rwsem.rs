@@ -65,7 +65,9 @@ impl RwSem {
             self.not_held(cx);
             return;
         }
-        self.readers.set(self.readers.get() & !cx.id.bit());
+        if !cx.holds(self.obj) {
+            self.readers.set(self.readers.get() & !cx.id.bit());
+        }
         cx.sim.clocks.borrow_mut().release_shared(cx.id, &self.clock);
         self.let_go(cx);
     }
@@ -119,7 +121,7 @@ impl RwSem {
             set |= self.waiting_writers.get();
         }
         for waiter in CtxSet(set).iter() {
-            cx.sim.wake(waiter);
+            cx.sim.wake_from(waiter, self.obj);
         }
     }
 
