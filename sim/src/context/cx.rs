@@ -93,6 +93,12 @@ impl Cx {
         Step { sim: &self.sim, id: self.id, label: Label::new(kind, obj), state: State::Fresh }
     }
 
+    /// A step that was announced before this context was blocked: having been chosen to go on, it takes it at once.
+    #[inline]
+    pub(crate) fn step_now(&self, kind: Kind, obj: ObjId) -> Step<'_> {
+        Step { sim: &self.sim, id: self.id, label: Label::new(kind, obj), state: State::Chosen }
+    }
+
     /// A preemption point.
     #[inline]
     pub fn point(&self) -> Step<'_> {

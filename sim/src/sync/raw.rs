@@ -37,8 +37,10 @@ impl RawLock {
             if self.owner.get().is_some() {
                 cx.sim.check_deadlock(cx.id, self.obj, spinning);
                 cx.block_on(self.obj, spinning).await;
+                cx.step_now(Kind::Acquire, self.obj).await;
+            } else {
+                cx.step(Kind::Acquire, self.obj).await;
             }
-            cx.step(Kind::Acquire, self.obj).await;
             if self.owner.get().is_none() {
                 break;
             }

@@ -43,8 +43,10 @@ impl RwSem {
             if self.writer.get().is_some() {
                 cx.sim.check_deadlock(cx.id, self.obj, false);
                 cx.block_on(self.obj, false).await;
+                cx.step_now(Kind::Acquire, self.obj).await;
+            } else {
+                cx.step(Kind::Acquire, self.obj).await;
             }
-            cx.step(Kind::Acquire, self.obj).await;
             if self.writer.get().is_none() {
                 break;
             }
@@ -81,8 +83,10 @@ impl RwSem {
             if self.writer.get().is_some() || self.readers.get() != 0 {
                 cx.sim.check_deadlock(cx.id, self.obj, false);
                 cx.block_on(self.obj, false).await;
+                cx.step_now(Kind::Acquire, self.obj).await;
+            } else {
+                cx.step(Kind::Acquire, self.obj).await;
             }
-            cx.step(Kind::Acquire, self.obj).await;
             if self.writer.get().is_none() && self.readers.get() == 0 {
                 break;
             }
