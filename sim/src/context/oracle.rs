@@ -142,10 +142,9 @@ impl Sim {
     #[cold]
     pub(super) fn out_of_steps(&self) {
         // The context that used up the budget is the one to name.
-        let busiest = (0..crate::MAX_CONTEXTS)
-            .filter_map(|n| u8::try_from(n).ok())
-            .map(CtxId)
-            .filter(|id| self.alive.get() & id.bit() != 0)
+        let busiest = self
+            .alive()
+            .iter()
             .max_by_key(|id| (self.slot(*id).steps.get(), std::cmp::Reverse(id.0)))
             .unwrap_or(CtxId(0));
         let slot = self.slot(busiest);

@@ -117,6 +117,11 @@ impl Sim {
         &self.slots[id.index()]
     }
 
+    /// The contexts that began and have not ended.
+    pub(crate) fn alive(&self) -> CtxSet {
+        CtxSet(self.alive.get())
+    }
+
     /// Virtual time.
     #[must_use]
     pub fn now(&self) -> Nanos {

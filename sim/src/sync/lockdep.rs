@@ -176,15 +176,8 @@ impl Sim {
 
     /// The contexts that hold `obj`.
     fn lock_owners(&self, obj: ObjId) -> CtxSet {
-        let mut set = 0;
-        for n in 0..crate::MAX_CONTEXTS {
-            let Ok(raw) = u8::try_from(n) else { break };
-            let id = CtxId(raw);
-            if self.slot(id).held.borrow().iter().any(|held| held.obj == obj) {
-                set |= id.bit();
-            }
-        }
-        CtxSet(set)
+        let holds = |id: &CtxId| self.slot(*id).held.borrow().iter().any(|held| held.obj == obj);
+        CtxSet(self.alive().iter().filter(holds).fold(0, |set, id| set | id.bit()))
     }
 
     /// The context that holds `obj`, if any.
@@ -206,23 +199,29 @@ impl Sim {
     /// matter.
     pub(super) fn check_deadlock(&self, id: CtxId, obj: ObjId, spinning: bool) {
         self.slot(id).wait.set(Wait::Object { obj, spinning });
-        let mut chain = vec![id];
-        let mut seen = 0_u64;
-        let mut front: Vec<(CtxId, Vec<CtxId>)> =
-            self.waited_for(id).iter().map(|next| (next, chain.clone())).collect();
-        while let Some((next, path)) = front.pop() {
+        // Who was reached through whom. Nothing is allocated unless a cycle is found.
+        let mut through = [id; crate::MAX_CONTEXTS];
+        let mut seen = 0;
+        let mut front = self.waited_for(id).0;
+        while let Some(next) = CtxSet(front).first() {
             if next == id {
-                chain = path;
+                let mut chain = Vec::new();
+                let mut at = through[id.index()];
+                while at != id {
+                    chain.push(at);
+                    at = through[at.index()];
+                }
+                chain.push(id);
+                chain.reverse();
                 self.deadlock(&chain);
                 return;
             }
-            if seen & next.bit() != 0 {
-                continue;
-            }
             seen |= next.bit();
-            let mut longer = path;
-            longer.push(next);
-            front.extend(self.waited_for(next).iter().map(|after| (after, longer.clone())));
+            let reached = self.waited_for(next).0 & !seen & !front;
+            for after in CtxSet(reached).iter() {
+                through[after.index()] = next;
+            }
+            front = (front | reached) & !next.bit();
         }
     }
 

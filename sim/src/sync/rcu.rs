@@ -71,9 +71,8 @@ impl Sim {
     }
 
     fn rcu_readers(&self, except: CtxId) -> u64 {
-        (0..crate::MAX_CONTEXTS)
-            .filter_map(|n| u8::try_from(n).ok())
-            .map(CtxId)
+        self.alive()
+            .iter()
             .filter(|id| *id != except && self.slot(*id).rcu_nesting.get() > 0)
             .fold(0, |set, id| set | id.bit())
     }

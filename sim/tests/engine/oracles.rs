@@ -7,6 +7,9 @@ use sim::{Cx, Ended};
 
 use crate::common::{A, B, Seen, all_orders, hardirq, kinds, many_seeds, one, task};
 
+/// What a context turns off and does not turn on again.
+type Enter = fn(&Cx);
+
 fn has(seen: &Seen, kind: &str) -> bool {
     seen.kinds.contains_key(kind)
 }
@@ -144,9 +147,9 @@ fn two_locks_of_a_class_are_recursive_unless_the_caller_vouches() {
             task(cx, "t", 0, async move |cx| {
                 locks[0].lock(cx).await;
                 if nested {
-                    locks[1].lock_nested(cx).await
+                    locks[1].lock_nested(cx).await;
                 } else {
-                    locks[1].lock(cx).await
+                    locks[1].lock(cx).await;
                 }
                 locks[1].unlock(cx);
                 locks[0].unlock(cx);
@@ -160,7 +163,7 @@ fn two_locks_of_a_class_are_recursive_unless_the_caller_vouches() {
 
 #[test]
 fn sleeping_where_it_is_forbidden() {
-    let cases: [(&str, fn(&Cx), bool); 6] = [
+    let cases: [(&str, Enter, bool); 6] = [
         ("irqs_disabled", |cx| _ = cx.local_irq_save(), false),
         ("in_atomic", Cx::preempt_disable, false),
         ("bh_disabled", Cx::local_bh_disable, false),
@@ -219,7 +222,7 @@ fn unlocking_what_is_not_held() {
 
 #[test]
 fn what_a_context_leaves_behind() {
-    let cases: [(&str, fn(&Cx)); 4] = [
+    let cases: [(&str, Enter); 4] = [
         ("atomic-at-end", |cx| _ = cx.local_irq_save()),
         ("atomic-at-end", Cx::preempt_disable),
         ("atomic-at-end", Cx::local_bh_disable),

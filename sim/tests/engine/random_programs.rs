@@ -215,7 +215,7 @@ fn intern(text: &str) -> &'static str {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(1_500))]
 
     /// Planted bugs with which this was seen to fail: see `PLANTED` below.
     #[test]
