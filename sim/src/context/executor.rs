@@ -95,10 +95,16 @@ impl Sim {
     pub(super) fn block(&self, id: CtxId, wait: Wait) {
         let slot = self.slot(id);
         slot.wait.set(wait);
-        self.ready.set(self.ready.get() & !id.bit());
+        self.unready(id.bit());
         let (what, obj) = match wait {
-            Wait::Object { obj, .. } => ("block", obj),
-            Wait::Clock(_) => ("sleep", ObjId::NONE),
+            Wait::Object { obj, .. } => {
+                self.parked.set(self.parked.get() | id.bit());
+                ("block", obj)
+            }
+            Wait::Clock(_) => {
+                self.sleeping.set(self.sleeping.get() | id.bit());
+                ("sleep", ObjId::NONE)
+            }
             Wait::Forever { .. } => ("spin", ObjId::NONE),
             Wait::None => ("yield", ObjId::NONE),
         };
@@ -111,11 +117,43 @@ impl Sim {
 
     /// `id` can go on.
     pub(crate) fn wake(&self, id: CtxId) {
-        let slot = self.slot(id);
-        if !slot.deadlocked.get() {
-            slot.wait.set(Wait::None);
+        if self.deadlocked.get() & id.bit() == 0 {
+            self.unpark(id);
+            self.sleeping.set(self.sleeping.get() & !id.bit());
             self.ready.set(self.ready.get() | id.bit());
         }
+    }
+
+    /// `id` has what it waited for.
+    #[inline]
+    pub(crate) fn unpark(&self, id: CtxId) {
+        self.slot(id).wait.set(Wait::None);
+        self.parked.set(self.parked.get() & !id.bit());
+    }
+
+    /// The contexts in `set` wait for `obj` from now on, without having been asked: another one took what they want.
+    /// Those that sleep before their step (an injected delay) find out when they wake.
+    #[inline]
+    pub(crate) fn wait_for(&self, set: u64, obj: ObjId, spinning: bool) {
+        let set = set & !self.sleeping.get();
+        let fresh = set & !self.parked.get();
+        for id in CtxSet(fresh).iter() {
+            self.slot(id).wait.set(Wait::Object { obj, spinning });
+        }
+        self.parked.set(self.parked.get() | fresh);
+        self.unready(set);
+    }
+
+    /// The contexts in `set`, who wait for one lock, may try again. Whoever lets time pass is not disturbed.
+    #[inline]
+    pub(crate) fn retry(&self, set: u64) {
+        let set = set & self.parked.get() & !self.sleeping.get() & !self.deadlocked.get();
+        self.ready.set(self.ready.get() | set);
+    }
+
+    /// For what `id` waits now.
+    pub(crate) fn wait_of(&self, id: CtxId) -> Wait {
+        if self.ready.get() & id.bit() == 0 { self.slot(id).wait.get() } else { Wait::None }
     }
 
     /// `id` can go on if `obj` is what it waits for: a context that lets time pass is not disturbed.
@@ -192,8 +230,7 @@ impl Sim {
     /// Whether none of `live` will ever go on by itself or be woken.
     fn beyond_help(&self, live: CtxSet) -> bool {
         live.iter().all(|id| {
-            let slot = self.slot(id);
-            slot.deadlocked.get() || matches!(slot.wait.get(), Wait::Forever { .. })
+            self.deadlocked.get() & id.bit() != 0 || matches!(self.wait_of(id), Wait::Forever { .. })
         })
     }
 

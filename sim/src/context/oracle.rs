@@ -168,11 +168,11 @@ impl Sim {
         for spinning in [true, false] {
             for id in live.iter() {
                 let slot = self.slot(id);
-                if slot.deadlocked.get() {
+                if self.deadlocked.get() & id.bit() != 0 {
                     stuck = true;
                     continue;
                 }
-                match slot.wait.get() {
+                match self.wait_of(id) {
                     Wait::Forever { why } if spinning => self.lockup(id, why),
                     Wait::Object { obj, spinning: true } if spinning => {
                         if self.lock_owner(obj).is_some() {

@@ -24,6 +24,12 @@ pub struct Sim {
     pub(crate) config: RunConfig,
     pub(super) ready: Cell<u64>,
     pub(super) barred: Cell<u64>,
+    /// Contexts whose wait is for an object. The bit outlives the moment at which they may go on, until they do.
+    pub(super) parked: Cell<u64>,
+    /// Contexts that let time pass.
+    pub(super) sleeping: Cell<u64>,
+    /// Contexts in a wait-for cycle.
+    pub(crate) deadlocked: Cell<u64>,
     pub(super) alive: Cell<u64>,
     pub(super) daemons: Cell<u64>,
     pub(super) current: Cell<u8>,
@@ -80,6 +86,9 @@ impl Sim {
             config,
             ready: Cell::new(0),
             barred: Cell::new(0),
+            parked: Cell::new(0),
+            sleeping: Cell::new(0),
+            deadlocked: Cell::new(0),
             alive: Cell::new(0),
             daemons: Cell::new(0),
             current: Cell::new(NOBODY),

@@ -107,7 +107,6 @@ pub(crate) struct Slot {
     pub(crate) rcu_nesting: Cell<u8>,
     pub(crate) started: Cell<bool>,
     pub(crate) wait: Cell<Wait>,
-    pub(crate) deadlocked: Cell<bool>,
     pub(crate) steps: Cell<u64>,
     pub(crate) last: Cell<Label>,
     pub(crate) frames: RefCell<Vec<&'static str>>,
@@ -126,7 +125,6 @@ impl Slot {
         self.rcu_nesting.set(0);
         self.started.set(false);
         self.wait.set(Wait::None);
-        self.deadlocked.set(false);
         self.steps.set(0);
         self.last.set(START);
         self.frames.borrow_mut().clear();

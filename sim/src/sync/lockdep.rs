@@ -185,20 +185,10 @@ impl Sim {
         self.lock_owners(obj).first()
     }
 
-    /// `id` waits from now on, without having been asked: another one took what it wants.
-    pub(super) fn wait_for(&self, id: CtxId, obj: ObjId, spinning: bool) {
-        let slot = self.slot(id);
-        // One that sleeps before its step (an injected delay) finds out when it wakes.
-        if !matches!(slot.wait.get(), Wait::Clock(_)) {
-            slot.wait.set(Wait::Object { obj, spinning });
-            self.unready(id.bit());
-        }
-    }
-
     /// Looks for a cycle that `id` closes by waiting for `obj`. Runs on when there is one: what others still do may
     /// matter.
     pub(super) fn check_deadlock(&self, id: CtxId, obj: ObjId, spinning: bool) {
-        self.slot(id).wait.set(Wait::Object { obj, spinning });
+        self.wait_for(id.bit(), obj, spinning);
         // Who was reached through whom. Nothing is allocated unless a cycle is found.
         let mut through = [id; crate::MAX_CONTEXTS];
         let mut seen = 0;
@@ -228,7 +218,7 @@ impl Sim {
     /// Whom `id` has to wait for before it can go on.
     fn waited_for(&self, id: CtxId) -> CtxSet {
         let mut set = self.barred_by(id).map_or(0, CtxId::bit);
-        if let Wait::Object { obj, .. } = self.slot(id).wait.get() {
+        if let Wait::Object { obj, .. } = self.wait_of(id) {
             set |= self.lock_owners(obj).0;
         }
         CtxSet(set)
@@ -240,7 +230,7 @@ impl Sim {
             .map(|id| {
                 let slot = self.slot(*id);
                 let held: Vec<_> = slot.held.borrow().iter().map(|held| held.class.name).collect();
-                let wants = match slot.wait.get() {
+                let wants = match self.wait_of(*id) {
                     Wait::Object { obj, .. } => self.object_name(obj).to_string(),
                     Wait::None | Wait::Clock(_) | Wait::Forever { .. } => match self.barred_by(*id) {
                         Some(other) => format!("its CPU, kept by {}", self.slot(other).name.get()),
@@ -251,7 +241,7 @@ impl Sim {
             })
             .collect();
         let title = format!("BUG: deadlock of {} context(s): {}", chain.len(), lines.join("; "));
-        let object = chain.first().map_or("", |id| match self.slot(*id).wait.get() {
+        let object = chain.first().map_or("", |id| match self.wait_of(*id) {
             Wait::Object { obj, .. } => self.object_name(obj).text,
             Wait::None | Wait::Clock(_) | Wait::Forever { .. } => "",
         });
@@ -259,8 +249,6 @@ impl Sim {
         self.report(first, Draft::warning("deadlock", title).object(object).ending("deadlock"), || {
             vec![("wait-for cycle".to_owned(), lines)]
         });
-        for id in chain {
-            self.slot(*id).deadlocked.set(true);
-        }
+        self.deadlocked.set(chain.iter().fold(self.deadlocked.get(), |set, id| set | id.bit()));
     }
 }

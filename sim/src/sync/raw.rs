@@ -48,9 +48,8 @@ impl RawLock {
         let others = self.waiters.get() & !bit;
         self.waiters.set(others);
         self.owner.set(Some(cx.id));
-        for waiter in crate::CtxSet(others).iter() {
-            cx.sim.wait_for(waiter, self.obj, spinning);
-        }
+        cx.sim.unpark(cx.id);
+        cx.sim.wait_for(others, self.obj, spinning);
         cx.hold(Held { class: self.class, obj: self.obj, read: false });
         cx.sim.clocks.borrow_mut().acquire(cx.id, &self.clock);
     }
@@ -63,9 +62,7 @@ impl RawLock {
             return false;
         }
         self.owner.set(Some(cx.id));
-        for waiter in crate::CtxSet(self.waiters.get()).iter() {
-            cx.sim.wait_for(waiter, self.obj, spinning);
-        }
+        cx.sim.wait_for(self.waiters.get(), self.obj, spinning);
         cx.hold(Held { class: self.class, obj: self.obj, read: false });
         cx.sim.clocks.borrow_mut().acquire(cx.id, &self.clock);
         true
@@ -90,9 +87,7 @@ impl RawLock {
         cx.sim.mix(u64::from(self.obj.0) << 16 | 0xff);
         cx.sim.clocks.borrow_mut().release(cx.id, &self.clock);
         self.owner.set(None);
-        for waiter in crate::CtxSet(self.waiters.get()).iter() {
-            cx.sim.wake_from(waiter, self.obj);
-        }
+        cx.sim.retry(self.waiters.get());
         true
     }
 

@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use super::{LockClass, SyncClock};
 use crate::context::Held;
-use crate::{CtxId, CtxSet, Cx, Draft, Kind, ObjId};
+use crate::{CtxId, Cx, Draft, Kind, ObjId};
 
 /// A reader-writer semaphore (`struct rw_semaphore`): many readers or one writer; waiting sleeps. A waiting writer
 /// does not keep new readers out: the kernel's hand-over rules only narrow the orders that are possible here.
@@ -53,7 +53,8 @@ impl RwSem {
         }
         self.waiting_readers.set(self.waiting_readers.get() & !cx.id.bit());
         self.readers.set(self.readers.get() | cx.id.bit());
-        self.hold_back(cx, self.waiting_writers.get());
+        cx.sim.unpark(cx.id);
+        cx.sim.wait_for(self.waiting_writers.get(), self.obj, false);
         cx.hold(Held { class: self.class, obj: self.obj, read: true });
         cx.sim.clocks.borrow_mut().acquire(cx.id, &self.clock);
     }
@@ -93,7 +94,8 @@ impl RwSem {
         }
         self.waiting_writers.set(self.waiting_writers.get() & !cx.id.bit());
         self.writer.set(Some(cx.id));
-        self.hold_back(cx, self.waiting_writers.get() | self.waiting_readers.get());
+        cx.sim.unpark(cx.id);
+        cx.sim.wait_for(self.waiting_writers.get() | self.waiting_readers.get(), self.obj, false);
         cx.hold(Held { class: self.class, obj: self.obj, read: false });
         cx.sim.clocks.borrow_mut().acquire(cx.id, &self.clock);
     }
@@ -112,21 +114,13 @@ impl RwSem {
         self.let_go(cx);
     }
 
-    fn hold_back(&self, cx: &Cx, set: u64) {
-        for waiter in CtxSet(set).iter() {
-            cx.sim.wait_for(waiter, self.obj, false);
-        }
-    }
-
     fn let_go(&self, cx: &Cx) {
         cx.sim.mix(u64::from(self.obj.0) << 16 | 0xff);
         let mut set = self.waiting_readers.get();
         if self.readers.get() == 0 {
             set |= self.waiting_writers.get();
         }
-        for waiter in CtxSet(set).iter() {
-            cx.sim.wake_from(waiter, self.obj);
-        }
+        cx.sim.retry(set);
     }
 
     fn not_held(&self, cx: &Cx) {
