@@ -33,10 +33,11 @@ impl Sim {
         let set = CtxSet(eligible);
         let staying = current.filter(|id| set.contains(*id));
         let next = if self.by_strategy {
-            match set.len() {
-                0 => None,
-                1 => set.first(),
-                _ => Some(self.ask_strategy(set, staying)),
+            // Counting the bits would cost more than all else here.
+            if eligible & eligible.wrapping_sub(1) == 0 {
+                set.first()
+            } else {
+                Some(self.ask_strategy(set, staying))
             }
         } else {
             self.decide_named(current, set, staying, what, obj)

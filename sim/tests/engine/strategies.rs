@@ -205,7 +205,8 @@ fn by_hand(done: &mut Vec<usize>, pairs: usize, map: u64, got: &mut Final, all: 
 /// runs); an `alternative` that leaves out the last one (fewer).
 #[test]
 fn an_enumeration_sees_every_interleaving_once() {
-    for (contexts, pairs, runs, finals) in [(2, 1, 6, 3), (2, 2, 70, 9), (3, 1, 90, 13), (3, 2, 34_650, 223)]
+    for (contexts, pairs, runs, finals) in
+        [(2, 1, 6, 3), (2, 2, 70, 9), (3, 1, 90, 13), (4, 1, 2_520, 75), (3, 2, 34_650, 223)]
     {
         let result = Rc::new(RefCell::new(Vec::new()));
         let program = bitmap(contexts, pairs, Rc::clone(&result));
