@@ -3,17 +3,16 @@
 //! State machines are plain data; code paths are `async fn`s over an engine context. See
 //! `docs/architecture.md`.
 
-pub mod iommu;
 pub mod boot;
+pub mod device;
+pub mod dma;
+pub mod driver;
+pub mod iommu;
+pub mod kernel;
 pub mod mem;
 pub mod memblock;
 pub mod oracle;
 pub mod profile;
 pub mod run;
-pub mod device;
-pub mod dma;
-pub mod driver;
-pub mod kernel;
-pub mod oracle;
 pub mod scenario;
 pub mod swiotlb;
