@@ -4,10 +4,16 @@
 //! `docs/architecture.md`.
 
 pub mod iommu;
+pub mod boot;
 pub mod mem;
 pub mod memblock;
 pub mod oracle;
 pub mod profile;
 pub mod run;
+pub mod device;
+pub mod dma;
+pub mod driver;
+pub mod kernel;
+pub mod oracle;
 pub mod scenario;
 pub mod swiotlb;

@@ -69,6 +69,12 @@ impl Cx {
         self.sim.slot(self.id).name.get()
     }
 
+    /// Its serial number, never used again in this run; see [`Sim::context_name`].
+    #[must_use]
+    pub fn serial(&self) -> u32 {
+        self.sim.slot(self.id).serial.get()
+    }
+
     /// What kind of context it is.
     #[must_use]
     pub fn class(&self) -> Class {

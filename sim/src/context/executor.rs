@@ -115,6 +115,7 @@ pub struct Sim {
     objects: RefCell<Objects>,
     names: RefCell<Vec<(&'static str, u32)>>,
     serials: Cell<u32>,
+    all_names: RefCell<Vec<Name>>,
     pub(crate) lockdep: RefCell<LockDep>,
     pub(crate) clocks: RefCell<Clocks>,
     pub(crate) rcu: Rcu,
@@ -167,6 +168,7 @@ impl Sim {
             objects: RefCell::new(Objects { blocks: Vec::new(), next: 1 }),
             names: RefCell::new(Vec::new()),
             serials: Cell::new(0),
+            all_names: RefCell::new(Vec::new()),
             lockdep: RefCell::new(LockDep::new()),
             clocks: RefCell::new(Clocks::new(config.races)),
             rcu: Rcu::new(),
@@ -290,6 +292,7 @@ impl Sim {
         let name = Name { text: spec.name, nth };
         let serial = self.serials.get();
         self.serials.set(serial + 1);
+        self.all_names.borrow_mut().push(name);
         self.slot(id).begin(&spec, name, serial);
         self.alive.set(self.alive.get() | id.bit());
         if spec.daemon {
@@ -325,6 +328,12 @@ impl Sim {
         self.ready.set(self.ready.get() & gone);
         self.rcu_reader_gone(id);
         *self.slot(id).future.borrow_mut() = None;
+    }
+
+    /// Name of the context with this serial number, also of one that has ended.
+    #[must_use]
+    pub fn context_name(&self, serial: u32) -> Name {
+        self.all_names.borrow().get(serial as usize).copied().unwrap_or_default()
     }
 
     pub(super) fn name_of(&self, id: CtxId) -> Name {

@@ -1,0 +1,3 @@
+//! From power-on to user space: what the boot loader and the firmware hand over, and in which order it is used.
+
+pub mod cmdline;
