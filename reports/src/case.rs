@@ -5,7 +5,7 @@ use sim::trace::{EventKind, Trace};
 use sim::{Finding, Severity};
 
 use crate::interleaving::interleaving;
-use crate::layout::{Paint, ascii, clock, counted, paragraph, percent, seconds, verbatim};
+use crate::layout::{Paint, ascii, clock, counted, instant, paragraph, percent, seconds, verbatim};
 
 /// A note that begins so lists what a seed drew before the run; it is shown as such and not as an event.
 pub const OPTIONS: &str = "options: ";
@@ -113,11 +113,9 @@ impl Case<'_> {
         for other in &self.neighbours {
             let order = if other.earlier { "before it" } else { "after it" };
             let number = other.number.map_or_else(String::new, |n| format!(" (finding {n})"));
-            paragraph(
-                out,
-                &format!("  {order}, {} ", clock(other.finding.time)),
-                &format!("{}{number}", other.finding.title),
-            );
+            let text =
+                format!("{order}, at {}{number}: {}", instant(other.finding.time), other.finding.title);
+            paragraph(out, "  ", &text);
         }
         let text = if self.neighbours.iter().any(|other| other.earlier) {
             "What came before it in the same run may be its cause: read that first."
@@ -133,19 +131,22 @@ impl Case<'_> {
             return;
         }
         section(out, paint, "Shortest interleaving that was found");
-        match self.shortened {
-            Some(Shortened { before, after, runs, gave_up }) => paragraph(
-                out,
-                "  ",
-                &format!(
-                    "{after} of {} differ from the default after {}{}.",
-                    counted(before as u64, "choice"),
-                    counted(u64::from(runs), "run"),
-                    if gave_up { "; more may be superfluous" } else { "; each of them is needed" }
-                ),
+        let text = match self.shortened {
+            None => "As the seed drew it, not shortened.".to_owned(),
+            Some(Shortened { before, after: 0, runs, .. }) => format!(
+                "None of the {} that the seed drew is needed ({} to find out): every choice has its default.",
+                counted(before as u64, "choice"),
+                counted(u64::from(runs), "run")
             ),
-            None => paragraph(out, "  ", "As the seed drew it, not shortened."),
-        }
+            Some(Shortened { before, after, runs, gave_up }) => format!(
+                "Of {} that the seed drew {after} {} left ({} to find out); {}.",
+                counted(before as u64, "choice"),
+                if after == 1 { "is" } else { "are" },
+                counted(u64::from(runs), "run"),
+                if gave_up { "more may be superfluous" } else { "none of them can be left out" }
+            ),
+        };
+        paragraph(out, "  ", &text);
         out.push('\n');
         for line in lines {
             out.push_str(&line);

@@ -20,6 +20,9 @@ const MAX_CELL_LINES: usize = 4;
 /// Width of the column with the time.
 const TIME_WIDTH: usize = 14;
 
+/// The weight of what is left out even where there is room.
+const SUPERFLUOUS: u8 = u8::MAX;
+
 /// An event that may be shown; the lower its weight, the sooner it is.
 #[derive(Clone, Debug)]
 struct Row {
@@ -43,7 +46,7 @@ pub fn interleaving(trace: &Trace, finding: &Finding) -> Vec<String> {
     let mut refused = 0;
     for row in &rows {
         shown.insert(row.at, row);
-        if height(&shown, width) > MAX_LINES - 2 {
+        if height(trace, &shown, width) > MAX_LINES - 2 {
             shown.remove(&row.at);
             refused += 1;
             if refused > MAX_LINES {
@@ -73,16 +76,21 @@ fn rows(trace: &Trace, finding: &Finding, end: usize) -> Vec<Row> {
             EventKind::Found(_) => 2,
             EventKind::Note(text) if text.starts_with(crate::case::OPTIONS) => continue,
             EventKind::Note(text) if topic.told(text) => 1,
-            EventKind::Note(_) => 4 + u8::from(!mine),
+            EventKind::Note(_) if mine => 4,
             EventKind::Step { object, .. } if topic.touched(*object) => 2,
             EventKind::Step { .. } => continue,
             EventKind::Enter(_) if stack.contains(&at) => 3,
             EventKind::Enter(function) if *function == topic.function => 2,
-            EventKind::Enter(_) | EventKind::Leave(_) | EventKind::Choice { .. } => continue,
             EventKind::Injected(_) | EventKind::Preempted { .. } => 3,
             EventKind::Spawned => 4,
             EventKind::Log(text) if topic.told(text) => 2,
-            EventKind::Log(_) | EventKind::Ended | EventKind::Blocked { .. } => 6,
+            EventKind::Note(_)
+            | EventKind::Enter(_)
+            | EventKind::Leave(_)
+            | EventKind::Choice { .. }
+            | EventKind::Log(_)
+            | EventKind::Ended
+            | EventKind::Blocked { .. } => continue,
         };
         rows.push(Row { at, ctx: event.ctx, text: ascii(&words(trace, &event.kind)), weight });
     }
@@ -148,11 +156,11 @@ fn thin_out(rows: &mut Vec<Row>) {
         let key: Vec<&str> = row.text.split(' ').filter(plain).collect();
         groups.entry((row.ctx, key.join(" "))).or_default().push(n);
     }
-    for group in groups.values().filter(|group| group.len() > 2) {
-        for &n in &group[1..group.len() - 1] {
-            rows[n].weight = rows[n].weight.saturating_add(4);
-        }
+    let inner = groups.values().filter(|group| group.len() > 2).flat_map(|group| &group[1..group.len() - 1]);
+    for &n in inner {
+        rows[n].weight = SUPERFLUOUS;
     }
+    rows.retain(|row| row.weight < SUPERFLUOUS);
 }
 
 /// The contexts that get a column, in the order in which they began.
@@ -172,18 +180,30 @@ fn cell(text: &str, width: usize) -> Vec<String> {
     if lines.len() > MAX_CELL_LINES {
         lines.truncate(MAX_CELL_LINES);
         if let Some(last) = lines.last_mut() {
-            last.truncate(last.floor_char_boundary(width.saturating_sub(3)));
+            last.truncate(width.saturating_sub(3));
             last.push_str("...");
         }
     }
     lines
 }
 
-fn height(shown: &BTreeMap<usize, &Row>, width: usize) -> usize {
+/// Whether something worth a mark is left out between two events.
+fn gap(trace: &Trace, from: usize, to: usize) -> bool {
+    let counts = |kind: &EventKind| match kind {
+        EventKind::Enter(_) | EventKind::Leave(_) | EventKind::Choice { .. } => false,
+        EventKind::Spawned | EventKind::Ended | EventKind::Blocked { .. } => false,
+        EventKind::Note(text) => !text.starts_with(crate::case::OPTIONS),
+        EventKind::Step { .. } | EventKind::Preempted { .. } | EventKind::Log(_) => true,
+        EventKind::Injected(_) | EventKind::Found(_) => true,
+    };
+    trace.events[from.min(to)..to].iter().any(|event| counts(&event.kind))
+}
+
+fn height(trace: &Trace, shown: &BTreeMap<usize, &Row>, width: usize) -> usize {
     let mut next = 0;
     let mut lines = 0;
     for (&at, row) in shown {
-        lines += usize::from(at > next) + cell(&row.text, width).len();
+        lines += usize::from(gap(trace, next, at)) + cell(&row.text, width).len();
         next = at + 1;
     }
     lines
@@ -203,7 +223,7 @@ fn draw(trace: &Trace, columns: &[u32], shown: &BTreeMap<usize, &Row>, width: us
     let mut lines = vec![head.trim_end().to_owned(), rule];
     let mut next = 0;
     for (&at, row) in shown {
-        if at > next {
+        if gap(trace, next, at) {
             lines.push(format!("{:>TIME_WIDTH$}", "..."));
         }
         next = at + 1;

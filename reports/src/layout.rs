@@ -57,6 +57,11 @@ pub fn clock(time: Nanos) -> String {
     format!("[{:>5}.{:06}]", time / 1_000_000_000, time % 1_000_000_000 / 1_000)
 }
 
+/// Virtual time inside a sentence: `2.340000 s`.
+pub(crate) fn instant(time: Nanos) -> String {
+    format!("{}.{:06} s", time / 1_000_000_000, time % 1_000_000_000 / 1_000)
+}
+
 /// Virtual time in seconds with all nine digits: `2.340000120`.
 pub(crate) fn seconds(time: Nanos) -> String {
     format!("{}.{:09}", time / 1_000_000_000, time % 1_000_000_000)

@@ -199,8 +199,14 @@ fn cases(
         let explained = match explained {
             Ok(explained) => explained,
             Err(message) => {
-                let text = format!("Finding {} of {}: {message}\n", n + 1, list.len());
+                let text = format!("Finding {} of {}: {}", n + 1, list.len(), stats.finding.kind);
                 out.line(&out.paint.bad(&text));
+                for line in reports::wrap(&reports::ascii(message), reports::WIDTH - 2) {
+                    out.line(&format!("  {line}"));
+                }
+                let seed = stats.first_seed.to_string();
+                let text = command("replay", &args.scenario, &args.kernel, &args.engine, &["--seed", &seed]);
+                out.line(&format!("  to repeat it: {text}\n"));
                 continue;
             }
         };
