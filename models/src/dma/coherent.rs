@@ -6,7 +6,7 @@ use crate::iommu::dma::{iommu_dma_map_coherent, iommu_dma_unmap_coherent};
 use crate::kernel::{GfpFlags, Kx};
 use crate::mem::{DmaAddr, Gfp, PhysAddr, Ptr};
 use crate::oracle::{MapKind, NewMapping};
-use crate::swiotlb::kernel::{IoTlbMem, device_pool, dma_limits};
+use crate::swiotlb::kernel::{is_swiotlb_for_alloc, swiotlb_alloc, swiotlb_free};
 use crate::swiotlb::Direction;
 
 /// A piece of coherent memory.
@@ -51,7 +51,7 @@ pub async fn dma_alloc_attrs(kx: &Kx, dev: Ptr<Device>, size: u64) -> Option<Coh
         kind: MapKind::Coherent,
         ops,
     };
-    kx.k.ledger.mapped(kx, dev, &new);
+    kx.k.ledger.mapped(kx, dev, &new, &[(new.dma, new.phys, size)]);
     Some(coherent)
 }
 
@@ -65,15 +65,8 @@ async fn pages(kx: &Kx, size: u64, zone: Gfp) -> Option<(PhysAddr, u8, u32)> {
 
 async fn direct_alloc(kx: &Kx, dev: Ptr<Device>, size: u64) -> Option<Coherent> {
     let _frame = kx.enter("dma_direct_alloc");
-    let mem = device_pool(kx, dev).await;
-    if !mem.is_null() && kx.load(mem, IoTlbMem::for_alloc).await {
-        let limits = dma_limits(kx, dev).await;
-        let live = kx.k.mem.borrow().heap.get(mem);
-        let allocation = live.ok().and_then(|object| {
-            let cpu = u32::from(kx.cpu());
-            object.pool.borrow_mut().as_mut().and_then(|pool| pool.alloc(cpu, limits, size).ok())
-        })?;
-        let phys = allocation.page;
+    if is_swiotlb_for_alloc(kx, dev).await {
+        let phys = swiotlb_alloc(kx, dev, size).await?;
         return Some(Coherent { phys, dma: phys_to_dma(kx, phys, true), size, order: 0, id: 0 });
     }
     let mask = kx.load(dev, Device::coherent_dma_mask).await;
@@ -114,12 +107,5 @@ pub async fn dma_free_attrs(kx: &Kx, dev: Ptr<Device>, coherent: &Coherent) {
         kx.free_pages(phys, order, id).await;
         return;
     }
-    let mem = device_pool(kx, dev).await;
-    let limits = dma_limits(kx, dev).await;
-    let live = kx.k.mem.borrow().heap.get(mem);
-    if let Ok(object) = live
-        && let Some(pool) = object.pool.borrow_mut().as_mut()
-    {
-        pool.release_slots(limits, phys);
-    }
+    swiotlb_free(kx, dev, phys).await;
 }

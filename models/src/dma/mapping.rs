@@ -29,7 +29,8 @@ pub async fn dma_map_page_attrs(
     };
     note_path(kx, dev, ops, addr.is_none());
     if let Some(dma) = addr {
-        kx.k.ledger.mapped(kx, dev, &NewMapping { dma, size, phys, dir, kind: MapKind::Single, ops });
+        let new = NewMapping { dma, size, phys, dir, kind: MapKind::Single, ops };
+        kx.k.ledger.mapped(kx, dev, &new, &[(dma, phys, size)]);
     }
     addr
 }

@@ -20,6 +20,8 @@ pub struct SgEntry {
     pub dma: DmaAddr,
     /// How many bytes there.
     pub dma_length: u64,
+    /// Where the device finds this very entry, in whatever segment it ended up.
+    pub at: DmaAddr,
 }
 
 /// Maps a list; the number of segments for the device, 0 if it failed. The segments' addresses are in the first
@@ -41,15 +43,11 @@ pub async fn dma_map_sg_attrs(
     };
     note_path(kx, dev, ops, segments == 0);
     for entry in list.iter().take(segments) {
-        let new = NewMapping {
-            dma: entry.dma,
-            size: entry.dma_length,
-            phys: entry.phys,
-            dir,
-            kind: MapKind::Scatter,
-            ops,
-        };
-        kx.k.ledger.mapped(kx, dev, &new);
+        let (dma, size, phys) = (entry.dma, entry.dma_length, entry.phys);
+        let inside = |e: &&SgEntry| dma <= e.at && e.at.0 < dma.0 + size;
+        let pieces: Vec<_> = list.iter().filter(inside).map(|e| (e.at, e.phys, e.length)).collect();
+        let new = NewMapping { dma, size, phys, dir, kind: MapKind::Scatter, ops };
+        kx.k.ledger.mapped(kx, dev, &new, &pieces);
     }
     segments
 }
@@ -62,6 +60,7 @@ async fn direct_map_sg(kx: &Kx, dev: Ptr<Device>, list: &mut [SgEntry], dir: Dir
             Some(dma) => {
                 list[n].dma = dma;
                 list[n].dma_length = length;
+                list[n].at = dma;
             }
             None => {
                 for entry in &list[..n] {

@@ -102,7 +102,7 @@ impl Kx {
     fn memblock_reserve_found(&self, size: u64, align: u64, bounds: Bounds) -> Result<PhysAddr, MemblockError> {
         let owner = Owner::new(self.function(), self.now());
         let addr =
-            self.k.mem.borrow_mut().memblock.alloc_try_nid(size, align, bounds, NodeId::NUMA_NO_NODE, owner)?;
+            self.k.mem.borrow_mut().memblock.alloc_try_nid(size, align, bounds, NodeId::NO_NODE, owner)?;
         self.sim().mix(addr.0);
         self.note(|| format!("memblock: {size} bytes at {addr} for {}", owner.site));
         if self.k.scenario.command_line.memblock_debug {

@@ -2,7 +2,7 @@
 
 use sim::{Draft, Kind};
 
-use super::ledger::{Mapping, owner_changed, part};
+use super::ledger::{Mapping, Piece, owner_changed};
 use crate::device::DeviceNode;
 use crate::iommu::core::{DmaTarget, device_access, fault_line};
 use crate::kernel::Kx;
@@ -17,16 +17,20 @@ pub async fn device_dma(kx: &Kx, node: &DeviceNode, dma: DmaAddr, size: u64, wri
     let mut done = 0;
     while done < size {
         let at = dma.wrapping_add(done);
-        let len = (PAGE_SIZE - at.page_offset()).min(size - done);
+        let mut len = (PAGE_SIZE - at.page_offset()).min(size - done);
+        if let Some(piece) = mapping.as_ref().and_then(|mapping| mapping.piece_at(at)) {
+            len = len.min(piece.dma.0 + piece.len - at.0);
+        }
         match device_access(kx, node, at, write) {
             DmaTarget::Memory(phys) => {
-                if let Some(mapping) = &mapping {
-                    check_target(kx, node, mapping, at, phys, write);
+                let piece = mapping.as_ref().and_then(|mapping| mapping.piece_at(at));
+                if let Some(piece) = piece {
+                    check_target(kx, node, piece, at, phys, write);
                 }
                 if write {
                     store(kx, node, phys, len, tag, done);
-                } else if let Some(mapping) = &mapping {
-                    check_read(kx, node, mapping, at, phys, len);
+                } else if let Some(piece) = piece {
+                    check_read(kx, node, piece, at, phys, len);
                 }
             }
             DmaTarget::Fault(why) => {
@@ -36,7 +40,7 @@ pub async fn device_dma(kx: &Kx, node: &DeviceNode, dma: DmaAddr, size: u64, wri
         }
         done += len;
     }
-    if write && mapping.is_some_and(|mapping| mapping.new.dma == dma) {
+    if write && mapping.as_ref().is_some_and(|mapping| mapping.new.dma == dma) {
         kx.k.ledger.change(node.index, dma, |mapping| mapping.wrote = Some((tag, size)));
     }
     true
@@ -68,7 +72,7 @@ fn check_given(kx: &Kx, node: &DeviceNode, mapping: Option<&Mapping>, dma: DmaAd
                 let title = format!("{} {access} at {dma}, which is mapped for the other direction only", node.bdf);
                 kx.report(Draft::warning("dma-wrong-direction", title), Vec::new);
             }
-            if let Some(owner) = owner_changed(kx, mapping) {
+            if let Some(owner) = mapping.pieces.iter().find_map(|piece| owner_changed(kx, piece)) {
                 let title = format!("{} {access} at {dma}: the buffer was freed while it is mapped; the memory belongs to {owner} now", node.bdf);
                 kx.report(Draft::warning("dma-use-after-free", title).discriminator(owner), Vec::new);
             }
@@ -77,8 +81,8 @@ fn check_given(kx: &Kx, node: &DeviceNode, mapping: Option<&Mapping>, dma: DmaAd
 }
 
 /// A translation that leads elsewhere than the mapping does is a stale one.
-fn check_target(kx: &Kx, node: &DeviceNode, mapping: &Mapping, at: DmaAddr, phys: PhysAddr, write: bool) {
-    let wanted = part(mapping, at, 1).start;
+fn check_target(kx: &Kx, node: &DeviceNode, piece: &Piece, at: DmaAddr, phys: PhysAddr, write: bool) {
+    let wanted = piece.target.wrapping_add(at.0 - piece.dma.0);
     if phys != wanted {
         let access = if write { "write" } else { "read" };
         let title = format!("{}: a DMA {access} at {at} reaches {phys} and not {wanted}: a stale translation", node.bdf);
@@ -87,12 +91,12 @@ fn check_target(kx: &Kx, node: &DeviceNode, mapping: &Mapping, at: DmaAddr, phys
 }
 
 /// What the device reads through a bounce buffer must be what the driver gave it.
-fn check_read(kx: &Kx, node: &DeviceNode, mapping: &Mapping, at: DmaAddr, phys: PhysAddr, len: u64) {
-    let Some((source, offset)) = mapping.given else { return };
-    if mapping.target == mapping.new.phys {
+fn check_read(kx: &Kx, node: &DeviceNode, piece: &Piece, at: DmaAddr, phys: PhysAddr, len: u64) {
+    let Some((source, offset)) = piece.given else { return };
+    if piece.target == piece.phys {
         return;
     }
-    let from = at.0 - mapping.new.dma.0;
+    let from = at.0 - piece.dma.0;
     let mem = kx.k.mem.borrow();
     let wrong = mem.heap.content().extents(phys, len).find(|(range, found, at)| {
         let same_place = source.is_position_free() || *at == offset + from + (range.start.0 - phys.0);

@@ -5,11 +5,12 @@
 use std::cell::RefCell;
 
 use sim::Draft;
+use smallvec::SmallVec;
 
 use crate::device::{Device, DeviceNode};
 use crate::dma::{Attrs, Ops};
 use crate::kernel::Kx;
-use crate::mem::{DmaAddr, PhysAddr, PhysRange, Ptr, Site, Source};
+use crate::mem::{DmaAddr, PhysAddr, Ptr, Site, Source};
 use crate::swiotlb::Direction;
 
 /// How a mapping was asked for.
@@ -50,17 +51,35 @@ pub struct NewMapping {
     pub ops: Ops,
 }
 
-/// A live mapping.
+/// A stretch of a mapping whose buffer is in one piece.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Mapping {
-    pub(super) device: usize,
-    pub(super) new: NewMapping,
+pub(super) struct Piece {
+    pub(super) dma: DmaAddr,
+    pub(super) len: u64,
+    /// The buffer.
+    pub(super) phys: PhysAddr,
     /// The memory that the device reaches through it.
     pub(super) target: PhysAddr,
     /// The object that the buffer belongs to.
     pub(super) owner: u32,
     /// What the buffer held when it was last given to the device.
     pub(super) given: Option<(Source, u64)>,
+}
+
+impl Mapping {
+    /// The piece that holds an address.
+    pub(super) fn piece_at(&self, dma: DmaAddr) -> Option<&Piece> {
+        self.pieces.iter().find(|piece| piece.dma <= dma && dma.0 < piece.dma.0 + piece.len)
+    }
+}
+
+/// A live mapping.
+#[derive(Clone, Debug)]
+pub(super) struct Mapping {
+    pub(super) device: usize,
+    pub(super) new: NewMapping,
+    /// Its pieces: one, or the entries of a scatterlist that were joined.
+    pub(super) pieces: SmallVec<[Piece; 1]>,
     /// What the device wrote, and how much of it.
     pub(super) wrote: Option<(u32, u64)>,
     pub(super) since: Site,
@@ -78,7 +97,7 @@ const MEMORY: usize = 64;
 
 impl Ledger {
     /// Notes a new mapping, and checks that the device can reach it.
-    pub fn mapped(&self, kx: &Kx, dev: Ptr<Device>, new: &NewMapping) {
+    pub fn mapped(&self, kx: &Kx, dev: Ptr<Device>, new: &NewMapping, pieces: &[(DmaAddr, PhysAddr, u64)]) {
         let Some(node) = kx.k.node_of(dev) else { return };
         let field = if new.kind == MapKind::Coherent { Device::coherent_dma_mask } else { Device::dma_mask };
         let mask = kx.peek(dev, field).unwrap_or(u64::MAX);
@@ -91,10 +110,18 @@ impl Ledger {
             );
             kx.report(Draft::warning("dma-beyond-mask", title).discriminator(new.kind.word()), Vec::new);
         }
-        let target = target_of(kx, &node, new);
-        let owner = kx.k.mem.borrow().heap.shadow().object_at(new.phys);
-        let given = content_at(kx, new.phys, new.size);
-        let mapping = Mapping { device: node.index, new: *new, target, owner, given, wrote: None, since: kx.site() };
+        let pieces = pieces
+            .iter()
+            .map(|&(dma, phys, len)| Piece {
+                dma,
+                len,
+                phys,
+                target: target_of(kx, &node, new.ops, dma).unwrap_or(phys),
+                owner: kx.k.mem.borrow().heap.shadow().object_at(phys),
+                given: content_at(kx, phys, len),
+            })
+            .collect();
+        let mapping = Mapping { device: node.index, new: *new, pieces, wrote: None, since: kx.site() };
         self.live.borrow_mut().push(mapping);
     }
 
@@ -210,8 +237,11 @@ impl Ledger {
             }
             return;
         }
-        let given = content_at(kx, mapping.new.phys, mapping.new.size);
-        self.change(node.index, dma, |mapping| mapping.given = given);
+        self.change(node.index, dma, |mapping| {
+            for piece in &mut mapping.pieces {
+                piece.given = content_at(kx, piece.phys, piece.len);
+            }
+        });
     }
 
     /// A driver was taken away from its device: it may have left nothing mapped.
@@ -235,7 +265,7 @@ impl Ledger {
     }
 
     fn find(&self, device: usize, dma: DmaAddr) -> Option<Mapping> {
-        self.live.borrow().iter().find(|mapping| mapping.device == device && mapping.new.dma == dma).copied()
+        self.live.borrow().iter().find(|mapping| mapping.device == device && mapping.new.dma == dma).cloned()
     }
 
     /// The mapping of a device in which a range lies.
@@ -245,7 +275,7 @@ impl Ledger {
             let new = &mapping.new;
             mapping.device == device && new.dma.0 <= dma.0 && end <= new.dma.0.saturating_add(new.size)
         };
-        self.live.borrow().iter().find(inside).copied()
+        self.live.borrow().iter().find(inside).cloned()
     }
 
     /// When a range was last mapped for a device, if it is remembered.
@@ -266,10 +296,10 @@ impl Ledger {
 }
 
 /// The memory that a device reaches through a fresh mapping.
-fn target_of(kx: &Kx, node: &DeviceNode, new: &NewMapping) -> PhysAddr {
-    match new.ops {
-        Ops::Direct => PhysAddr(new.dma.0 & !(1 << 47)),
-        Ops::Iommu => crate::iommu::core_internal::peek_translation(kx, node, new.dma).unwrap_or(new.phys),
+fn target_of(kx: &Kx, node: &DeviceNode, ops: Ops, dma: DmaAddr) -> Option<PhysAddr> {
+    match ops {
+        Ops::Direct => Some(PhysAddr(dma.0 & !(1 << 47))),
+        Ops::Iommu => crate::iommu::core_internal::peek_translation(kx, node, dma),
     }
 }
 
@@ -284,34 +314,27 @@ fn content_at(kx: &Kx, phys: PhysAddr, size: u64) -> Option<(Source, u64)> {
 /// What the device wrote through a mapping must be in the buffer now.
 fn check_arrived(kx: &Kx, node: &DeviceNode, mapping: &Mapping) {
     let Some((tag, written)) = mapping.wrote else { return };
-    let phys = mapping.new.phys;
-    let mem = kx.k.mem.borrow();
-    let wrong = mem
-        .heap
-        .content()
-        .extents(phys, written)
-        .find(|(range, source, offset)| {
-            *source != Source::Data { tag } || *offset != range.start.0 - phys.0
+    let end = mapping.new.dma.0 + written;
+    for piece in &mapping.pieces {
+        let len = piece.len.min(end.saturating_sub(piece.dma.0));
+        let from = piece.dma.0 - mapping.new.dma.0;
+        let mem = kx.k.mem.borrow();
+        let wrong = mem.heap.content().extents(piece.phys, len).find(|(range, source, offset)| {
+            *source != Source::Data { tag } || *offset != from + (range.start.0 - piece.phys.0)
         });
-    let Some((range, source, _)) = wrong else { return };
-    drop(mem);
-    let title = format!(
-        "{}: the device wrote {written} bytes, and the buffer at {phys} holds {source:?} from byte {}",
-        node.bdf,
-        range.start.0 - phys.0
-    );
-    kx.report(Draft::warning("lost-write", title), Vec::new);
+        let Some((range, source, _)) = wrong else { continue };
+        drop(mem);
+        let at = range.start;
+        let title = format!("{}: the device wrote {written} bytes, and the buffer holds {source:?} at {at}", node.bdf);
+        kx.report(Draft::warning("lost-write", title), Vec::new);
+        return;
+    }
 }
 
-/// Whether memory of a range has another owner now than when it was mapped.
-pub(super) fn owner_changed(kx: &Kx, mapping: &Mapping) -> Option<&'static str> {
+/// Whether the buffer behind an address has another owner now than when it was mapped.
+pub(super) fn owner_changed(kx: &Kx, piece: &Piece) -> Option<&'static str> {
     let mem = kx.k.mem.borrow();
-    let now = mem.heap.shadow().object_at(mapping.new.phys);
-    (mapping.owner != 0 && now != mapping.owner)
+    let now = mem.heap.shadow().object_at(piece.phys);
+    (piece.owner != 0 && now != piece.owner)
         .then(|| mem.heap.record(now).map_or("nobody", |record| record.type_name))
-}
-
-/// The part of a mapping from an address on.
-pub(super) fn part(mapping: &Mapping, dma: DmaAddr, len: u64) -> PhysRange {
-    PhysRange::new(mapping.target.wrapping_add(dma.0 - mapping.new.dma.0), len)
 }

@@ -54,8 +54,9 @@ pub async fn iommu_dma_map_sg(kx: &Kx, dev: Ptr<Device>, list: &mut [SgEntry], d
 fn join(list: &mut [SgEntry], places: &[(u64, u64)], start: DmaAddr, max_segment: u64, boundary: u64) -> usize {
     let mut segments: Vec<(u64, u64)> = Vec::with_capacity(list.len());
     let mut whole = false;
-    for (entry, (place, _)) in list.iter().zip(places) {
+    for (entry, (place, _)) in list.iter_mut().zip(places) {
         let addr = start.0 + place + entry.phys.page_offset();
+        entry.at = DmaAddr(addr);
         match segments.last_mut() {
             Some((from, length))
                 if whole

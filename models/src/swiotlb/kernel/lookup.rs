@@ -44,6 +44,17 @@ pub async fn is_swiotlb_force_bounce(kx: &Kx, dev: Ptr<Device>) -> bool {
     !mem.is_null() && kx.load(mem, IoTlbMem::force_bounce).await
 }
 
+/// Whether coherent memory of this device comes from its pool. Without `CONFIG_DMA_RESTRICTED_POOL` nobody looks.
+///
+/// Source: `include/linux/swiotlb.h: is_swiotlb_for_alloc()`, next of June 2021.
+pub async fn is_swiotlb_for_alloc(kx: &Kx, dev: Ptr<Device>) -> bool {
+    if !kx.k.has(Behaviour::RestrictedDmaPools) || !kx.k.profile().config.dma_restricted_pool {
+        return false;
+    }
+    let mem = device_pool(kx, dev).await;
+    !mem.is_null() && kx.load(mem, IoTlbMem::for_alloc).await
+}
+
 /// Whether there is a pool at all for this device.
 ///
 /// Source: `kernel/dma/swiotlb.c: is_swiotlb_active()`, v5.13 to v5.15.

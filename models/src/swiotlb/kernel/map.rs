@@ -124,7 +124,7 @@ async fn full(kx: &Kx, dev: Ptr<Device>, mem: Ptr<IoTlbMem>, size: u64) {
 }
 
 /// What a search gave.
-enum Slots {
+pub(super) enum Slots {
     Taken(PhysAddr),
     Full,
     /// The descriptor was not a pool any more, and its junk led here.
@@ -134,7 +134,7 @@ enum Slots {
 /// The search under the pool's lock.
 ///
 /// Source: `kernel/dma/swiotlb.c: find_slots()`, v5.13 to v5.15 (inlined into its caller).
-async fn find_slots(kx: &Kx, mem: Ptr<IoTlbMem>, limits: DmaLimits, request: &MapRequest) -> Slots {
+pub(super) async fn find_slots(kx: &Kx, mem: Ptr<IoTlbMem>, limits: DmaLimits, request: &MapRequest) -> Slots {
     let held = kx.raw_spin_lock_irqsave(mem, IoTlbMem::lock, POOL_LOCK, IoTlbMem::lock_of).await;
     let live = kx.k.mem.borrow().heap.get(mem);
     let found = match live {

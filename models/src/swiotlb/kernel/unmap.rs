@@ -9,7 +9,7 @@ use crate::dma::Attrs;
 use crate::kernel::Kx;
 use crate::mem::{PhysAddr, Ptr};
 use crate::swiotlb::literal::Release;
-use crate::swiotlb::{Direction, Way};
+use crate::swiotlb::{Direction, DmaLimits, Way};
 
 /// Copies back what the device wrote, and frees the slots.
 ///
@@ -28,6 +28,17 @@ pub async fn swiotlb_tbl_unmap_single(
     if !attrs.skip_cpu_sync && dir.reaches_cpu() {
         bounce(kx, mem, limits, tlb_addr, size, Way::ToOriginal).await;
     }
+    release(kx, mem, limits, tlb_addr).await;
+}
+
+/// Frees the slots of an address (`release_slots`).
+pub(super) async fn swiotlb_release_slots(kx: &Kx, dev: Ptr<Device>, tlb_addr: PhysAddr) {
+    let mem = device_pool(kx, dev).await;
+    let limits = dma_limits(kx, dev).await;
+    release(kx, mem, limits, tlb_addr).await;
+}
+
+async fn release(kx: &Kx, mem: Ptr<IoTlbMem>, limits: DmaLimits, tlb_addr: PhysAddr) {
     let held = kx.raw_spin_lock_irqsave(mem, IoTlbMem::lock, POOL_LOCK, IoTlbMem::lock_of).await;
     let live = kx.k.mem.borrow().heap.get(mem);
     match live {
