@@ -87,6 +87,7 @@ fn campaign(jobs: usize, recheck_every: u64) -> Summary {
     campaign.run(|| outcome, &(), &AtomicBool::new(false))
 }
 
+/// Planted bug with which this was seen to fail: digests of parts that are merged by exclusive or.
 #[test]
 fn a_campaign_gives_the_same_on_one_two_and_three_workers() {
     let one = campaign(1, 10);

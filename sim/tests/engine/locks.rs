@@ -193,7 +193,8 @@ fn a_semaphore_taken_twice_for_reading_is_held_until_given_back_twice() {
     assert_eq!(crate::common::kinds(&end), ["recursive-locking"], "lockdep warns of that");
 }
 
-/// Planted bug with which this was seen to fail: `release` waking whoever waits, also one that sleeps.
+/// Planted bug with which this was seen to fail: one who takes the lock marking those who sleep before their step as
+/// waiting, so that its release wakes them early.
 #[test]
 fn injected_delays_widen_windows_and_break_no_exclusion() {
     use crate::common::Setup;

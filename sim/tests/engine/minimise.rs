@@ -35,6 +35,7 @@ fn busy() -> Program {
     })
 }
 
+/// Planted bug with which this was seen to fail: keeping a shorter list although it does not show the finding.
 #[test]
 fn real_runs_shrink_to_few_switches_and_keep_their_signature() {
     let program = busy();

@@ -217,7 +217,9 @@ fn intern(text: &str) -> &'static str {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_500))]
 
-    /// Planted bugs with which this was seen to fail: see `PLANTED` below.
+    /// Planted bugs with which this was seen to fail, one at a time: asking the strategy also about a single eligible
+    /// context when recording; not recording switches among three contexts, answers of 1, or short delays; drawing
+    /// whether a delay happens at every step when recording; recorded events that are mixed into the digest.
     #[test]
     fn recording_changes_nothing_and_a_token_replays_to_the_same_trace(
         contexts in programs(), setup in setups(), seed in any::<u64>(),
@@ -246,6 +248,7 @@ proptest! {
         prop_assert_eq!(again.take_records(), token.choices, "a replay records itself");
     }
 
+    /// Planted bug with which this was seen to fail: recording the default, too.
     #[test]
     fn the_empty_list_replays_every_program_without_a_divergence(contexts in programs(), setup in setups()) {
         let program = build(contexts);
