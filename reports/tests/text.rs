@@ -48,6 +48,7 @@ fn a_case_tells_the_story() {
         ran: 1000,
         trace: &end.trace,
         choices: &minimised.choices,
+        drawn: &list.records[..1],
         shortened: Some(Shortened {
             before: list.records.len(),
             after: minimised.choices.records.len(),

@@ -13,7 +13,7 @@ use super::run::first_log;
 use crate::args::{Format, TestArgs};
 use crate::campaign::{self, Plan, Tweaks};
 use crate::expect;
-use crate::input::{Failure, Wanted, variant};
+use crate::input::{Failure, Wanted, variant, warn_kinds};
 use crate::interrupt;
 use crate::output::Out;
 
@@ -104,6 +104,7 @@ fn one(scenario: Resolved, args: &TestArgs, all: &mut TestJson, out: &mut Out) {
         tweaks: Tweaks::of(&args.engine),
         quiet: out.quiet,
     };
+    warn_kinds(&scenario, out);
     let wanted = scenario.explore.seeds;
     let expect = scenario.expect.clone();
     let simulation = Simulation::new(scenario);
