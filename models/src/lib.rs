@@ -3,7 +3,12 @@
 //! State machines are plain data; code paths are `async fn`s over an engine context. See
 //! `docs/architecture.md`.
 
+pub mod boot;
+pub mod device;
+pub mod dma;
+pub mod driver;
 pub mod iommu;
+pub mod kernel;
 pub mod mem;
 pub mod memblock;
 pub mod oracle;

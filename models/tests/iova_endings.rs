@@ -43,7 +43,7 @@ fn until_6_1_the_second_pass_could_go_below_the_start() {
         (0..).map_while(|_| full.alloc_iova(1, IovaPfn(19), false, &mut Plenty).ok()).count()
     };
     assert_eq!(fill(IovaRules::v6_12()), 4);
-    // With all pages above taken, the remembered node is not the sentinel; a first oversized request is.
+    // The sentinel is the remembered node: one past its end is page 0, and that bounds the second pass.
     let mut old = domain(IovaRules::v5_13(), 16);
     let got = old.alloc_iova(10, IovaPfn(19), false, &mut Plenty).map(|range| range.lo.0);
     assert_eq!(got, Ok(10), "below the start");

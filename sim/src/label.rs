@@ -194,3 +194,23 @@ impl fmt::Display for Name {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nth_of_a_set_is_what_its_iterator_gives_and_beyond_it_the_last() {
+        for bits in [0, 1, 0b1011, 1 << 63, u64::MAX, 0x8000_0000_0000_0101] {
+            let set = CtxSet(bits);
+            let all: Vec<_> = set.iter().collect();
+            for n in 0..70 {
+                assert_eq!(set.nth(n), all.get(n as usize).or(all.last()).copied(), "{bits:x} {n}");
+            }
+            for (n, id) in (0..).zip(&all) {
+                assert_eq!((set.rank(*id), set.contains(*id)), (n, true));
+            }
+            assert_eq!((set.len() as usize, set.first()), (all.len(), all.first().copied()));
+        }
+    }
+}

@@ -14,7 +14,7 @@ pub mod schedule;
 pub mod sync;
 pub mod trace;
 
-pub use context::{Class, Cx, Draft, Ended, Frame, RunConfig, RunEnd, Sim, SpawnSpec};
+pub use context::{Class, DelayedWork, IrqFlags, Timer, Work, Cx, Draft, Ended, Frame, RunConfig, RunEnd, Sim, SpawnSpec};
 pub use finding::{Finding, Severity};
 pub use label::{CtxId, CtxSet, Kind, Label, MAX_CONTEXTS, Name, ObjId};
 

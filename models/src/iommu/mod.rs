@@ -2,3 +2,10 @@
 
 pub mod iova;
 pub mod pagetable;
+pub mod core;
+pub mod dma;
+
+/// What dma-iommu needs of the core beyond its public face.
+pub(crate) mod core_internal {
+    pub(crate) use super::core::internal::{free_table_page, iotlb_flush_range, peek_translation, table_page};
+}

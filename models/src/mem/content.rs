@@ -4,9 +4,10 @@
 //! so that splitting an extent changes nothing in its halves, and two neighbours that continue the same buffer are
 //! equal and become one.
 
-use super::addr::{PAGE_SHIFT, PAGE_SIZE, Pfn, PhysAddr};
+use super::addr::{PAGE_SHIFT, PAGE_SIZE, Pfn, PhysAddr, PhysRange};
 use super::extents::Extents;
 use super::pagemap::PageMap;
+use super::piece::{Break, INLINE, Page, UNTOUCHED, covering, in_page, offset_16};
 use super::source::{Source, materialise};
 
 /// End of physical memory: `MAXPHYADDR` is at most 52 bits on x86-64.
@@ -46,47 +47,6 @@ impl std::fmt::Display for ContentError {
 }
 
 impl std::error::Error for ContentError {}
-
-/// From byte `start` of its page on, up to the next one, bytes come from `source` at (address + `bias`).
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Break {
-    pub(super) bias: u64,
-    pub(super) source: Source,
-    pub(super) start: u16,
-}
-
-impl Break {
-    /// For bytes of which the one at `addr` is byte `offset` of `source`.
-    const fn new(source: Source, offset: u64, addr: u64) -> Self {
-        let bias = if source.is_position_free() { 0 } else { offset.wrapping_sub(addr) };
-        Self { bias, source, start: 0 }
-    }
-
-    /// Whether this one goes on where the other left off.
-    pub(super) fn continues(&self, other: &Self) -> bool {
-        self.bias == other.bias && self.source == other.source
-    }
-}
-
-const UNTOUCHED: Break = Break { bias: 0, source: Source::Untouched, start: 0 };
-
-/// "The breakpoints are in the page itself".
-const INLINE: u32 = u32::MAX;
-
-#[derive(Clone, Copy, Debug)]
-struct Page {
-    inline: [Break; 2],
-    /// How many of `inline` count, 1 or 2.
-    count: u8,
-    /// Index of the list that holds the breakpoints when there are more than two, else [`INLINE`].
-    spill: u32,
-}
-
-impl Page {
-    const fn uniform(only: Break) -> Self {
-        Self { inline: [only; 2], count: 1, spill: INLINE }
-    }
-}
 
 /// The bytes of physical memory, as provenance.
 ///
@@ -200,6 +160,9 @@ impl Content {
         if dst == src || len == 0 {
             return Ok(());
         }
+        if len >= 2 * PAGE_SIZE && self.copy_runs(dst, src, len) {
+            return Ok(());
+        }
         let mut pieces = std::mem::take(&mut self.scratch);
         let first = dst.pfn().0;
         let last = (dst.0 + len - 1) >> PAGE_SHIFT;
@@ -214,6 +177,27 @@ impl Content {
         }
         self.scratch = pieces;
         Ok(())
+    }
+
+    /// Copies long runs as runs, if that is what there is: otherwise does nothing, and says so.
+    fn copy_runs(&mut self, dst: PhysAddr, src: PhysAddr, len: u64) -> bool {
+        /// Runs that are held on the stack.
+        const RUNS: usize = 16;
+        // Below four pages to a run, the borders cost more than the pages.
+        let most = usize::try_from(len / (4 * PAGE_SIZE)).unwrap_or(RUNS).clamp(1, RUNS);
+        let mut runs = [(PhysRange::default(), Source::Zero, 0); RUNS];
+        let mut count = 0;
+        for run in self.extents(src, len) {
+            let Some(place) = runs[..most].get_mut(count) else { return false };
+            *place = run;
+            count += 1;
+        }
+        for (range, source, offset) in &runs[..count] {
+            let to = PhysAddr(dst.0 + (range.start.0 - src.0));
+            // Cannot fail: both ranges were checked as a whole.
+            let _ = self.write_at(to, range.size(), *source, *offset);
+        }
+        true
     }
 
     /// Fills `out` with the bytes at `addr`.
@@ -275,10 +259,21 @@ impl Content {
         }
     }
 
+    /// Breakpoints that cover the page, and how many pages from it on have the same.
+    pub(super) fn breaks_run(&self, pfn: Pfn) -> (&[Break], u64) {
+        let (page, run) = self.pages.run(pfn);
+        if page.spill == INLINE {
+            (&page.inline[..usize::from(page.count)], run)
+        } else {
+            (&self.spills[page.spill as usize], 1)
+        }
+    }
+
     /// Collects the extents of `len` bytes from `src` as breakpoints of the page of `dst`.
     fn gather(&self, src: u64, len: u64, dst: u64, out: &mut Vec<Break>) {
         out.clear();
         let moved = src.wrapping_sub(dst);
+        let page = PhysAddr(dst).pfn().phys().0;
         let end = src + len;
         let mut at = src;
         while at < end {
@@ -286,15 +281,20 @@ impl Content {
             let stop = end.min(pfn.phys().0 + PAGE_SIZE);
             let (from, to) = (in_page(at, pfn), in_page(stop, pfn));
             let breaks = self.breaks(pfn);
-            let first = covering(breaks, from);
-            for piece in breaks[first..].iter().take_while(|piece| piece.start < to) {
-                let start = (pfn.phys().0 + u64::from(piece.start.max(from))).wrapping_sub(moved);
+            let covers = covering(breaks, from);
+            let until = covers + breaks[covers..].partition_point(|piece| piece.start < to);
+            // `from` and all breaks behind it, as offsets in the destination's page.
+            let shift = pfn.phys().0.wrapping_sub(moved).wrapping_sub(page);
+            let pieces = breaks[covers..until].iter().map(|piece| {
                 let bias = if piece.source.is_position_free() { 0 } else { piece.bias.wrapping_add(moved) };
-                let piece = Break { bias, source: piece.source, start: in_page(start, PhysAddr(dst).pfn()) };
-                if out.last().is_none_or(|last| !piece.continues(last)) {
-                    out.push(piece);
-                }
-            }
+                let start = offset_16(shift.wrapping_add(u64::from(piece.start.max(from))));
+                Break { bias, source: piece.source, start }
+            });
+            // Only the first can continue what came before it, in the page before.
+            let merged = out
+                .last()
+                .is_some_and(|last| pieces.clone().next().is_some_and(|first| first.continues(last)));
+            out.extend(pieces.skip(usize::from(merged)));
             at = stop;
         }
     }
@@ -361,12 +361,24 @@ impl Content {
             page.spill = index;
             let list = &mut self.spills[index as usize];
             list.clear();
-            list.extend_from_slice(&inline[..usize::from(page.count)]);
-            list.splice(front..back, first.chain(tail));
+            list.extend(inline[..front].iter().copied().chain(first).chain(tail));
+            list.extend_from_slice(&inline[back..usize::from(page.count)]);
             return;
         }
         let list = &mut self.spills[spill as usize];
-        list.splice(front..back, first.chain(tail));
+        if from == 0 && u64::from(to) == PAGE_SIZE {
+            list.clear();
+            list.extend_from_slice(pieces);
+            list[0].start = 0;
+            return;
+        }
+        let fill = first.chain(tail);
+        if total == list.len() {
+            // A slot that is bounced through again and again: as many pieces as before.
+            list[front..back].iter_mut().zip(fill).for_each(|(place, piece)| *place = piece);
+            return;
+        }
+        list.splice(front..back, fill);
         if total <= 2 {
             page.inline = [list[0], list[total - 1]];
             page.count = if total == 2 { 2 } else { 1 };
@@ -387,20 +399,6 @@ impl Content {
     }
 }
 
-/// Index of the breakpoint that covers byte `at` of its page.
-pub(super) fn covering(breaks: &[Break], at: u16) -> usize {
-    if breaks.len() <= 2 {
-        return usize::from(breaks.len() == 2 && breaks[1].start <= at);
-    }
-    breaks.partition_point(|piece| piece.start <= at) - 1
-}
-
-/// Offset of `addr` in the page, which may be the page's end.
-#[expect(clippy::cast_possible_truncation, reason = "at most 4096")]
-pub(super) const fn in_page(addr: u64, pfn: Pfn) -> u16 {
-    (addr - pfn.phys().0) as u16
-}
-
 const fn check(addr: PhysAddr, len: u64) -> Result<(), ContentError> {
     if len > MAX_LEN {
         return Err(ContentError::TooLong { len });
@@ -409,4 +407,36 @@ const fn check(addr: PhysAddr, len: u64) -> Result<(), ContentError> {
         return Err(ContentError::OutsidePhysical { addr, len });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The extents would hide a breakpoint too many; the page would fill up with them.
+    #[test]
+    fn no_breakpoint_is_kept_that_changes_nothing() {
+        let mut content = Content::new(0);
+        let mut draw = 1u64;
+        let mut next = |below: u64| {
+            draw = draw.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+            (draw >> 33) % below
+        };
+        let at = |offset: u64| PhysAddr(0x10_0000 + offset);
+        for _ in 0..4000 {
+            let (to, len) = (next(0x1f00), next(0x100));
+            match next(3) {
+                0 => content.write(at(to), len, Source::Zero),
+                1 => content.write_at(at(to), len, Source::Data { tag: 1 }, to),
+                _ => content.copy(at(to), at(next(0x1f00)), len),
+            }
+            .unwrap();
+            for page in 0..2 {
+                let breaks = content.breaks(at(page * PAGE_SIZE).pfn());
+                assert_eq!(breaks[0].start, 0);
+                assert!(breaks.windows(2).all(|pair| pair[0].start < pair[1].start));
+                assert!(breaks.windows(2).all(|pair| !pair[1].continues(&pair[0])));
+            }
+        }
+    }
 }

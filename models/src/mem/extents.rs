@@ -1,7 +1,8 @@
 //! Walks memory extent by extent.
 
 use super::addr::{PAGE_SIZE, PhysAddr, PhysRange};
-use super::content::{Content, covering, in_page};
+use super::content::Content;
+use super::piece::{Break, covering, in_page};
 use super::source::Source;
 
 /// Iterator over the extents of a range: (where, source, source offset of the first byte). See
@@ -27,12 +28,14 @@ impl Iterator for Extents<'_> {
             return None;
         }
         let begin = self.at;
-        let mut current: Option<super::content::Break> = None;
+        let mut current: Option<Break> = None;
         // An extent may go on in the next page, and in the one after that.
         'pages: while self.at < self.end {
             let pfn = PhysAddr(self.at).pfn();
-            let breaks = self.content.breaks(pfn);
-            let page_end = pfn.phys().0.saturating_add(PAGE_SIZE);
+            let (breaks, run) = self.content.breaks_run(pfn);
+            // Pages with a single piece, and with the same one, are one step.
+            let pages = if breaks.len() == 1 { run } else { 1 };
+            let page_end = pfn.phys().0.saturating_add(pages * PAGE_SIZE);
             let mut index = covering(breaks, in_page(self.at, pfn));
             while let Some(piece) = breaks.get(index) {
                 match current {

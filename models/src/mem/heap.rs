@@ -201,7 +201,7 @@ impl Heap {
                 id: ptr.id,
             });
         }
-        Err(Self::why(ptr))
+        Err(self.why(ptr))
     }
 
     /// As [`get`](Self::get), without taking a share of the object.
@@ -215,15 +215,18 @@ impl Heap {
             let wrong = Dangling { fault: Fault::WrongType, addr: ptr.addr, id: ptr.id };
             return any.downcast_ref().ok_or(wrong);
         }
-        Err(Self::why(ptr))
+        Err(self.why(ptr))
     }
 
     #[cold]
-    const fn why<T>(ptr: Ptr<T>) -> Dangling {
+    fn why<T>(&self, ptr: Ptr<T>) -> Dangling {
         let fault = if ptr.is_null() {
             Fault::Null
         } else if ptr.id == 0 {
             Fault::Wild
+        } else if self.record(ptr.id).is_some_and(|record| record.alive) {
+            // A buffer: memory that somebody owns, without being a structure at all.
+            Fault::WrongType
         } else {
             Fault::Freed
         };
@@ -336,6 +339,14 @@ impl Heap {
         Ok(self.decode(PhysRange::new(dst, len)))
     }
 
+    /// Zeroes the content below an object that was just placed, whose fields are all zero: `kzalloc`.
+    ///
+    /// # Errors
+    /// As [`Content::write`].
+    pub fn clear_below(&mut self, addr: PhysAddr, len: u64) -> Result<(), ContentError> {
+        self.content.write(addr, len, Source::Zero)
+    }
+
     /// Brings the content below living objects up to date, so that extents and copies show their bytes.
     pub fn flush(&mut self, range: PhysRange) {
         let Self { content, shadow, live, .. } = self;
@@ -356,9 +367,11 @@ impl Heap {
             let start = PhysAddr(range.start.0.max(record.range.start.0));
             let end = range.end.0.min(record.range.end.0).min(struct_end);
             let Ok(len) = usize::try_from(end.saturating_sub(start.0)) else { return };
-            let mut bytes = vec![0; len];
-            self.content.read_bytes(start, &mut bytes);
-            if trample(&*live.object, live.layout, start.0 - live.start.0, &bytes) && first == 0 {
+            let changed = with_buffer(len, |bytes| {
+                self.content.read_bytes(start, bytes);
+                trample(&*live.object, live.layout, start.0 - live.start.0, bytes)
+            });
+            if changed && first == 0 {
                 first = id;
             }
         });
@@ -369,9 +382,19 @@ impl Heap {
 /// Encodes the object over what lies below it.
 fn flush_one(content: &mut Content, live: &Live, range: PhysRange) {
     let size = range.size().min(u64::from(live.layout.size));
-    let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
-    content.read_bytes(live.start, &mut bytes);
-    encode(&*live.object, live.layout, 0, &mut bytes);
-    // Cannot fail for a range that the shadow took, except when the arena is full; then the old bytes stay.
-    let _ = content.write_bytes(live.start, &bytes);
+    with_buffer(usize::try_from(size).unwrap_or(0), |bytes| {
+        content.read_bytes(live.start, bytes);
+        encode(&*live.object, live.layout, 0, bytes);
+        // Cannot fail for a range that the shadow took, except when the arena is full; then the old bytes stay.
+        let _ = content.write_bytes(live.start, bytes);
+    });
+}
+
+/// Lends a buffer of zeroes: from the stack unless the structure is a large one.
+fn with_buffer<R>(len: usize, use_it: impl FnOnce(&mut [u8]) -> R) -> R {
+    let mut small = [0; 256];
+    match small.get_mut(..len) {
+        Some(bytes) => use_it(bytes),
+        None => use_it(&mut vec![0; len]),
+    }
 }

@@ -37,6 +37,8 @@ struct Entry<T> {
 struct Leaf<T> {
     base: T,
     stamp: u32,
+    /// Whether a single page was set since the last fill.
+    mixed: bool,
     /// Empty until a single page is set.
     pages: Vec<Entry<T>>,
 }
@@ -53,6 +55,7 @@ impl<T: Copy> Leaf<T> {
         }
         self.stamp += 1;
         self.base = base;
+        self.mixed = false;
     }
 
     fn get(&self, page: usize) -> &T {
@@ -66,6 +69,7 @@ impl<T: Copy> Leaf<T> {
         if self.pages.is_empty() {
             self.pages.resize(LEAF_PAGES, Entry { value: self.base, stamp: 0 });
         }
+        self.mixed = true;
         let entry = &mut self.pages[page];
         if entry.stamp != self.stamp {
             *entry = Entry { value: self.base, stamp: self.stamp };
@@ -156,6 +160,21 @@ impl<T: Copy> PageMap<T> {
         match chunk.slots.get(leaf) {
             Some(slot) if slot.stamp == chunk.stamp => self.leaves[slot.leaf as usize].get(page),
             _ => &chunk.base,
+        }
+    }
+
+    /// Value of the page, and for how many pages from it on, at least, that is the value.
+    pub(crate) fn run(&self, pfn: Pfn) -> (&T, u64) {
+        let (chunk, leaf, page) = split(pfn);
+        let left_in = |shift: u32| (1 << shift) - (pfn.0 & ((1 << shift) - 1));
+        let Some(chunk) = self.chunk_index(chunk) else { return (&self.base, left_in(CHUNK_PAGE_SHIFT)) };
+        let chunk = &self.chunks[chunk];
+        match chunk.slots.get(leaf) {
+            Some(slot) if slot.stamp == chunk.stamp => {
+                let leaf = &self.leaves[slot.leaf as usize];
+                if leaf.mixed { (leaf.get(page), 1) } else { (&leaf.base, left_in(LEAF_SHIFT)) }
+            }
+            _ => (&chunk.base, left_in(LEAF_SHIFT)),
         }
     }
 
@@ -255,7 +274,7 @@ impl<T: Copy> PageMap<T> {
             slot.leaf = small(self.leaves_used);
             self.leaves_used += 1;
             if self.leaves.len() < self.leaves_used {
-                self.leaves.push(Leaf { base: chunk.base, stamp: 0, pages: Vec::new() });
+                self.leaves.push(Leaf { base: chunk.base, stamp: 0, mixed: false, pages: Vec::new() });
             }
         }
         self.leaves[slot.leaf as usize].fill(chunk.base);

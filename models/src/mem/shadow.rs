@@ -202,8 +202,10 @@ impl Shadow {
         };
         while at < range.end.0 {
             let pfn = PhysAddr(at).pfn();
-            let page_end = pfn.phys().0.saturating_add(PAGE_SIZE);
-            let entry = *self.parts.get(pfn);
+            // Long stretches of nobody, or of one object, are one step.
+            let (&entry, run) = self.parts.run(pfn);
+            let pages = if entry & TAG == 0 { run } else { 1 };
+            let page_end = pfn.phys().0.saturating_add(pages * PAGE_SIZE);
             match entry & TAG {
                 0 => meet(entry),
                 SLAB => {
@@ -213,7 +215,11 @@ impl Shadow {
                     let last = slab.slot(end - 1).map_or(0, |slot| slot + 1).clamp(first, slab.ids.len());
                     slab.ids[first..last].iter().for_each(|&id| meet(id));
                 }
-                _ => self.lists[(entry & !TAG) as usize].iter().for_each(|part| meet(part.id)),
+                _ => {
+                    let list = self.lists[(entry & !TAG) as usize].iter();
+                    let hit = |part: &&Part| part.range.start < range.end && range.start < part.range.end;
+                    list.filter(hit).for_each(|part| meet(part.id));
+                }
             }
             at = page_end;
         }

@@ -46,6 +46,9 @@ pub enum Source {
         /// Which one: an identity given by the caller. A byte is its own witness: (tag, offset).
         tag: u32,
     },
+    /// Records of free slots of a bounce pool, 24 bytes each, from slot 0 on: no origin, no size, and the number of free
+    /// slots up to the end of the segment of 128.
+    SlotTable,
     /// Bytes whose values are known, held in the side arena of [`Content`](super::Content).
     Raw {
         /// Index into the arena.
@@ -141,6 +144,11 @@ pub(crate) fn materialise(source: Source, seed: u64, offset: u64, out: &mut [u8]
             let key = u64::from(seed) << 32 | u64::from(owner);
             words(offset, out, |index| junk_word(class, key, index));
         }
+        Source::SlotTable => words(offset, out, |index| match index % 3 {
+            0 => u64::MAX,
+            1 => 0,
+            _ => 128 - index / 3 % 128,
+        }),
         // The tag is mixed in above the range of any junk key, so that no buffer looks like somebody's junk.
         Source::Data { tag } => {
             let key = mix(u64::from(tag)) | 1;

@@ -17,7 +17,8 @@ pub struct ListDump {
     pub regions: Vec<Region>,
 }
 
-/// Both lists and the search parameters. Its `Display` is what `memblock=debug` prints.
+/// Both lists and the search parameters. Its `Display` is what `memblock=debug` prints, without the dummy entry that
+/// 6.1 prints of an empty list.
 /// Source: `mm/memblock.c: __memblock_dump_all()`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemblockDump {

@@ -14,6 +14,15 @@ struct Wanted {
     high: u64,
 }
 
+impl Wanted {
+    /// Whether the place at `found` has the alignment and lies within the bounds.
+    const fn allows(self, found: u64) -> bool {
+        // An alignment that is no power of two is rounded to nothing in particular, as in the kernel.
+        let aligned = !self.align.is_power_of_two() || found.is_multiple_of(self.align);
+        aligned && self.low <= found && found <= self.high && self.high - found >= self.size
+    }
+}
+
 impl Memblock {
     /// Which memory an allocation prefers. Source: `mm/memblock.c: choose_memblock_flags()`.
     pub(super) const fn choose_flags(&self) -> MemblockFlags {
@@ -52,10 +61,9 @@ impl Memblock {
             (false, false) => top_down(FreeRangesRev::new(memory, reserved, filter), wanted),
             (true, false) => bottom_up(FreeRanges::new(memory, reserved, filter), wanted),
         };
-        debug_assert!(found == 0 || !align.is_power_of_two() || found.is_multiple_of(align), "not aligned");
         debug_assert!(
-            found == 0 || (found >= wanted.low && wanted.high.saturating_sub(found) >= size),
-            "out of bounds"
+            found == 0 || wanted.allows(found),
+            "{found:#x} is not what was asked for: {wanted:x?}"
         );
         (found != 0).then_some(PhysAddr(found))
     }
@@ -159,4 +167,18 @@ fn bottom_up_in_order(memory: &[Region], reserved: &[Region], filter: RegionFilt
         }
     }
     0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_off_the_wish_are_told() {
+        let wanted = Wanted { size: 0x1000, align: 0x1000, low: 0x2000, high: 0x8000 };
+        assert!(wanted.allows(0x2000) && wanted.allows(0x7000));
+        for wrong in [0x1000, 0x2800, 0x8000, 0x9000] {
+            assert!(!wanted.allows(wrong), "{wrong:#x}");
+        }
+    }
 }

@@ -103,7 +103,10 @@ impl RegionList {
 
     /// Makes `region` the only entry; the total is set, not added to, which ends any staleness.
     pub(super) fn set_first(&mut self, region: Region) {
-        debug_assert!(self.regions.is_empty() && region.size != 0);
+        debug_assert!(
+            self.regions.is_empty() && region.size != 0,
+            "only an empty list takes a range as it is"
+        );
         self.regions.push(region);
         self.total_size = region.size;
         self.total_stale = false;
@@ -193,7 +196,6 @@ impl RegionList {
             kept = piece.index;
             added += piece.end.0 - piece.base.0;
         });
-        debug_assert_eq!(kept, within.end);
         self.regions.splice(within, woven);
         self.total_size = self.total_size.wrapping_add(added);
     }
@@ -230,7 +232,7 @@ impl RegionList {
     fn split(&mut self, index: usize, at: PhysAddr) -> Result<(), Fatal> {
         self.has_room()?;
         let upper = &mut self.regions[index];
-        debug_assert!(upper.base < at && at < upper.end());
+        debug_assert!(upper.base < at && at < upper.end(), "a region is split inside");
         let lower = Region { size: at.0 - upper.base.0, ..*upper };
         upper.base = at;
         upper.size -= lower.size;
@@ -333,5 +335,30 @@ impl RegionList {
             self.merged = false;
         }
         self.note_emptied();
+    }
+}
+
+#[cfg(all(test, debug_assertions))]
+mod tests {
+    use super::*;
+
+    fn list_of_one() -> RegionList {
+        let mut list = RegionList::new(MemblockType::Memory, 4);
+        let (flags, nid) = (MemblockFlags::NONE, NodeId(0));
+        list.set_first(Region { base: PhysAddr(0x1000), size: 0x1000, flags, nid });
+        list
+    }
+
+    #[test]
+    #[should_panic(expected = "a region is split inside")]
+    fn a_region_is_not_split_at_its_border() {
+        assert_eq!(list_of_one().split(0, PhysAddr(0x2000)), Ok(()));
+    }
+
+    #[test]
+    #[should_panic(expected = "only an empty list")]
+    fn a_list_has_one_first_region() {
+        let mut list = list_of_one();
+        list.set_first(list.regions[0]);
     }
 }

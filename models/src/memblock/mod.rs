@@ -5,8 +5,12 @@
 //! no clock, draws no choice and never panics on what a caller asks. What the kernel would do instead of
 //! returning (`BUG`, `panic`) is the error [`MemblockError::Fatal`].
 //!
+//! Sources are named by file and function as of v6.12, unless they say another version.
+//!
 //! What differs between kernel versions is a switch of [`MemblockRules`]. Kernels 5.10 to 6.1 behave as
 //! [`MemblockRules::v6_1`], 6.12 as [`MemblockRules::v6_12`].
+//!
+//! What must hold at all times is listed in `docs/invariants-memblock.md`.
 //!
 //! Beside the lists a [`Memblock`] remembers who reserved which byte ([`Memblock::owner_of`]), so that a report
 //! can name the code whose memory a wild access hit. The lists never look at it.

@@ -147,6 +147,13 @@ mod tests {
     }
 
     #[test]
+    #[cfg(debug_assertions)]
+    #[should_panic(expected = "an empty range is never claimed")]
+    fn nothing_is_not_claimed() {
+        OwnerMap::default().claim(range(10, 10), A);
+    }
+
+    #[test]
     fn freeing_splits_a_stretch() {
         let mut map = OwnerMap::default();
         map.claim(range(0, 100), A);

@@ -1,5 +1,16 @@
-//! Oracles: what can go wrong, by name.
+//! Oracles: what can go wrong. Each is general; none knows a particular bug.
+//!
+//! The shadow oracle lives where pointers are followed ([`crate::kernel`]), the engine's oracles in the engine; here
+//! are those of the DMA API, of the bus and of content, and what is checked at the end of a run.
 
+mod bus;
+mod end;
+mod junk;
 mod kinds;
+mod ledger;
 
+pub use bus::device_dma;
+pub use end::end_of_run;
+pub use junk::{field_offset, junk_word};
 pub use kinds::FINDINGS;
+pub use ledger::{Ledger, MapKind, NewMapping};

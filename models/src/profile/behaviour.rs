@@ -146,11 +146,13 @@ behaviours! {
     IntelIommuSwiotlbVeto {
         name: "intel-iommu-swiotlb-veto",
         what: "the Intel IOMMU driver turns swiotlb off unless an untrusted device exists",
+        commits: &["c588072bba6b"],
         ranges: &[(V::V5_10, Some(V::V5_11))],
     }
     DmaFqDomainType {
         name: "dma-fq-domain-type",
         what: "lazy unmapping is a domain type of its own (DMA-FQ), chosen by the core and not by the driver",
+        commits: &["bf3aed4660c6"],
         ranges: &[(V::V5_15, None)],
     }
     MapWithoutPoolErrors {
@@ -169,6 +171,7 @@ behaviours! {
         name: "alloc-align-mask",
         what: "swiotlb_tbl_map_single takes an alignment for the whole allocation, so that a page is never shared \
                between an untrusted device's mapping and another's",
+        commits: &["e81e99bacc9f"],
         ranges: &[(V::V5_16, None)],
     }
     PrefillFromDevice {

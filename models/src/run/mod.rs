@@ -1,6 +1,7 @@
 //! One run of one scenario: what the command line and the reports see of the models.
 
 mod facts;
+mod worker;
 
 use std::sync::Arc;
 
@@ -8,9 +9,13 @@ use sim::choices::{ChoiceList, Token};
 use sim::explore::Outcome;
 use sim::{Nanos, RunEnd};
 
+pub use worker::Worker;
+
 pub use facts::{DeviceFacts, Facts, PoolFacts, TornDown};
 
+use crate::driver::Programs;
 use crate::scenario::Resolved;
+use sim::schedule::Strategy;
 
 /// From where a run takes its choices.
 #[derive(Clone, Debug)]
@@ -124,13 +129,23 @@ impl Run {
 #[derive(Clone, Debug)]
 pub struct Simulation {
     scenario: Arc<Resolved>,
+    programs: Arc<Programs>,
+    expected_steps: u64,
 }
 
 impl Simulation {
-    /// Prepares a scenario.
+    /// Prepares a scenario: compiles its programs, and runs it once to learn how long a run is, which some strategies
+    /// need to know.
     #[must_use]
     pub fn new(scenario: Resolved) -> Self {
-        Self { scenario: Arc::new(scenario) }
+        let programs = Arc::new(Programs::new(&scenario));
+        let mut simulation = Self { scenario: Arc::new(scenario), programs, expected_steps: 1 };
+        let mut request = Request::quick(0);
+        request.strategy = Some(Strategy::RoundRobin);
+        // A model that panics must not take the command with it; the campaign will say so.
+        let steps = sim::explore::catching(|| simulation.worker().run(&request).end.steps);
+        simulation.expected_steps = steps.unwrap_or(1).max(1);
+        simulation
     }
 
     /// The scenario.
@@ -142,22 +157,6 @@ impl Simulation {
     /// A worker, which keeps the memory of its last run for the next one. One for each thread.
     #[must_use]
     pub fn worker(&self) -> Worker {
-        Worker { scenario: Arc::clone(&self.scenario) }
-    }
-}
-
-/// Runs a scenario, again and again, reusing memory.
-#[derive(Debug)]
-pub struct Worker {
-    scenario: Arc<Resolved>,
-}
-
-impl Worker {
-    /// One run.
-    pub fn run(&mut self, request: &Request) -> Run {
-        let _ = (&self.scenario, request);
-        let choices = sim::choices::Choices::new(sim::choices::Mode::Seed(0), false);
-        let engine = sim::Sim::new(sim::RunConfig::default(), choices, Box::new(sim::schedule::Random));
-        Run { end: engine.run(), facts: Facts::default() }
+        Worker { simulation: self.clone(), memory: None }
     }
 }

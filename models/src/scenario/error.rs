@@ -26,11 +26,16 @@ impl SourceText {
 
     /// Line and column of a byte, both from 1; columns count characters.
     fn position(&self, at: usize) -> (usize, usize) {
-        let before = &self.text[..self.text.floor_char_boundary(at)];
+        let before = &self.text[..floor_boundary(&self.text, at)];
         let line = before.bytes().filter(|b| *b == b'\n').count() + 1;
         let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
         (line, column)
     }
+}
+
+/// The beginning of the character that holds byte `at`, or the end of the text.
+pub(super) fn floor_boundary(text: &str, at: usize) -> usize {
+    (0..=at.min(text.len())).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0)
 }
 
 /// One thing that is wrong, or at least doubtful.
@@ -64,7 +69,7 @@ impl Problem {
         self
     }
 
-    pub(super) fn as_warning(mut self) -> Self {
+    pub(super) fn into_warning(mut self) -> Self {
         self.warning = true;
         self
     }

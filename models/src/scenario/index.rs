@@ -101,8 +101,7 @@ impl SpanIndex {
             };
             start <= at && at <= node.span.end
         };
-        loop {
-            let Some(inside) = self.children(here).filter(|i| covers(&self.nodes[*i])).last() else { break };
+        while let Some(inside) = self.children(here).filter(|i| covers(&self.nodes[*i])).last() {
             match &self.nodes[inside].key {
                 Key::Field(key) => push_field(&mut path, &text[key.clone()]),
                 Key::Index(i) => push_index(&mut path, *i),

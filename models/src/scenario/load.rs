@@ -178,6 +178,10 @@ impl Reader<'_> {
         if text.len() as u64 > limits::FILE_BYTES {
             return Err(format!("the file is larger than {} bytes", limits::FILE_BYTES));
         }
+        let read: usize = self.known.iter().map(|(_, source)| source.text.len()).sum();
+        if (read + text.len()) as u64 > limits::TOTAL_BYTES {
+            return Err(format!("the files of one scenario may hold {} bytes at most", limits::TOTAL_BYTES));
+        }
         let source = SourceText::new(shown(path), text);
         self.known.push((path.to_owned(), Arc::clone(&source)));
         Ok(source)

@@ -12,7 +12,7 @@ mod load;
 mod nearest;
 mod parse;
 mod resolve;
-mod schema;
+pub mod schema;
 
 pub use error::{LoadError, Problem};
 pub use intern::{InternerFull, intern};

@@ -7,7 +7,7 @@ use ron::error::{Error, Position, SpannedError};
 use ron::extensions::Extensions;
 use serde::de::DeserializeOwned;
 
-use super::error::{Problem, SourceText};
+use super::error::{Problem, SourceText, floor_boundary};
 use super::index::MAX_DEPTH;
 use super::nearest::nearest;
 
@@ -33,12 +33,22 @@ fn translate(source: &Arc<SourceText>, error: &SpannedError) -> Problem {
     let text = &source.text;
     let (start, end) = (offset(text, error.span.start), offset(text, error.span.end));
     let (at, message, help) = describe(text, start..end.max(start), &error.code);
-    let (path, value, _) = source.index.path_at(text, at.start);
+    let (mut path, value, _) = source.index.path_at(text, at.start);
+    let at = match &error.code {
+        // The parser stands behind the sign or the digits.
+        Error::IntegerOutOfBounds if value.contains(&at.start) => value.clone(),
+        _ => at,
+    };
+    if let Error::MissingStructField { field, .. } = &error.code {
+        let dot = if path.is_empty() { "" } else { "." };
+        path = format!("{path}{dot}{field}");
+    }
     let found = match &error.code {
         Error::NoSuchStructField { .. }
         | Error::NoSuchEnumVariant { .. }
-        | Error::DuplicateStructField { .. } => None,
-        Error::MissingStructField { .. } => None,
+        | Error::DuplicateStructField { .. }
+        | Error::MissingStructField { .. }
+        | Error::ExpectedDifferentLength { .. } => None,
         _ => excerpt(text, &value, at.start),
     };
     let message = match found {
@@ -194,7 +204,7 @@ fn word_at(text: &str, at: usize) -> Range<usize> {
 /// The last place of `word` as a whole word at or before the end of `span`.
 fn word_near(text: &str, span: &Range<usize>, word: &str) -> Range<usize> {
     let end = (span.end + word.len()).min(text.len());
-    let window = &text[..text.floor_char_boundary(end)];
+    let window = &text[..floor_boundary(text, end)];
     let whole =
         |at: &usize| !text[..*at].ends_with(is_word) && !text[*at + word.len()..].starts_with(is_word);
     let mut until = window.len();
@@ -203,7 +213,7 @@ fn word_near(text: &str, span: &Range<usize>, word: &str) -> Range<usize> {
         if whole(&at) {
             return at..at + word.len();
         }
-        until = text.floor_char_boundary(at + word.len() - 1);
+        until = floor_boundary(text, at + word.len() - 1);
     }
     word_at(text, skip_blank(text, span.start))
 }

@@ -7,9 +7,11 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::check::{check, profile_of};
 use super::error::{LoadError, Problem, SourceText};
+use super::limits;
 use super::load::{Disk, Layer, Layers, Origin, ReadFile, read};
 use super::parse::allowed;
 use super::schema::{Driver, Expect, Explore, Inject, Kernel, Machine, Process};
+use crate::boot::cmdline::CommandLine;
 use crate::profile::Profile;
 
 /// What a user asks for on top of a scenario file.
@@ -68,6 +70,8 @@ pub struct Resolved {
     pub profile: Profile,
     /// The command line as written.
     pub cmdline: String,
+    /// What the command line says to this kernel.
+    pub command_line: CommandLine,
     /// The machine.
     pub machine: Machine,
     /// The drivers, in the order in which they are listed.
@@ -106,9 +110,13 @@ pub fn load_from(path: &Path, files: &dyn ReadFile) -> Result<Loaded, LoadError>
     let mut found = check(&layers.root, &layers.base);
     for variant in &layers.variants {
         for problem in check(&layers.root, &layers.base.clone().under(variant.layer.clone())) {
-            if !found.iter().any(|p| p.same(&problem)) {
+            let room = !problem.is_warning() || found.len() < limits::PROBLEMS;
+            if room && !found.iter().any(|p| p.same(&problem)) {
                 found.push(problem);
             }
+        }
+        if found.len() > 2 * limits::PROBLEMS {
+            break;
         }
     }
     let warnings = errors_first(found)?;
@@ -219,13 +227,15 @@ fn finish(name: String, layer: Layer, warnings: Vec<Problem>) -> Option<Resolved
     let profile = profile_of(&kernel).ok()?;
     let machine = layer.machine?.value.clone();
     let drivers = layer.drivers.iter().flatten().map(|d| d.value.clone()).collect();
+    let cmdline = layer.cmdline.map(|c| c.value).unwrap_or_default();
     let mut resolved = Resolved {
         name,
         about: layer.about.unwrap_or_default(),
         source: layer.source.unwrap_or_default(),
         kernel,
+        command_line: CommandLine::parse(&cmdline, profile.version),
+        cmdline,
         profile,
-        cmdline: layer.cmdline.map(|c| c.value).unwrap_or_default(),
         machine,
         drivers,
         processes: layer.processes.map(|p| p.value.clone()).unwrap_or_default(),

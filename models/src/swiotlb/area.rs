@@ -77,24 +77,37 @@ impl Area {
     /// Source: `kernel/dma/swiotlb.c: swiotlb_search_pool_area()` (v6.12), `swiotlb_do_find_slots()`
     /// (v6.0), `find_slots()` (v5.13), within the lock.
     pub fn find_slots(&mut self, slots: &mut SlotMap, plan: &SearchPlan) -> Search {
-        let nslots = plan.nslots;
-        if nslots == 0 {
-            return Search::Bug;
-        }
-        if u64::from(nslots) > u64::from(self.nslabs).wrapping_sub(self.used) {
-            return Search::Full;
-        }
-        let found = match Lattice::of(plan, self.first).filter(|_| !slots.is_detailed()) {
-            Some(lattice) => self.search_lattice(slots, plan, lattice),
-            None => self.search_literally(slots, plan),
-        };
+        let found = self.search(slots, plan);
         if let Search::Found { slot, .. } = found {
-            slots.take(slot, nslots, plan.first_alloc_size);
-            let next = slot - self.first + nslots;
-            self.index = if next >= self.nslabs { 0 } else { next };
-            self.used = self.used.wrapping_add(u64::from(nslots));
+            self.take(slots, plan, slot);
         }
         found
+    }
+
+    /// The first half of [`Self::find_slots`]: what it would take. In the kernel, the same lock is held
+    /// until [`Self::take`]. Of `slots`, only what speeds up later searches is changed.
+    #[must_use]
+    pub fn search(&self, slots: &mut SlotMap, plan: &SearchPlan) -> Search {
+        if plan.nslots == 0 {
+            return Search::Bug;
+        }
+        // Unsigned, as in C: an area that is over-full by mistake looks almost infinitely free.
+        if u64::from(plan.nslots) > u64::from(self.nslabs).wrapping_sub(self.used) {
+            return Search::Full;
+        }
+        match Lattice::of(plan, self.first).filter(|_| !slots.is_detailed()) {
+            Some(lattice) => self.search_lattice(slots, plan, lattice),
+            None => self.search_literally(slots, plan),
+        }
+    }
+
+    /// The second half of [`Self::find_slots`]: takes the run for `plan` at `slot` of the pool. That it is
+    /// free still is not asked, as the kernel does not ask.
+    pub fn take(&mut self, slots: &mut SlotMap, plan: &SearchPlan, slot: u32) {
+        slots.take(slot, plan.nslots, plan.first_alloc_size);
+        let next = slot.wrapping_sub(self.first).wrapping_add(plan.nslots);
+        self.index = if next >= self.nslabs { 0 } else { next };
+        self.used = self.used.wrapping_add(u64::from(plan.nslots));
     }
 
     /// Counts `nslots` (an `int`) as given back; the cursor stays where it is.

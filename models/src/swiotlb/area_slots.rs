@@ -8,39 +8,12 @@
 //! A caller that unmaps the wrong address can bring the kernel's counters into a state that no longer
 //! says which slots are free. From then on the map keeps every slot by itself, as the kernel does.
 
-use super::area_detail::SlotDetail;
+use super::area_detail::{Slot, SlotDetail};
+use super::area_segment::{COMBS, NO_RECORD, Record, Segment, low_bits, run_starts};
+use super::check::Violation;
 use super::literal;
 use super::sizing::{INVALID_PHYS_ADDR, IO_TLB_SEGSIZE, IO_TLB_SHIFT};
 use crate::mem::PhysAddr;
-
-/// One mapping, or what a partial release has left of it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Record {
-    /// Original address of the first slot that has one.
-    orig_addr: u64,
-    /// Recorded size of the first slot; each further one has a slot's worth less.
-    alloc_size: u64,
-    nslots: u16,
-    /// Slots at the start that have no original address.
-    lead: u16,
-    /// `pad_slots` as stored in slot `pad_at`.
-    pad_slots: u16,
-    pad_at: u16,
-}
-
-const NO_RECORD: Record =
-    Record { orig_addr: INVALID_PHYS_ADDR, alloc_size: 0, nslots: 0, lead: 0, pad_slots: 0, pad_at: 0 };
-
-/// A segment that was taken from at least once.
-#[derive(Clone, Debug)]
-struct Segment {
-    number: u32,
-    free: u128,
-    /// Slots at which a record begins.
-    begins: u128,
-    /// Valid where `begins` has a bit.
-    records: Box<[Record]>,
-}
 
 /// The slots of one pool (`io_tlb_mem.slots`, later `io_tlb_pool.slots`).
 ///
@@ -60,33 +33,12 @@ pub struct SlotMap {
     detail: Option<Box<SlotDetail>>,
 }
 
-const fn segment_of(slot: u32) -> u32 {
-    slot / IO_TLB_SEGSIZE
-}
-
 const fn offset_in(slot: u32) -> u32 {
     slot % IO_TLB_SEGSIZE
 }
 
-/// The lowest `count` bits, `count` up to 128.
-const fn low_bits(count: u32) -> u128 {
-    if count >= 128 { u128::MAX } else { (1 << count) - 1 }
-}
-
-/// The bits from which a run of `count` set bits begins.
-const fn run_starts(mut bits: u128, count: u32) -> u128 {
-    let mut have = 1;
-    while have < count && bits != 0 {
-        let step = if have < count - have { have } else { count - have };
-        bits &= bits >> step;
-        have += step;
-    }
-    bits
-}
-
-/// One bit in every `stride`, from bit 0; `stride` is a power of two up to 128.
-const fn comb(stride: u32) -> u128 {
-    u128::MAX / low_bits(stride)
+const fn segment_of(slot: u32) -> u32 {
+    slot / IO_TLB_SEGSIZE
 }
 
 impl SlotMap {
@@ -137,6 +89,41 @@ impl SlotMap {
     #[must_use]
     pub fn stray_writes(&self) -> u64 {
         self.detail.as_ref().map_or(0, |detail| detail.stray_writes())
+    }
+
+    /// Slots that have counters: unclamped, also those that the last segment lacks.
+    pub(super) const fn kept(&self) -> u32 {
+        if self.list_clamped { self.nslabs } else { self.nslabs.next_multiple_of(IO_TLB_SEGSIZE) }
+    }
+
+    /// What the compact form promises itself.
+    pub(super) fn inner_violation(&self) -> Option<Violation> {
+        if self.detail.is_some() {
+            return None;
+        }
+        for segment in &self.touched[..self.live] {
+            let bound = u32::from(self.run_bound[segment.number as usize]);
+            if bound < IO_TLB_SEGSIZE && run_starts(segment.free, bound + 1) != 0 {
+                return Some(Violation::RunUnderrated { segment: segment.number });
+            }
+            let mut owned = 0;
+            let mut begins = segment.begins;
+            while begins != 0 {
+                let begin = begins.trailing_zeros();
+                let range = low_bits(u32::from(segment.records[begin as usize].nslots)) << begin;
+                if range & (owned | segment.free) != 0 {
+                    return Some(Violation::NoOwner { slot: segment.number * IO_TLB_SEGSIZE + begin });
+                }
+                owned |= range;
+                begins &= begins - 1;
+            }
+            let orphans = self.full(segment.number) & !segment.free & !owned;
+            if orphans != 0 {
+                let slot = segment.number * IO_TLB_SEGSIZE + orphans.trailing_zeros();
+                return Some(Violation::NoOwner { slot });
+            }
+        }
+        None
     }
 
     fn full(&self, segment: u32) -> u128 {
@@ -197,45 +184,47 @@ impl SlotMap {
         }
     }
 
+    /// All that is recorded for `slot`, its counter left out (0).
+    ///
+    /// Source: `kernel/dma/swiotlb.c: struct io_tlb_slot`, all versions.
+    #[must_use]
+    pub fn slot(&self, slot: u32) -> Slot {
+        if let Some(detail) = &self.detail {
+            return Slot { list: 0, ..detail.at(slot) };
+        }
+        let Some((record, distance)) = self.record(slot) else {
+            return Slot::FREE;
+        };
+        let mut found = Slot::FREE;
+        found.alloc_size = record.alloc_size.wrapping_sub(u64::from(distance) << IO_TLB_SHIFT);
+        if let Some(behind) = distance.checked_sub(u32::from(record.lead))
+            && record.orig_addr != INVALID_PHYS_ADDR
+        {
+            found.orig_addr = record.orig_addr.wrapping_add(u64::from(behind) << IO_TLB_SHIFT);
+        }
+        if distance == u32::from(record.pad_at) {
+            found.pad_slots = record.pad_slots;
+        }
+        found
+    }
+
     /// Bytes recorded from `slot` to the end of its mapping, modulo 2^64; 0 when free.
     #[must_use]
     pub fn alloc_size(&self, slot: u32) -> u64 {
-        match &self.detail {
-            Some(detail) => detail.at(slot).alloc_size,
-            None => self.record(slot).map_or(0, |(record, distance)| {
-                record.alloc_size.wrapping_sub(u64::from(distance) << IO_TLB_SHIFT)
-            }),
-        }
+        self.slot(slot).alloc_size
     }
 
     /// Original address recorded for `slot`, or `None` (`INVALID_PHYS_ADDR`).
     #[must_use]
     pub fn orig_addr(&self, slot: u32) -> Option<PhysAddr> {
-        let addr = match &self.detail {
-            Some(detail) => detail.at(slot).orig_addr,
-            None => match self.record(slot) {
-                Some((record, distance))
-                    if distance >= u32::from(record.lead) && record.orig_addr != INVALID_PHYS_ADDR =>
-                {
-                    let distance = distance - u32::from(record.lead);
-                    record.orig_addr.wrapping_add(u64::from(distance) << IO_TLB_SHIFT)
-                }
-                _ => INVALID_PHYS_ADDR,
-            },
-        };
+        let addr = self.slot(slot).orig_addr;
         (addr != INVALID_PHYS_ADDR).then_some(PhysAddr(addr))
     }
 
     /// Padding slots in front of `slot`, as stored in it. Source: `struct io_tlb_slot`, since v6.9-rc4.
     #[must_use]
     pub fn pad_slots(&self, slot: u32) -> u16 {
-        match &self.detail {
-            Some(detail) => detail.at(slot).pad_slots,
-            None => match self.record(slot) {
-                Some((record, distance)) if distance == u32::from(record.pad_at) => record.pad_slots,
-                _ => 0,
-            },
-        }
+        self.slot(slot).pad_slots
     }
 
     /// The first slot of `from..end` that lies at `residue` modulo `stride` (a power of two), begins a
@@ -251,8 +240,13 @@ impl SlotMap {
         if from >= end || nslots > IO_TLB_SEGSIZE {
             return None;
         }
+        let first = from + (residue.wrapping_sub(from) & (stride - 1));
+        // Mostly the cursor points at free slots, and no bits need be combed.
+        if first < end && self.list(first) >= nslots && accept(first) {
+            return Some(first);
+        }
         if stride > IO_TLB_SEGSIZE {
-            let mut slot = from + (residue.wrapping_sub(from) & (stride - 1));
+            let mut slot = first;
             while slot < end {
                 if self.list(slot) >= nslots && accept(slot) {
                     return Some(slot);
@@ -261,7 +255,7 @@ impl SlotMap {
             }
             return None;
         }
-        let teeth = comb(stride) << (residue & (stride - 1));
+        let teeth = COMBS[stride.trailing_zeros() as usize] << (residue & (stride - 1));
         let (first, last) = (segment_of(from), segment_of(end - 1));
         let mut segment = first;
         while segment <= last {
@@ -293,17 +287,19 @@ impl SlotMap {
     ///
     /// Source: `kernel/dma/swiotlb.c: swiotlb_search_pool_area()`, from the label `found`, v6.12.
     pub(super) fn take(&mut self, first: u32, nslots: u32, alloc_size: u64) {
-        if let Some(detail) = &mut self.detail {
-            literal::infallible(literal::take_run(detail.as_mut(), i64::from(first), nslots, alloc_size));
+        let offset = offset_in(first);
+        let fits = self.detail.is_none() && nslots <= IO_TLB_SEGSIZE - offset;
+        let taken = if fits { low_bits(nslots) << offset } else { 0 };
+        if !fits || taken & !self.free_bits(segment_of(first)) != 0 {
+            // Without its lock a search can be overtaken: the kernel then takes what is taken already.
+            let detail = self.detailed();
+            literal::infallible(literal::take_run(detail, i64::from(first), nslots, alloc_size));
             return;
         }
-        debug_assert!(offset_in(first) + nslots <= IO_TLB_SEGSIZE, "a free run ends with its segment");
-        let offset = offset_in(first);
         let segment = self.touch(segment_of(first));
-        let taken = low_bits(nslots) << offset;
-        debug_assert_eq!(segment.free & taken, taken, "only free slots are taken");
         segment.free &= !taken;
         segment.begins |= 1 << offset;
+        // At most a segment's worth.
         let nslots = u16::try_from(nslots).unwrap_or(u16::MAX);
         segment.records[offset as usize] = Record { alloc_size, nslots, ..NO_RECORD };
     }
@@ -365,13 +361,19 @@ impl SlotMap {
         let number = segment_of(start);
         let range = low_bits(count) << offset;
         let segment = self.touch(number);
-        // The record that reaches into the range from below is cut; what sticks out above starts anew.
-        let end = offset + count;
-        segment.split_at(offset);
-        if end < IO_TLB_SEGSIZE {
-            segment.split_at(end);
+        let whole =
+            segment.begins >> offset & 1 == 1 && u32::from(segment.records[offset as usize].nslots) == count;
+        if whole {
+            segment.begins &= !(1 << offset);
+        } else {
+            // The record that reaches into the range from below is cut; what sticks out above starts anew.
+            let end = offset + count;
+            segment.split_at(offset);
+            if end < IO_TLB_SEGSIZE {
+                segment.split_at(end);
+            }
+            segment.begins &= !range;
         }
-        segment.begins &= !range;
         segment.free |= range;
         let below = (!segment.free & low_bits(offset)).checked_ilog2().map_or(0, |busy| busy + 1);
         let run = (segment.free >> below).trailing_ones();
@@ -382,53 +384,13 @@ impl SlotMap {
     /// Switches to one record per slot.
     fn detailed(&mut self) -> &mut SlotDetail {
         if self.detail.is_none() {
-            let kept = self.nslabs.next_multiple_of(IO_TLB_SEGSIZE);
-            let kept = if self.list_clamped { self.nslabs } else { kept };
+            let kept = self.kept();
             let mut detail = SlotDetail::empty(kept);
             for slot in 0..kept {
-                let at = detail.at_mut(slot);
-                at.list = self.list(slot);
-                at.alloc_size = self.alloc_size(slot);
-                at.orig_addr = self.orig_addr(slot).map_or(INVALID_PHYS_ADDR, |addr| addr.0);
-                at.pad_slots = self.pad_slots(slot);
+                *detail.at_mut(slot) = Slot { list: self.list(slot), ..self.slot(slot) };
             }
             self.detail = Some(Box::new(detail));
         }
         self.detail.get_or_insert_default()
-    }
-}
-
-impl Segment {
-    /// Lets a record begin at `offset` if one goes across it.
-    fn split_at(&mut self, offset: u32) {
-        let before = self.begins & low_bits(offset);
-        if self.free >> offset & 1 == 1 || self.begins >> offset & 1 == 1 || before == 0 {
-            return;
-        }
-        let begin = before.ilog2();
-        let old = &mut self.records[begin as usize];
-        let Some(rest) = u16::try_from(offset - begin).ok().and_then(|cut| old.nslots.checked_sub(cut))
-        else {
-            return;
-        };
-        let cut = old.nslots - rest;
-        if rest == 0 {
-            return;
-        }
-        let mut new = *old;
-        old.nslots = cut;
-        new.nslots = rest;
-        new.alloc_size = old.alloc_size.wrapping_sub(u64::from(cut) << IO_TLB_SHIFT);
-        new.lead = old.lead.saturating_sub(cut);
-        if old.orig_addr != INVALID_PHYS_ADDR {
-            let moved = u64::from(cut.saturating_sub(old.lead)) << IO_TLB_SHIFT;
-            new.orig_addr = old.orig_addr.wrapping_add(moved);
-        }
-        match old.pad_at.checked_sub(cut) {
-            Some(at) => new.pad_at = at,
-            None => new.pad_slots = 0,
-        }
-        self.begins |= 1 << offset;
-        self.records[offset as usize] = new;
     }
 }

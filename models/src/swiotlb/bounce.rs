@@ -1,8 +1,9 @@
 //! Which bytes a bounce moves: decided here, moved by whoever holds the memory.
 
+use super::area_detail::Slot;
 use super::pool::Pool;
 use super::search::DmaLimits;
-use super::sizing::{IO_TLB_SHIFT, IO_TLB_SIZE};
+use super::sizing::{INVALID_PHYS_ADDR, IO_TLB_SHIFT, IO_TLB_SIZE};
 use crate::mem::PhysAddr;
 
 /// Who writes to the buffer (`enum dma_data_direction`). Source: `include/linux/dma-direction.h`.
@@ -251,12 +252,12 @@ impl Bounced {
     #[must_use]
     pub fn of(pool: &Pool, tlb_addr: PhysAddr) -> Self {
         let index = tlb_addr.0.wrapping_sub(pool.start().0) >> IO_TLB_SHIFT;
-        let slot = u32::try_from(index).ok();
+        let slot = u32::try_from(index).map_or(Slot::FREE, |slot| pool.slots().slot(slot));
         Self {
             tlb_addr,
             pool_start: pool.start(),
-            orig_addr: slot.and_then(|slot| pool.slots().orig_addr(slot)),
-            alloc_size: slot.map_or(0, |slot| pool.slots().alloc_size(slot)),
+            orig_addr: (slot.orig_addr != INVALID_PHYS_ADDR).then_some(PhysAddr(slot.orig_addr)),
+            alloc_size: slot.alloc_size,
         }
     }
 }

@@ -3,11 +3,15 @@
 //! Plain data. Nothing here takes a lock, draws a choice or touches memory: a search answers with slot
 //! numbers, a bounce with the copy to be made.
 
+mod alloc;
 mod area;
 mod area_detail;
+mod area_segment;
 mod area_slots;
 mod bounce;
+mod check;
 mod grow;
+pub mod kernel;
 pub mod literal;
 mod literal_pool;
 mod map;
@@ -15,19 +19,22 @@ mod pool;
 mod search;
 mod sizing;
 
+pub use alloc::{AreaState, AreasShareSegment, SlotAllocator, SlotLock};
 pub use area::{Area, Search};
 pub use area_detail::{Slot, SlotDetail};
 pub use area_slots::SlotMap;
 pub use bounce::{Bounce, BounceRules, Bounced, Copy, Direction, OffsetRule, Prefill, Warning, Way};
+pub use check::Violation;
 pub use grow::{
     Asker, Device, DmaPages, GrowingPools, MAX_PAGE_ORDER, PoolMapping, ZONE_DMA_LIMIT, ZONE_DMA32_LIMIT,
     Zone, alloc_tlb,
 };
 pub use literal_pool::LiteralPool;
 pub use map::{MapRequest, Mapping, Prepared};
-pub use pool::{AllocError, Allocation, MapError, Pool, Usage};
+pub use pool::{AllocError, Allocation, MapError, Pool, PoolFlags, Usage};
 pub use search::{AlignTest, DmaLimits, LoopEnd, Request, SearchPlan, SearchRules, SizeRule};
 pub use sizing::{
     AreaLimit, INVALID_PHYS_ADDR, IO_TLB_DEFAULT_SLABS, IO_TLB_MIN_SLABS, IO_TLB_SEGSIZE, IO_TLB_SHIFT,
     IO_TLB_SIZE, PoolDefaults, PoolSize, SizingRules, limit_nareas, nr_slots,
 };
+pub use kernel::{IoTlbMem, default_pool};

@@ -1,6 +1,7 @@
 //! A pool: an address range cut into slots, its areas, and what is recorded of each mapping.
 
 use super::area::{Area, Search};
+use super::area_detail::Slot;
 use super::area_slots::SlotMap;
 use super::bounce::{Bounce, BounceRules, Bounced, Way};
 use super::literal::{self, Release, Run};
@@ -35,6 +36,24 @@ impl Usage {
     }
 }
 
+/// What a pool is for.
+///
+/// Source: `include/linux/swiotlb.h: struct io_tlb_mem`, v6.12.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct PoolFlags {
+    /// Every mapping bounces, needed or not (`force_bounce`).
+    pub force_bounce: bool,
+    /// Coherent memory comes from here and only from here: a restricted pool (`for_alloc`, v5.15).
+    pub for_alloc: bool,
+    /// Made of the page allocator's memory, which frees it differently (`late_alloc`).
+    pub late_alloc: bool,
+}
+
+impl PoolFlags {
+    /// Those of a device's own pool. Source: `kernel/dma/swiotlb.c: rmem_swiotlb_device_init()`, v6.12.
+    pub const RESTRICTED: Self = Self { force_bounce: true, for_alloc: true, late_alloc: false };
+}
+
 /// Why a mapping failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MapError {
@@ -59,9 +78,11 @@ pub struct Pool {
     bounce: BounceRules,
     start: PhysAddr,
     size: PoolSize,
+    area_nslabs: u32,
     areas: Vec<Area>,
     slots: SlotMap,
     usage: Usage,
+    flags: PoolFlags,
 }
 
 impl Pool {
@@ -75,21 +96,30 @@ impl Pool {
             bounce,
             start,
             size,
+            area_nslabs: 0,
             areas: Vec::new(),
             slots: SlotMap::default(),
             usage: Usage::default(),
+            flags: PoolFlags::default(),
         };
         pool.reset(start, size);
         pool
     }
 
-    /// Makes this a new pool, keeping what memory was got.
+    /// The same pool for another purpose.
+    #[must_use]
+    pub fn with_flags(self, flags: PoolFlags) -> Self {
+        Self { flags, ..self }
+    }
+
+    /// Makes this a new pool, keeping its rules, its flags and what memory was got.
     pub fn reset(&mut self, start: PhysAddr, size: PoolSize) {
         self.start = start;
         self.size = size;
         self.usage = Usage::default();
         self.areas.clear();
         let area_nslabs = size.area_nslabs();
+        self.area_nslabs = area_nslabs;
         self.areas
             .extend((0..size.nareas).map(|area| Area::new(area.wrapping_mul(area_nslabs), area_nslabs)));
         self.slots.reset(size.nslabs, self.search.list_clamped);
@@ -123,6 +153,12 @@ impl Pool {
     #[must_use]
     pub const fn slots(&self) -> &SlotMap {
         &self.slots
+    }
+
+    /// What the pool is for.
+    #[must_use]
+    pub const fn flags(&self) -> PoolFlags {
+        self.flags
     }
 
     /// The rules of the search.
@@ -174,7 +210,11 @@ impl Pool {
     pub fn area_order(&self, cpu: u32) -> impl Iterator<Item = u32> + use<> {
         let count = self.size.nareas;
         let start = cpu & count.wrapping_sub(1);
-        (0..count).map(move |step| (start + step) % count)
+        // No remainder: a division costs as much as the search that follows.
+        (0..count).map(move |step| {
+            let area = start + step;
+            if area >= count { area - count } else { area }
+        })
     }
 
     /// Searches one area and takes what it finds.
@@ -248,9 +288,14 @@ impl Pool {
     /// Source: the head of `kernel/dma/swiotlb.c: swiotlb_release_slots()`, by version.
     #[must_use]
     pub fn run_of(&self, limits: DmaLimits, tlb_addr: PhysAddr) -> Run {
-        let in_pool = |slot: i64| u32::try_from(slot).ok();
-        let pad = |slot| Ok(in_pool(slot).map_or(0, |slot| self.slots.pad_slots(slot)));
-        let size = |slot| Ok(in_pool(slot).map_or(0, |slot| self.slots.alloc_size(slot)));
+        let slot = |slot: i64| u32::try_from(slot).map_or(Slot::FREE, |slot| self.slots.slot(slot));
+        // Padding and size are mostly those of the same slot.
+        let seen = std::cell::Cell::new((i64::MIN, Slot::FREE));
+        let pad = |at: i64| {
+            seen.set((at, slot(at)));
+            Ok(seen.get().1.pad_slots)
+        };
+        let size = |at: i64| Ok(if seen.get().0 == at { seen.get().1 } else { slot(at) }.alloc_size);
         literal::infallible(literal::run_of(self.search, limits, self.start.0, tlb_addr, pad, size))
     }
 
@@ -260,7 +305,11 @@ impl Pool {
     pub fn release_slots(&mut self, limits: DmaLimits, tlb_addr: PhysAddr) -> Release {
         let run = self.run_of(limits, tlb_addr);
         let unsigned = low32(run.first.cast_unsigned());
-        let Some(area) = unsigned.checked_div(self.size.area_nslabs()) else {
+        let area = if unsigned < self.area_nslabs {
+            0
+        } else if let Some(area) = unsigned.checked_div(self.area_nslabs) {
+            area
+        } else {
             return Release::DivideByZero;
         };
         let Some(counters) = self.areas.get_mut(area as usize) else {

@@ -57,7 +57,8 @@ pub struct SearchRules {
 }
 
 impl SearchRules {
-    /// One pool with one lock. Source: `kernel/dma/swiotlb.c: find_slots()`, v5.10.38 to v5.14.
+    /// One pool with one lock. Source: `kernel/dma/swiotlb.c: find_slots()`, v5.10.38 to v5.14. Earlier
+    /// v5.10 searches alike for a device whose `min_align_mask` is 0, which is all that it knows.
     #[must_use]
     pub const fn v5_13() -> Self {
         Self {
@@ -96,6 +97,13 @@ impl SearchRules {
         Self { loop_end: LoopEnd::Counted, align_test: AlignTest::Combined, ..Self::v5_16() }
     }
 
+    /// With counters that stop at the end of the pool. Source: `kernel/dma/swiotlb.c:
+    /// swiotlb_init_io_tlb_pool()`, v6.7 and v6.8.
+    #[must_use]
+    pub const fn v6_7() -> Self {
+        Self { list_clamped: true, ..Self::v6_3() }
+    }
+
     /// The two masks apart again. Source: `kernel/dma/swiotlb.c: swiotlb_search_pool_area()`, v6.9-rc1.
     #[must_use]
     pub const fn v6_9_rc1() -> Self {
@@ -116,13 +124,14 @@ impl SearchRules {
 
     /// Every set of rules that a version ever had, oldest first, for tests that must cover them all.
     #[must_use]
-    pub const fn all() -> [(&'static str, Self); 8] {
+    pub const fn all() -> [(&'static str, Self); 9] {
         [
             ("5.13", Self::v5_13()),
             ("5.15", Self::v5_15()),
             ("5.16", Self::v5_16()),
             ("6.1.192", Self::v6_1_192()),
             ("6.3", Self::v6_3()),
+            ("6.7", Self::v6_7()),
             ("6.9-rc1", Self::v6_9_rc1()),
             ("6.9-rc4", Self::v6_9_rc4()),
             ("6.12", Self::v6_12()),
@@ -252,6 +261,13 @@ impl SearchPlan {
             max_slots: (limits.seg_boundary_mask >> IO_TLB_SHIFT) + 1,
             first_alloc_size: total.wrapping_sub(offset),
         }
+    }
+
+    /// The same plan for slots that are counted from slot `first` of the pool.
+    #[must_use]
+    pub const fn counted_from(&self, first: u32) -> Self {
+        let tbl_dma_addr = self.tbl_dma_addr.wrapping_add((first as u64) << IO_TLB_SHIFT);
+        Self { tbl_dma_addr, ..*self }
     }
 
     /// Whether the address of `slot` has the bits that the request asks for.

@@ -39,6 +39,14 @@ pub struct PoolSize {
 }
 
 impl PoolSize {
+    /// A restricted pool of `bytes`.
+    ///
+    /// Source: `kernel/dma/swiotlb.c: rmem_swiotlb_device_init()`, v5.15 to v6.12.
+    #[must_use]
+    pub const fn restricted(bytes: u64) -> Self {
+        Self { nslabs: low32(bytes >> IO_TLB_SHIFT), nareas: 1 }
+    }
+
     /// Slots in each area; the last slots of a pool may lie in none.
     ///
     /// Source: `kernel/dma/swiotlb.c: swiotlb_init_io_tlb_pool()`, v6.12.

@@ -16,6 +16,10 @@ impl Memory {
         self
     }
 
+    pub(crate) fn text(&self, path: &str) -> &str {
+        &self.0[Path::new(path)]
+    }
+
     pub(crate) fn load(&self, path: &str) -> Result<Loaded, LoadError> {
         load_from(Path::new(path), self)
     }
@@ -79,11 +83,11 @@ pub(crate) const SCENARIO: &str = r#"// A comment.
 
 /// The three files above, with `from` replaced by `to` in whichever has it.
 pub(crate) fn edited(from: &str, to: &str) -> Memory {
+    let mut files = plain();
     let mut hits = 0;
-    let mut files = Memory::default();
-    for (path, text) in [("s/machine.ron", MACHINE), ("s/nvme.ron", DRIVER), ("s/main.ron", SCENARIO)] {
+    for text in files.0.values_mut() {
         hits += text.matches(from).count();
-        files = files.with(path, &text.replacen(from, to, 1));
+        *text = text.replacen(from, to, 1);
     }
     assert_eq!(hits, 1, "`{from}` must stand in one place");
     files

@@ -178,7 +178,7 @@ impl Replay for Growing {
                 let pools = self.pools.as_mut().unwrap();
                 match pools.unmap(device, asking.limits, PhysAddr(args[1]), &mut self.pages) {
                     None | Some(Release::Done { .. }) => warnings,
-                    Some(other) => json!(format!("{other:?}")),
+                    Some(Release::Bug | Release::DivideByZero | Release::Budget) => json!("bug"),
                 }
             }
             "sync_cpu_abs" => {

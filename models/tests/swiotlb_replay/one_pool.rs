@@ -6,7 +6,7 @@ use models::mem::PhysAddr;
 use models::swiotlb::literal::Release;
 use models::swiotlb::{
     AllocError, Bounce, BounceRules, Direction, DmaLimits, MapError, MapRequest, Pool, PoolDefaults,
-    PoolSize, SearchRules, SizingRules, Way,
+    PoolFlags, PoolSize, SearchRules, SizingRules, Way,
 };
 use serde_json::{Value, json};
 
@@ -180,7 +180,7 @@ impl OnePool {
         let pool = self.pool.as_mut().unwrap();
         match pool.release_slots(dev.limits, pool.start().wrapping_add(off)) {
             Release::Done { .. } => warnings,
-            other => json!(format!("{other:?}")),
+            Release::Bug | Release::DivideByZero | Release::Budget => json!("bug"),
         }
     }
 
@@ -221,8 +221,7 @@ impl Replay for OnePool {
             "init" => self.init(strings[0].as_str().unwrap(), args),
             "init_late" => self.init_late(args),
             "init_restricted" => {
-                let nslabs = u32::try_from(args[2] / 2048).unwrap();
-                self.create(args[1], PoolSize { nslabs, nareas: 1 }, true)
+                self.create(args[1], PoolSize::restricted(args[2]), PoolFlags::RESTRICTED.force_bounce)
             }
             "cpu" => {
                 self.cpu = u32::try_from(args[0]).unwrap();
@@ -256,8 +255,8 @@ impl Replay for OnePool {
                 let pool = self.pool.as_mut().unwrap();
                 let addr = pool.start().wrapping_add(args[1]);
                 let held = pool.contains(addr);
-                if held {
-                    pool.release_slots(asking.limits, addr);
+                if held && !matches!(pool.release_slots(asking.limits, addr), Release::Done { .. }) {
+                    return json!("bug");
                 }
                 json!(u8::from(held))
             }

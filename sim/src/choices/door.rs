@@ -141,6 +141,11 @@ impl Choices {
         taken
     }
 
+    /// A choice made before there is an engine: which strategy, say.
+    pub fn choose_for_run(&mut self, stream: Stream, what: &'static str, of: u64) -> u64 {
+        self.value(stream, what, of, || (Name::new("run"), Name::new("")))
+    }
+
     /// A choice that a seed asks for only now and then: only if `due`, and if then `really` says so. A replayed one
     /// happens where it was recorded.
     pub(crate) fn value_if(

@@ -6,9 +6,10 @@
 
 use std::cell::Cell;
 
-use super::executor::Sim;
-use super::state::{Class, NOBODY};
+use super::Sim;
+use super::state::{Class, NOBODY, Slot};
 use crate::CtxId;
+use crate::sync::SyncClock;
 
 #[derive(Debug)]
 pub(crate) struct Cpu {
@@ -17,21 +18,27 @@ pub(crate) struct Cpu {
     hard: Cell<u64>,
     in_hard: Cell<u8>,
     in_soft: Cell<u8>,
-    /// The context that keeps the CPU with interrupts, softirqs or preemption off.
-    holder: Cell<u8>,
+    /// The task that keeps the CPU with interrupts, softirqs or preemption off; also below an interrupt.
+    keeper: Cell<u8>,
     barred: Cell<u64>,
+    /// What the hard interrupts did that ended here: those of one CPU follow each other.
+    after_hard: SyncClock,
+    /// The same for softirqs.
+    after_soft: SyncClock,
 }
 
 impl Cpu {
-    pub(crate) const fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             tasks: Cell::new(0),
             soft: Cell::new(0),
             hard: Cell::new(0),
             in_hard: Cell::new(NOBODY),
             in_soft: Cell::new(NOBODY),
-            holder: Cell::new(NOBODY),
+            keeper: Cell::new(NOBODY),
             barred: Cell::new(0),
+            after_hard: SyncClock::default(),
+            after_soft: SyncClock::default(),
         }
     }
 
@@ -43,90 +50,92 @@ impl Cpu {
             Class::Device => None,
         }
     }
+
+    /// For an interrupt: who occupies the CPU as one, and what its forerunners did.
+    const fn interrupt(&self, class: Class) -> Option<(&Cell<u8>, &SyncClock)> {
+        match class {
+            Class::Softirq => Some((&self.in_soft, &self.after_soft)),
+            Class::Hardirq => Some((&self.in_hard, &self.after_hard)),
+            Class::Task | Class::Device => None,
+        }
+    }
+}
+
+const fn keeps_cpu(slot: &Slot) -> bool {
+    slot.irq_off.get() | slot.preempt_off.get() | slot.bh_off.get() != 0
 }
 
 impl Sim {
+    fn cpu_of(&self, id: CtxId) -> &Cpu {
+        &self.cpus[self.slot(id).cpu.get() as usize]
+    }
+
     pub(super) fn cpu_add(&self, id: CtxId) {
-        let slot = self.slot(id);
-        let cpu = &self.cpus[slot.cpu.get() as usize];
-        if let Some(set) = cpu.set_of(slot.class.get()) {
+        let cpu = self.cpu_of(id);
+        if let Some(set) = cpu.set_of(self.slot(id).class.get()) {
             set.set(set.get() | id.bit());
-            self.refresh_bars(slot.cpu.get());
+            self.refresh_bars(cpu);
         }
     }
 
     /// The context runs for the first time: an interrupt now occupies its CPU.
     pub(super) fn cpu_start(&self, id: CtxId) {
-        let slot = self.slot(id);
-        let cpu = &self.cpus[slot.cpu.get() as usize];
-        match slot.class.get() {
-            Class::Hardirq => cpu.in_hard.set(id.0),
-            Class::Softirq => cpu.in_soft.set(id.0),
-            Class::Task | Class::Device => return,
+        let cpu = self.cpu_of(id);
+        if let Some((occupant, before)) = cpu.interrupt(self.slot(id).class.get()) {
+            occupant.set(id.0);
+            self.clocks.borrow_mut().acquire(id, before);
+            self.refresh_bars(cpu);
         }
-        self.refresh_bars(slot.cpu.get());
     }
 
     pub(super) fn cpu_remove(&self, id: CtxId) {
-        let slot = self.slot(id);
-        let cpu = &self.cpus[slot.cpu.get() as usize];
-        let Some(set) = cpu.set_of(slot.class.get()) else { return };
+        let cpu = self.cpu_of(id);
+        let class = self.slot(id).class.get();
+        let Some(set) = cpu.set_of(class) else { return };
         set.set(set.get() & !id.bit());
-        for occupant in [&cpu.in_hard, &cpu.in_soft, &cpu.holder] {
-            if occupant.get() == id.0 {
-                occupant.set(NOBODY);
-            }
+        if let Some((occupant, after)) = cpu.interrupt(class) {
+            occupant.set(NOBODY);
+            self.clocks.borrow_mut().release_shared(id, after);
         }
-        self.refresh_bars(slot.cpu.get());
+        if cpu.keeper.get() == id.0 {
+            cpu.keeper.set(NOBODY);
+        }
+        self.refresh_bars(cpu);
     }
 
-    /// Interrupt, softirq or preemption depth of `id` changed between zero and not zero.
+    /// Interrupt, softirq or preemption depth of `id` changed.
     pub(crate) fn cpu_depth_changed(&self, id: CtxId) {
         let slot = self.slot(id);
-        if slot.class.get() == Class::Device {
-            return;
+        let cpu = self.cpu_of(id);
+        match slot.class.get() {
+            Class::Device => return,
+            Class::Task if keeps_cpu(slot) => cpu.keeper.set(id.0),
+            Class::Task if cpu.keeper.get() == id.0 => cpu.keeper.set(NOBODY),
+            Class::Task | Class::Softirq | Class::Hardirq => {}
         }
-        let cpu = &self.cpus[slot.cpu.get() as usize];
-        let keeps = slot.irq_off.get() | slot.preempt_off.get() | slot.bh_off.get() != 0;
-        if keeps {
-            cpu.holder.set(id.0);
-        } else if cpu.holder.get() == id.0 {
-            cpu.holder.set(NOBODY);
-            // An interrupt may have arrived on top of a task that keeps the CPU; the task keeps it again after.
-            let below = cpu.tasks.get() | cpu.soft.get();
-            let still = crate::CtxSet(below).iter().find(|other| {
-                let other = self.slot(*other);
-                other.irq_off.get() | other.preempt_off.get() | other.bh_off.get() != 0
-            });
-            cpu.holder.set(still.map_or(NOBODY, |other| other.0));
-        }
-        self.refresh_bars(slot.cpu.get());
+        self.refresh_bars(cpu);
     }
 
-    fn refresh_bars(&self, number: u8) {
-        let cpu = &self.cpus[number as usize];
+    /// Works out who is barred. The uppermost one decides: a hard interrupt, then a softirq, then the task that keeps
+    /// the CPU; what those below had turned off is in force again when it ends.
+    fn refresh_bars(&self, cpu: &Cpu) {
         let (tasks, soft, hard) = (cpu.tasks.get(), cpu.soft.get(), cpu.hard.get());
-        let all = tasks | soft | hard;
-        let only = |raw: u8| all & !(1 << raw);
-        let mut barred = 0;
-        if cpu.in_hard.get() != NOBODY {
-            barred = only(cpu.in_hard.get());
+        let barred = if cpu.in_hard.get() != NOBODY {
+            (tasks | soft | hard) & !(1 << cpu.in_hard.get())
+        } else if cpu.in_soft.get() != NOBODY {
+            let above = if self.slot(CtxId(cpu.in_soft.get())).irq_off.get() > 0 { hard } else { 0 };
+            above | (tasks | soft) & !(1 << cpu.in_soft.get())
+        } else if cpu.keeper.get() != NOBODY {
+            let keeper = self.slot(CtxId(cpu.keeper.get()));
+            let above = match (keeper.irq_off.get(), keeper.bh_off.get()) {
+                (0, 0) => 0,
+                (0, _) => soft,
+                _ => soft | hard,
+            };
+            above | tasks & !(1 << cpu.keeper.get())
         } else {
-            if cpu.in_soft.get() != NOBODY {
-                barred |= (tasks | soft) & !(1 << cpu.in_soft.get());
-            }
-            if cpu.holder.get() != NOBODY {
-                let holder = self.slot(CtxId(cpu.holder.get()));
-                if holder.irq_off.get() > 0 {
-                    barred |= only(cpu.holder.get());
-                } else if cpu.in_soft.get() == NOBODY {
-                    barred |= tasks & !(1 << cpu.holder.get());
-                    if holder.bh_off.get() > 0 {
-                        barred |= soft;
-                    }
-                }
-            }
-        }
+            0
+        };
         let old = cpu.barred.replace(barred);
         self.barred.set(self.barred.get() & !old | barred);
     }
@@ -136,8 +145,8 @@ impl Sim {
         if self.barred.get() & id.bit() == 0 {
             return None;
         }
-        let cpu = &self.cpus[self.slot(id).cpu.get() as usize];
-        [cpu.in_hard.get(), cpu.in_soft.get(), cpu.holder.get()]
+        let cpu = self.cpu_of(id);
+        [cpu.in_hard.get(), cpu.in_soft.get(), cpu.keeper.get()]
             .into_iter()
             .find(|&raw| raw != NOBODY && raw != id.0)
             .map(CtxId)

@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::rc::Rc;
 
-use super::executor::Sim;
+use super::Sim;
 use super::state::{Held, Wait};
 use super::step::State;
 use super::{Block, Class, SpawnSpec, Step};
@@ -69,6 +69,12 @@ impl Cx {
         self.sim.slot(self.id).name.get()
     }
 
+    /// Its serial number, never used again in this run; see [`Sim::context_name`].
+    #[must_use]
+    pub fn serial(&self) -> u32 {
+        self.sim.slot(self.id).serial.get()
+    }
+
     /// What kind of context it is.
     #[must_use]
     pub fn class(&self) -> Class {
@@ -91,6 +97,12 @@ impl Cx {
     #[inline]
     pub fn step(&self, kind: Kind, obj: ObjId) -> Step<'_> {
         Step { sim: &self.sim, id: self.id, label: Label::new(kind, obj), state: State::Fresh }
+    }
+
+    /// A step that was announced before this context was blocked: having been chosen to go on, it takes it at once.
+    #[inline]
+    pub(crate) fn step_now(&self, kind: Kind, obj: ObjId) -> Step<'_> {
+        Step { sim: &self.sim, id: self.id, label: Label::new(kind, obj), state: State::Chosen }
     }
 
     /// A preemption point.
@@ -259,6 +271,10 @@ impl Cx {
 
     pub(crate) fn hold(&self, held: Held) {
         self.sim.slot(self.id).held.borrow_mut().push(held);
+    }
+
+    pub(crate) fn holds(&self, obj: ObjId) -> bool {
+        self.sim.slot(self.id).held.borrow().iter().any(|held| held.obj == obj)
     }
 
     /// Forgets a held lock. `false` if it is not held.

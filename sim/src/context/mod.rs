@@ -1,18 +1,22 @@
 //! Contexts: coroutines that the engine switches between at every announced step, on modelled CPUs and a virtual
 //! clock.
 
+mod config;
 mod cpu;
 mod cx;
+mod decide;
 mod executor;
 mod oracle;
+mod sim;
 mod state;
 mod step;
 mod timer;
 mod work;
 
+pub use config::{Ended, RunConfig, RunEnd};
 pub use cx::{Cx, Frame, IrqFlags};
-pub use executor::{Ended, RunConfig, RunEnd, Sim};
 pub use oracle::Draft;
+pub use sim::Sim;
 pub use state::{Class, SpawnSpec};
 pub use step::{Block, Step};
 pub use timer::Timer;

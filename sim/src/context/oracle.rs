@@ -1,10 +1,10 @@
 //! The engine's own oracles: progress, sleeping in atomic context, and what every context must leave behind.
 
-use super::executor::{Ended, Sim};
 use super::state::Wait;
 use super::{Class, Cx};
+use super::{Ended, Sim};
 use crate::trace::EventKind;
-use crate::{CtxId, CtxSet, Finding, Severity};
+use crate::{CtxId, CtxSet, Finding, Name, Severity};
 
 /// A finding to be completed by the engine with what it knows of the context.
 #[derive(Clone, Debug)]
@@ -142,9 +142,9 @@ impl Sim {
     #[cold]
     pub(super) fn out_of_steps(&self) {
         // The context that used up the budget is the one to name.
-        let busiest = (0..crate::MAX_CONTEXTS)
-            .filter_map(|n| u8::try_from(n).ok())
-            .map(CtxId)
+        let busiest = self
+            .alive()
+            .iter()
             .max_by_key(|id| (self.slot(*id).steps.get(), std::cmp::Reverse(id.0)))
             .unwrap_or(CtxId(0));
         let slot = self.slot(busiest);
@@ -159,6 +159,7 @@ impl Sim {
         );
         self.report(busiest, Draft::fatal("livelock", title).ending("no end (livelock)"), Vec::new);
         self.stop(Ended::StepLimit);
+        self.ended.set(Ended::StepLimit);
     }
 
     /// Nothing can run and no timer is pending: whoever is left waits in vain.
@@ -167,11 +168,11 @@ impl Sim {
         for spinning in [true, false] {
             for id in live.iter() {
                 let slot = self.slot(id);
-                if slot.deadlocked.get() {
+                if self.deadlocked.get() & id.bit() != 0 {
                     stuck = true;
                     continue;
                 }
-                match slot.wait.get() {
+                match self.wait_of(id) {
                     Wait::Forever { why } if spinning => self.lockup(id, why),
                     Wait::Object { obj, spinning: true } if spinning => {
                         if self.lock_owner(obj).is_some() {
@@ -185,6 +186,15 @@ impl Sim {
                             "INFO: task {} blocked for ever on {}",
                             slot.name.get(),
                             self.object_name(obj)
+                        );
+                        self.report(id, Draft::warning("hung-task", title).ending("task hung"), Vec::new);
+                    }
+                    // Ready, but its CPU is kept by a context that will not give it back.
+                    Wait::None if !spinning && !stuck => {
+                        let by = self.barred_by(id).map_or(Name::new("nobody"), |by| self.name_of(by));
+                        let title = format!(
+                            "INFO: task {} waits for ever for its CPU, kept by {by}",
+                            slot.name.get()
                         );
                         self.report(id, Draft::warning("hung-task", title).ending("task hung"), Vec::new);
                     }

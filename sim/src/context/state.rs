@@ -31,7 +31,8 @@ pub struct SpawnSpec {
     pub class: Class,
     /// The CPU it runs on; ignored for [`Class::Device`].
     pub cpu: u8,
-    /// A daemon does not keep the run alive, and may be left waiting at its end.
+    /// A daemon does not keep the run alive, nor do timers that start daemons; it may be left waiting at the end. It
+    /// goes on until it waits or sleeps, so that it finishes what it has begun.
     pub daemon: bool,
 }
 
@@ -106,7 +107,6 @@ pub(crate) struct Slot {
     pub(crate) rcu_nesting: Cell<u8>,
     pub(crate) started: Cell<bool>,
     pub(crate) wait: Cell<Wait>,
-    pub(crate) deadlocked: Cell<bool>,
     pub(crate) steps: Cell<u64>,
     pub(crate) last: Cell<Label>,
     pub(crate) frames: RefCell<Vec<&'static str>>,
@@ -125,7 +125,6 @@ impl Slot {
         self.rcu_nesting.set(0);
         self.started.set(false);
         self.wait.set(Wait::None);
-        self.deadlocked.set(false);
         self.steps.set(0);
         self.last.set(START);
         self.frames.borrow_mut().clear();

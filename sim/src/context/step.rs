@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use super::executor::Sim;
+use super::Sim;
 use super::state::Wait;
 use crate::{CtxId, Label};
 
@@ -32,12 +32,11 @@ impl Future for Step<'_> {
     #[inline]
     fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
         if self.state == State::Fresh {
-            if self.sim.delayed(self.id, self.label) {
-                self.state = State::Chosen;
-                return Poll::Pending;
-            }
             self.sim.pending[self.id.index()].set(self.label);
             self.state = State::Chosen;
+            if self.sim.delayed(self.id, self.label) {
+                return Poll::Pending;
+            }
             if !self.sim.announce(self.id, self.label) {
                 return Poll::Pending;
             }

@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 
 use super::Cx;
-use super::executor::Sim;
+use super::Sim;
 use super::state::{SpawnSpec, Wait};
 use crate::sync::SyncClock;
 use crate::{CtxId, Nanos};
@@ -58,6 +58,14 @@ impl Clock {
         self.due[index as usize].take()
     }
 
+    /// Whether a timer is armed that is not a daemon's: the run goes on until it fired.
+    pub(super) fn keeps_alive(&self) -> bool {
+        self.due.iter().flatten().any(|due| match due {
+            Due::Wake { .. } => false,
+            Due::Timer { timer, generation } => !timer.spec.daemon && timer.armed(*generation),
+        })
+    }
+
     pub(super) fn clear(&mut self) {
         self.heap.clear();
         self.due.clear();
@@ -72,6 +80,12 @@ pub(super) struct TimerInner {
     expires: Cell<Option<Nanos>>,
     /// What happened before it was armed.
     clock: SyncClock,
+}
+
+impl TimerInner {
+    fn armed(&self, generation: u32) -> bool {
+        self.generation.get() == generation && self.expires.get().is_some()
+    }
 }
 
 /// A kernel timer (`struct timer_list`): its function runs in a softirq of the CPU on which it was created.
@@ -101,12 +115,22 @@ impl Timer {
 
     /// Arms the timer, or moves it if it is armed (`mod_timer`). Returns whether it was armed.
     pub fn modify(&self, cx: &Cx, expires: Nanos) -> bool {
+        cx.sim.clocks.borrow_mut().release_shared(cx.id, &self.0.clock);
+        self.arm(&cx.sim, expires)
+    }
+
+    /// Arms it in nobody's name: what happened before is in its clock already.
+    pub(crate) fn arm(&self, sim: &Sim, expires: Nanos) -> bool {
         let was = self.cancel();
         self.0.expires.set(Some(expires));
-        cx.sim.clocks.borrow_mut().release_shared(cx.id, &self.0.clock);
         let due = Due::Timer { timer: Rc::clone(&self.0), generation: self.0.generation.get() };
-        cx.sim.add_deadline(expires, due);
+        sim.add_deadline(expires, due);
         was
+    }
+
+    /// What its function is ordered after.
+    pub(crate) fn clock(&self) -> &SyncClock {
+        &self.0.clock
     }
 
     /// Disarms it (`del_timer`). Returns whether it was armed. Its function may still be running.
@@ -144,12 +168,15 @@ impl Sim {
                 None => return,
                 Some(Due::Wake { id, serial }) => {
                     let slot = self.slot(id);
-                    if slot.serial.get() == serial && matches!(slot.wait.get(), Wait::Clock(_)) {
+                    // A deadline of an earlier wait, which ended before its time, wakes nobody.
+                    let due = matches!(slot.wait.get(), Wait::Clock(until) if until <= now);
+                    if slot.serial.get() == serial && due {
                         self.wake(id);
                     }
                 }
                 Some(Due::Timer { timer, generation }) => {
-                    if timer.generation.get() == generation && timer.expires.take().is_some() {
+                    if timer.armed(generation) {
+                        timer.expires.set(None);
                         let callback = Rc::clone(&timer.callback);
                         self.spawn_boxed(timer.spec, &timer.clock, |cx| callback(cx));
                     }

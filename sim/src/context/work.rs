@@ -1,13 +1,14 @@
 //! Workqueues: work items run by worker tasks.
 
 use std::cell::Cell;
+use std::cmp::Ordering;
 use std::fmt;
 use std::future::Future;
 use std::rc::Rc;
 
 use super::timer::Callback;
 use super::{Cx, SpawnSpec, Timer};
-use crate::sync::WaitQueue;
+use crate::sync::{SyncClock, WaitQueue};
 use crate::{Kind, Nanos, ObjId};
 
 struct Inner {
@@ -15,12 +16,18 @@ struct Inner {
     obj: ObjId,
     callback: Callback,
     pending: Cell<bool>,
-    running: Cell<u32>,
+    /// Counts up whenever it becomes pending, and when that is cancelled; an older ticket is void.
+    ticket: Cell<u64>,
+    running: Cell<bool>,
+    /// The ticket that runs or ran last.
+    served: Cell<u64>,
     done: WaitQueue,
+    /// What was done before it was queued, also when it was pending already, and in its earlier runs.
+    clock: SyncClock,
 }
 
-/// A work item (`struct work_struct`). Queued again while it runs, it runs once more; queued while it is pending, it
-/// is not queued twice.
+/// A work item (`struct work_struct`). Queued again while it runs, it runs once more after that; queued while it is
+/// pending, it is not queued twice. It never runs twice at one time.
 #[derive(Clone)]
 pub struct Work(Rc<Inner>);
 
@@ -42,40 +49,95 @@ impl Work {
             obj: cx.sim.object(name),
             callback: Rc::new(move |cx| Box::pin(callback(cx))),
             pending: Cell::new(false),
-            running: Cell::new(0),
+            ticket: Cell::new(0),
+            running: Cell::new(false),
+            served: Cell::new(0),
             done: WaitQueue::new(cx, name),
+            clock: SyncClock::default(),
         }))
     }
 
     /// Queues it on `cpu` (`queue_work_on`). Returns `false` if it was pending already.
     pub async fn queue(&self, cx: &Cx, cpu: u8) -> bool {
         cx.step(Kind::Signal, self.0.obj).await;
-        self.queue_now(cx, cpu)
-    }
-
-    fn queue_now(&self, cx: &Cx, cpu: u8) -> bool {
-        if self.0.pending.replace(true) {
-            return false;
-        }
-        let inner = Rc::clone(&self.0);
-        cx.spawn(SpawnSpec::task(inner.name, cpu), move |cx| async move {
-            inner.pending.set(false);
-            inner.running.set(inner.running.get() + 1);
-            (inner.callback)(cx.clone()).await;
-            inner.running.set(inner.running.get() - 1);
-            inner.done.wake_all(&cx);
-        });
+        let Some(ticket) = self.claim(cx) else { return false };
+        self.start(cx, cpu, ticket);
         true
     }
 
-    /// Waits until it neither runs nor is pending (`flush_work`).
-    pub async fn flush(&self, cx: &Cx) {
-        while self.0.pending.get() || self.0.running.get() > 0 {
-            self.0.done.wait(cx).await;
+    /// Makes it pending. `None` if it was.
+    fn claim(&self, cx: &Cx) -> Option<u64> {
+        cx.sim.clocks.borrow_mut().release_shared(cx.id, &self.0.clock);
+        if self.0.pending.replace(true) {
+            return None;
         }
+        self.0.ticket.set(self.0.ticket.get() + 1);
+        Some(self.0.ticket.get())
     }
 
-    /// Whether it is queued and has not begun.
+    /// Takes a pending one back. Returns whether it was pending.
+    fn withdraw(&self) -> bool {
+        let was = self.0.pending.replace(false);
+        if was {
+            self.0.ticket.set(self.0.ticket.get() + 1);
+        }
+        was
+    }
+
+    /// Gives it to a worker.
+    fn start(&self, cx: &Cx, cpu: u8, ticket: u64) {
+        let inner = Rc::clone(&self.0);
+        cx.spawn(SpawnSpec::task(inner.name, cpu), move |cx| async move {
+            while inner.running.get() {
+                inner.done.wait(&cx).await;
+            }
+            if inner.ticket.get() != ticket {
+                return;
+            }
+            inner.pending.set(false);
+            inner.running.set(true);
+            inner.served.set(ticket);
+            cx.sim.clocks.borrow_mut().acquire(cx.id, &inner.clock);
+            (inner.callback)(cx.clone()).await;
+            cx.sim.clocks.borrow_mut().release_shared(cx.id, &inner.clock);
+            inner.running.set(false);
+            inner.done.wake_all(&cx);
+        });
+    }
+
+    /// Waits until what is pending or running now has ended (`flush_work`). If it is queued again meanwhile, that is
+    /// not waited for.
+    pub async fn flush(&self, cx: &Cx) {
+        cx.step(Kind::Wait, self.0.obj).await;
+        let mine = if self.0.pending.get() { self.0.ticket.get() } else { self.0.served.get() };
+        let inner = &self.0;
+        let over = || match inner.served.get().cmp(&mine) {
+            Ordering::Less => inner.ticket.get() != mine,
+            Ordering::Equal => !inner.running.get(),
+            Ordering::Greater => true,
+        };
+        while !over() {
+            inner.done.wait(cx).await;
+        }
+        cx.sim.clocks.borrow_mut().acquire(cx.id, &inner.clock);
+    }
+
+    /// Takes it back if it is pending, and waits for a running one (`cancel_work_sync`). Returns whether it was
+    /// pending.
+    pub async fn cancel_sync(&self, cx: &Cx) -> bool {
+        cx.step(Kind::Wait, self.0.obj).await;
+        let mut was = self.withdraw();
+        while self.0.running.get() {
+            self.0.done.wait(cx).await;
+            // It may have queued itself again.
+            was |= self.withdraw();
+        }
+        self.0.done.wake_all(cx);
+        cx.sim.clocks.borrow_mut().acquire(cx.id, &self.0.clock);
+        was
+    }
+
+    /// Whether it is queued, or waits for its delay to be over, and has not begun.
     #[must_use]
     pub fn pending(&self) -> bool {
         self.0.pending.get()
@@ -87,6 +149,8 @@ impl Work {
 pub struct DelayedWork {
     work: Work,
     timer: Timer,
+    /// For which queueing the timer is armed.
+    ticket: Rc<Cell<u64>>,
 }
 
 impl DelayedWork {
@@ -98,35 +162,58 @@ impl DelayedWork {
         callback: impl Fn(Cx) -> F + 'static,
     ) -> Self {
         let work = Work::new(cx, name, callback);
-        let queued = work.clone();
+        let (queued, valid) = (work.clone(), Rc::new(Cell::new(0)));
+        let ticket = Rc::clone(&valid);
         let timer = Timer::new(SpawnSpec::softirq(name, cpu), move |cx| {
-            let queued = queued.clone();
+            let (queued, ticket) = (queued.clone(), ticket.get());
             async move {
-                queued.queue_now(&cx, cpu);
+                if queued.0.ticket.get() == ticket {
+                    queued.start(&cx, cpu, ticket);
+                }
             }
         });
-        Self { work, timer }
+        Self { work, timer, ticket: valid }
     }
 
-    /// Queues it `delay` from now unless it is waiting already (`queue_delayed_work`).
+    /// Queues it `delay` from now unless it is pending already (`queue_delayed_work`).
     pub async fn queue(&self, cx: &Cx, delay: Nanos) -> bool {
         cx.step(Kind::Signal, self.work.0.obj).await;
-        if self.timer.pending() || self.work.pending() {
-            return false;
+        match self.work.claim(cx) {
+            Some(ticket) => {
+                self.arm(cx, ticket, delay);
+                true
+            }
+            None => false,
         }
-        self.timer.modify(cx, cx.now() + delay);
-        true
     }
 
-    /// Moves it to `delay` from now (`mod_delayed_work`).
-    pub async fn modify(&self, cx: &Cx, delay: Nanos) {
+    /// Moves it to `delay` from now, or queues it (`mod_delayed_work`). Returns whether it was pending.
+    pub async fn modify(&self, cx: &Cx, delay: Nanos) -> bool {
         cx.step(Kind::Signal, self.work.0.obj).await;
-        self.timer.modify(cx, cx.now() + delay);
+        let was = self.work.withdraw();
+        if let Some(ticket) = self.work.claim(cx) {
+            self.arm(cx, ticket, delay);
+        }
+        was
     }
 
-    /// Disarms it and waits for a running one (`cancel_delayed_work_sync`).
-    pub async fn cancel_sync(&self, cx: &Cx) {
+    fn arm(&self, cx: &Cx, ticket: u64, delay: Nanos) {
+        self.ticket.set(ticket);
+        self.timer.modify(cx, cx.now().saturating_add(delay));
+    }
+
+    /// Takes it back if it is pending and waits for a running one (`cancel_delayed_work_sync`). Returns whether it was
+    /// pending.
+    pub async fn cancel_sync(&self, cx: &Cx) -> bool {
         self.timer.cancel();
+        let was = self.work.cancel_sync(cx).await;
+        self.timer.cancel();
+        was
+    }
+
+    /// Waits until a running one has ended, or one that is pending after its delay (`flush_delayed_work` without
+    /// cutting the delay short).
+    pub async fn flush(&self, cx: &Cx) {
         self.work.flush(cx).await;
     }
 }

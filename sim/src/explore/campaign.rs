@@ -22,7 +22,7 @@ pub struct Outcome {
 }
 
 /// What is known of one signature.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignatureStats {
     /// The finding as it was in the first seed that showed it.
     pub finding: Finding,
@@ -33,7 +33,7 @@ pub struct SignatureStats {
 }
 
 /// What a campaign gave.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     /// Seeds run.
     pub ran: u64,
@@ -185,7 +185,8 @@ impl Campaign {
         progress: &dyn Progress,
         stop: &AtomicBool,
     ) -> Summary {
-        let next = AtomicU64::new(self.seeds.start);
+        // Counts from the first seed on, so that it does not overflow at the last ones.
+        let next = AtomicU64::new(0);
         let total = Mutex::new(Summary::default());
         let jobs = self.jobs.max(1);
         std::thread::scope(|scope| {
@@ -212,11 +213,13 @@ impl Campaign {
         let mut runner = make();
         loop {
             // Only the distribution of seeds depends on this counter, never a result: relaxed is enough.
-            let start = next.fetch_add(BLOCK, Ordering::Relaxed);
-            if start >= self.seeds.end {
+            let offset = next.fetch_add(BLOCK, Ordering::Relaxed);
+            let count = self.seeds.end.saturating_sub(self.seeds.start);
+            if offset >= count {
                 return summary;
             }
-            for seed in start..(start + BLOCK).min(self.seeds.end) {
+            let start = self.seeds.start + offset;
+            for seed in start..start + BLOCK.min(count - offset) {
                 if stop.load(Ordering::Relaxed) {
                     return summary;
                 }

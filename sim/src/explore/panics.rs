@@ -34,8 +34,8 @@ pub fn catching<T>(body: impl FnOnce() -> T) -> Result<T, String> {
             }
         }));
     });
-    CATCHING.set(true);
+    let outer = CATCHING.replace(true);
     let result = catch_unwind(AssertUnwindSafe(body));
-    CATCHING.set(false);
+    CATCHING.set(outer);
     result.map_err(|_| MESSAGE.take())
 }

@@ -2,7 +2,7 @@
 
 use super::{Schedule, View};
 use crate::choices::Rng;
-use crate::{CtxId, MAX_CONTEXTS};
+use crate::{CtxId, CtxSet, MAX_CONTEXTS};
 
 /// PCT: each context gets a random priority, the highest one that can run runs, and at d-1 random steps the running
 /// one falls to the bottom.
@@ -15,16 +15,25 @@ pub struct Pct {
     depth: u32,
     steps: u64,
     priority: [u64; MAX_CONTEXTS],
-    /// Steps at which the running context falls, falling.
+    /// Steps at which the context that would take them gets a low priority, the last one first.
     changes: Vec<u64>,
     bottom: u64,
+    /// Who was picked last.
+    running: CtxId,
 }
 
 impl Pct {
     /// For bugs of depth `depth` in runs of about `steps` steps.
     #[must_use]
     pub fn new(depth: u32, steps: u64) -> Self {
-        Self { depth, steps: steps.max(1), priority: [0; MAX_CONTEXTS], changes: Vec::new(), bottom: 0 }
+        Self {
+            depth,
+            steps: steps.max(1),
+            priority: [0; MAX_CONTEXTS],
+            changes: Vec::new(),
+            bottom: 0,
+            running: CtxId(0),
+        }
     }
 }
 
@@ -47,13 +56,26 @@ impl Schedule for Pct {
     }
 
     fn pick(&mut self, view: &View<'_>, _: &mut Rng) -> CtxId {
-        while self.changes.last().is_some_and(|at| view.step >= *at) {
+        // The change points count steps from 1; the step to be given away is this one.
+        let step = view.step + 1;
+        let mut best = self.highest(view.eligible);
+        while let Some(&at) = self.changes.last()
+            && at <= step
+        {
             self.changes.pop();
             self.bottom -= 1;
-            if let Some(current) = view.current {
-                self.priority[current.index()] = self.bottom;
-            }
+            // Whoever took the step falls. Steps at which only one context could go on were not asked for.
+            let falls = if at == step { best } else { view.current.unwrap_or(self.running) };
+            self.priority[falls.index()] = self.bottom;
+            best = self.highest(view.eligible);
         }
-        view.eligible.iter().max_by_key(|id| self.priority[id.index()]).unwrap_or(CtxId(0))
+        self.running = best;
+        best
+    }
+}
+
+impl Pct {
+    fn highest(&self, set: CtxSet) -> CtxId {
+        set.iter().max_by_key(|id| self.priority[id.index()]).unwrap_or(CtxId(0))
     }
 }

@@ -104,6 +104,17 @@ impl Clocks {
         self.tick(id);
     }
 
+    /// What was released into `from` counts as released into `into`.
+    pub(crate) fn forward(&mut self, from: &SyncClock, into: &SyncClock) {
+        let from = from.0.get() as usize;
+        if from == 0 || !self.on {
+            return;
+        }
+        let index = self.object(into);
+        let released = self.objects[from - 1];
+        join(&mut self.objects[index], &released);
+    }
+
     fn object(&mut self, clock: &SyncClock) -> usize {
         if clock.0.get() == 0 {
             self.objects.push([0; MAX_CONTEXTS]);

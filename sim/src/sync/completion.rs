@@ -23,12 +23,18 @@ impl Completion {
     /// Waits until it was completed once more than it was waited for (`wait_for_completion`).
     pub async fn wait(&self, cx: &Cx) {
         cx.might_sleep();
+        cx.step(Kind::Wait, self.obj).await;
         loop {
-            cx.step(Kind::Wait, self.obj).await;
             match self.done.get() {
-                0 => self.queue.wait(cx).await,
-                u32::MAX => return,
-                done => return self.done.set(done - 1),
+                0 => {
+                    self.queue.wait(cx).await;
+                    cx.step_now(Kind::Wait, self.obj).await;
+                }
+                u32::MAX => return self.queue.see(cx),
+                done => {
+                    self.done.set(done - 1);
+                    return self.queue.see(cx);
+                }
             }
         }
     }

@@ -73,27 +73,33 @@ impl Sim {
     /// Checks and notes that `id` is about to take a lock of `class`.
     #[inline]
     pub(super) fn check_lock_order(&self, id: CtxId, class: LockClass, obj: ObjId, nested: bool) {
+        self.check_lock_usage(id, class);
         let slot = self.slot(id);
-        let hardirq = slot.class.get() == Class::Hardirq;
-        let irqs_on = !hardirq && slot.irq_off.get() == 0 && slot.class.get() != Class::Device;
-        {
-            let mut lockdep = self.lockdep.borrow_mut();
-            let known = if hardirq { lockdep.in_hardirq } else { lockdep.irqs_on };
-            if known & class.bit() == 0 && (hardirq || irqs_on) {
-                if hardirq {
-                    lockdep.in_hardirq |= class.bit();
-                } else {
-                    lockdep.irqs_on |= class.bit();
-                }
-                if lockdep.in_hardirq & lockdep.irqs_on & class.bit() != 0 {
-                    drop(lockdep);
-                    self.irq_unsafe(id, class);
-                }
-            }
-        }
         let held = slot.held.borrow();
         for held in held.iter() {
             self.check_pair(id, *held, class, obj, nested);
+        }
+    }
+
+    /// Checks and notes in which state of the CPU a lock of `class` is taken, also by a mere try.
+    #[inline]
+    pub(super) fn check_lock_usage(&self, id: CtxId, class: LockClass) {
+        let slot = self.slot(id);
+        let hardirq = slot.class.get() == Class::Hardirq;
+        let irqs_on = !hardirq && slot.irq_off.get() == 0 && slot.class.get() != Class::Device;
+        let mut lockdep = self.lockdep.borrow_mut();
+        let known = if hardirq { lockdep.in_hardirq } else { lockdep.irqs_on };
+        if known & class.bit() != 0 || !(hardirq || irqs_on) {
+            return;
+        }
+        if hardirq {
+            lockdep.in_hardirq |= class.bit();
+        } else {
+            lockdep.irqs_on |= class.bit();
+        }
+        if lockdep.in_hardirq & lockdep.irqs_on & class.bit() != 0 {
+            drop(lockdep);
+            self.irq_unsafe(id, class);
         }
     }
 
@@ -170,15 +176,8 @@ impl Sim {
 
     /// The contexts that hold `obj`.
     fn lock_owners(&self, obj: ObjId) -> CtxSet {
-        let mut set = 0;
-        for n in 0..crate::MAX_CONTEXTS {
-            let Ok(raw) = u8::try_from(n) else { break };
-            let id = CtxId(raw);
-            if self.slot(id).held.borrow().iter().any(|held| held.obj == obj) {
-                set |= id.bit();
-            }
-        }
-        CtxSet(set)
+        let holds = |id: &CtxId| self.slot(*id).held.borrow().iter().any(|held| held.obj == obj);
+        CtxSet(self.alive().iter().filter(holds).fold(0, |set, id| set | id.bit()))
     }
 
     /// The context that holds `obj`, if any.
@@ -186,44 +185,40 @@ impl Sim {
         self.lock_owners(obj).first()
     }
 
-    /// `id` waits from now on, without having been asked: another one took what it wants.
-    pub(super) fn wait_for(&self, id: CtxId, obj: ObjId, spinning: bool) {
-        let slot = self.slot(id);
-        // One that sleeps before its step (an injected delay) finds out when it wakes.
-        if !matches!(slot.wait.get(), Wait::Clock(_)) {
-            slot.wait.set(Wait::Object { obj, spinning });
-            self.unready(id.bit());
-        }
-    }
-
     /// Looks for a cycle that `id` closes by waiting for `obj`. Runs on when there is one: what others still do may
     /// matter.
     pub(super) fn check_deadlock(&self, id: CtxId, obj: ObjId, spinning: bool) {
-        self.slot(id).wait.set(Wait::Object { obj, spinning });
-        let mut chain = vec![id];
-        let mut seen = 0_u64;
-        let mut front: Vec<(CtxId, Vec<CtxId>)> =
-            self.waited_for(id).iter().map(|next| (next, chain.clone())).collect();
-        while let Some((next, path)) = front.pop() {
+        self.wait_for(id.bit(), obj, spinning);
+        // Who was reached through whom. Nothing is allocated unless a cycle is found.
+        let mut through = [id; crate::MAX_CONTEXTS];
+        let mut seen = 0;
+        let mut front = self.waited_for(id).0;
+        while let Some(next) = CtxSet(front).first() {
             if next == id {
-                chain = path;
+                let mut chain = Vec::new();
+                let mut at = through[id.index()];
+                while at != id {
+                    chain.push(at);
+                    at = through[at.index()];
+                }
+                chain.push(id);
+                chain.reverse();
                 self.deadlock(&chain);
                 return;
             }
-            if seen & next.bit() != 0 {
-                continue;
-            }
             seen |= next.bit();
-            let mut longer = path;
-            longer.push(next);
-            front.extend(self.waited_for(next).iter().map(|after| (after, longer.clone())));
+            let reached = self.waited_for(next).0 & !seen & !front;
+            for after in CtxSet(reached).iter() {
+                through[after.index()] = next;
+            }
+            front = (front | reached) & !next.bit();
         }
     }
 
     /// Whom `id` has to wait for before it can go on.
     fn waited_for(&self, id: CtxId) -> CtxSet {
         let mut set = self.barred_by(id).map_or(0, CtxId::bit);
-        if let Wait::Object { obj, .. } = self.slot(id).wait.get() {
+        if let Wait::Object { obj, .. } = self.wait_of(id) {
             set |= self.lock_owners(obj).0;
         }
         CtxSet(set)
@@ -235,7 +230,7 @@ impl Sim {
             .map(|id| {
                 let slot = self.slot(*id);
                 let held: Vec<_> = slot.held.borrow().iter().map(|held| held.class.name).collect();
-                let wants = match slot.wait.get() {
+                let wants = match self.wait_of(*id) {
                     Wait::Object { obj, .. } => self.object_name(obj).to_string(),
                     Wait::None | Wait::Clock(_) | Wait::Forever { .. } => match self.barred_by(*id) {
                         Some(other) => format!("its CPU, kept by {}", self.slot(other).name.get()),
@@ -246,7 +241,7 @@ impl Sim {
             })
             .collect();
         let title = format!("BUG: deadlock of {} context(s): {}", chain.len(), lines.join("; "));
-        let object = chain.first().map_or("", |id| match self.slot(*id).wait.get() {
+        let object = chain.first().map_or("", |id| match self.wait_of(*id) {
             Wait::Object { obj, .. } => self.object_name(obj).text,
             Wait::None | Wait::Clock(_) | Wait::Forever { .. } => "",
         });
@@ -254,8 +249,6 @@ impl Sim {
         self.report(first, Draft::warning("deadlock", title).object(object).ending("deadlock"), || {
             vec![("wait-for cycle".to_owned(), lines)]
         });
-        for id in chain {
-            self.slot(*id).deadlocked.set(true);
-        }
+        self.deadlocked.set(chain.iter().fold(self.deadlocked.get(), |set, id| set | id.bit()));
     }
 }

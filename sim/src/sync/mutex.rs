@@ -30,7 +30,7 @@ impl Mutex {
 
     /// Takes it if it is free (`mutex_trylock`).
     pub async fn try_lock(&self, cx: &Cx) -> bool {
-        self.0.try_acquire(cx).await
+        self.0.try_acquire(cx, false).await
     }
 
     /// Gives it back (`mutex_unlock`).

@@ -37,8 +37,10 @@ impl RawLock {
             if self.owner.get().is_some() {
                 cx.sim.check_deadlock(cx.id, self.obj, spinning);
                 cx.block_on(self.obj, spinning).await;
+                cx.step_now(Kind::Acquire, self.obj).await;
+            } else {
+                cx.step(Kind::Acquire, self.obj).await;
             }
-            cx.step(Kind::Acquire, self.obj).await;
             if self.owner.get().is_none() {
                 break;
             }
@@ -46,23 +48,21 @@ impl RawLock {
         let others = self.waiters.get() & !bit;
         self.waiters.set(others);
         self.owner.set(Some(cx.id));
-        for waiter in crate::CtxSet(others).iter() {
-            cx.sim.wait_for(waiter, self.obj, spinning);
-        }
+        cx.sim.unpark(cx.id);
+        cx.sim.wait_for(others, self.obj, spinning);
         cx.hold(Held { class: self.class, obj: self.obj, read: false });
         cx.sim.clocks.borrow_mut().acquire(cx.id, &self.clock);
     }
 
     /// Takes the lock if it is free.
-    pub(super) async fn try_acquire(&self, cx: &Cx) -> bool {
+    pub(super) async fn try_acquire(&self, cx: &Cx, spinning: bool) -> bool {
+        cx.sim.check_lock_usage(cx.id, self.class);
         cx.step(Kind::Atomic, self.obj).await;
         if self.owner.get().is_some() {
             return false;
         }
         self.owner.set(Some(cx.id));
-        for waiter in crate::CtxSet(self.waiters.get()).iter() {
-            cx.sim.wait_for(waiter, self.obj, true);
-        }
+        cx.sim.wait_for(self.waiters.get(), self.obj, spinning);
         cx.hold(Held { class: self.class, obj: self.obj, read: false });
         cx.sim.clocks.borrow_mut().acquire(cx.id, &self.clock);
         true
@@ -87,14 +87,13 @@ impl RawLock {
         cx.sim.mix(u64::from(self.obj.0) << 16 | 0xff);
         cx.sim.clocks.borrow_mut().release(cx.id, &self.clock);
         self.owner.set(None);
-        for waiter in crate::CtxSet(self.waiters.get()).iter() {
-            cx.sim.wake(waiter);
-        }
+        cx.sim.retry(self.waiters.get());
         true
     }
 
     pub(super) fn held_by(&self, cx: &Cx) -> bool {
-        self.owner.get() == Some(cx.id)
+        // An owner that ended without giving it back may have left its slot to this context.
+        self.owner.get() == Some(cx.id) && cx.holds(self.obj)
     }
 
     pub(super) fn held(&self) -> bool {

@@ -1,6 +1,6 @@
 //! RCU: readers, grace periods, callbacks.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -16,15 +16,20 @@ const GRACE: Nanos = 1_000_000;
 type Callback = Box<dyn FnOnce(Cx) -> Pin<Box<dyn Future<Output = ()>>>>;
 
 struct Period {
-    /// Readers that were inside when it began.
+    /// Readers that were inside when it began and still are.
     readers: u64,
-    done: Rc<dyn Fn()>,
+    /// What those that left did before.
+    left: Rc<SyncClock>,
+    done: Rc<dyn Fn(&SyncClock)>,
 }
 
 /// Grace periods in progress.
 pub(crate) struct Rcu {
     periods: RefCell<Vec<Period>>,
-    clock: SyncClock,
+    /// What readers did before they left. Orders ends of grace periods after them, never one reader after another.
+    left: SyncClock,
+    /// What was done before grace periods began: readers that come later see it.
+    begun: SyncClock,
 }
 
 impl fmt::Debug for Rcu {
@@ -35,7 +40,7 @@ impl fmt::Debug for Rcu {
 
 impl Rcu {
     pub(crate) fn new() -> Self {
-        Self { periods: RefCell::new(Vec::new()), clock: SyncClock::default() }
+        Self { periods: RefCell::new(Vec::new()), left: SyncClock::default(), begun: SyncClock::default() }
     }
 
     pub(crate) fn clear(&self) {
@@ -51,21 +56,23 @@ impl Sim {
         }
         let mut over = Vec::new();
         self.rcu.periods.borrow_mut().retain_mut(|period| {
-            period.readers &= !id.bit();
+            if period.readers & id.bit() != 0 {
+                period.readers &= !id.bit();
+                self.clocks.borrow_mut().release_shared(id, &period.left);
+            }
             if period.readers == 0 {
-                over.push(Rc::clone(&period.done));
+                over.push((Rc::clone(&period.left), Rc::clone(&period.done)));
             }
             period.readers != 0
         });
-        for done in over {
-            done();
+        for (left, done) in over {
+            done(&left);
         }
     }
 
     fn rcu_readers(&self, except: CtxId) -> u64 {
-        (0..crate::MAX_CONTEXTS)
-            .filter_map(|n| u8::try_from(n).ok())
-            .map(CtxId)
+        self.alive()
+            .iter()
             .filter(|id| *id != except && self.slot(*id).rcu_nesting.get() > 0)
             .fold(0, |set, id| set | id.bit())
     }
@@ -75,8 +82,11 @@ impl Cx {
     /// Enters a read-side critical section (`rcu_read_lock`).
     pub fn rcu_read_lock(&self) {
         let slot = self.sim.slot(self.id);
-        slot.rcu_nesting.set(slot.rcu_nesting.get() + 1);
-        self.sim.clocks.borrow_mut().acquire(self.id, &self.sim.rcu.clock);
+        let nesting = slot.rcu_nesting.get();
+        slot.rcu_nesting.set(nesting + 1);
+        if nesting == 0 {
+            self.sim.clocks.borrow_mut().acquire(self.id, &self.sim.rcu.begun);
+        }
     }
 
     /// Leaves it (`rcu_read_unlock`).
@@ -88,7 +98,7 @@ impl Cx {
         let nesting = slot.rcu_nesting.get().saturating_sub(1);
         slot.rcu_nesting.set(nesting);
         if nesting == 0 {
-            self.sim.clocks.borrow_mut().release_shared(self.id, &self.sim.rcu.clock);
+            self.sim.clocks.borrow_mut().release_shared(self.id, &self.sim.rcu.left);
             self.sim.rcu_reader_gone(self.id);
         }
     }
@@ -103,23 +113,31 @@ impl Cx {
     pub async fn synchronize_rcu(&self) {
         self.might_sleep();
         self.sleep(GRACE).await;
-        let readers = self.sim.rcu_readers(self.id);
-        if readers != 0 {
-            let queue = Rc::new(WaitQueue::new(self, "rcu grace period"));
-            let over = Rc::new(std::cell::Cell::new(false));
-            let done = {
-                let (queue, over, cx) = (Rc::clone(&queue), Rc::clone(&over), self.clone());
-                Rc::new(move || {
-                    over.set(true);
-                    queue.wake_all(&cx);
-                })
-            };
-            self.sim.rcu.periods.borrow_mut().push(Period { readers, done });
-            while !over.get() {
-                queue.wait(self).await;
-            }
+        let rcu = &self.sim.rcu;
+        {
+            let mut clocks = self.sim.clocks.borrow_mut();
+            clocks.release_shared(self.id, &rcu.begun);
+            clocks.acquire(self.id, &rcu.left);
         }
-        self.sim.clocks.borrow_mut().acquire(self.id, &self.sim.rcu.clock);
+        let readers = self.sim.rcu_readers(self.id);
+        if readers == 0 {
+            return;
+        }
+        let queue = Rc::new(WaitQueue::new(self, "rcu grace period"));
+        let over = Rc::new(Cell::new(false));
+        let left = Rc::new(SyncClock::default());
+        let done: Rc<dyn Fn(&SyncClock)> = {
+            let (queue, over, cx) = (Rc::clone(&queue), Rc::clone(&over), self.clone());
+            Rc::new(move |_| {
+                over.set(true);
+                queue.wake_all(&cx);
+            })
+        };
+        rcu.periods.borrow_mut().push(Period { readers, left: Rc::clone(&left), done });
+        while !over.get() {
+            queue.wait(self).await;
+        }
+        self.sim.clocks.borrow_mut().acquire(self.id, &left);
     }
 
     /// Runs `callback` in a softirq of this CPU after all readers that are inside now have left (`call_rcu`).
@@ -129,22 +147,28 @@ impl Cx {
         let timer = Timer::new(SpawnSpec::softirq("rcu", self.cpu()), move |cx| {
             let callback = callback.borrow_mut().take();
             async move {
-                cx.sim.clocks.borrow_mut().acquire(cx.id, &cx.sim.rcu.clock);
                 if let Some(callback) = callback {
                     callback(cx).await;
                 }
             }
         });
-        let readers =
-            self.sim.rcu_readers(self.id) | if self.rcu_read_lock_held() { self.id.bit() } else { 0 };
+        let own = if self.rcu_read_lock_held() { self.id.bit() } else { 0 };
+        let readers = self.sim.rcu_readers(self.id) | own;
+        {
+            let mut clocks = self.sim.clocks.borrow_mut();
+            clocks.release_shared(self.id, &self.sim.rcu.begun);
+            clocks.release_shared(self.id, timer.clock());
+            clocks.forward(&self.sim.rcu.left, timer.clock());
+        }
         if readers == 0 {
-            timer.modify(self, self.now() + GRACE);
+            timer.arm(&self.sim, self.now() + GRACE);
         } else {
-            let cx = self.clone();
-            let done = Rc::new(move || {
-                timer.modify(&cx, cx.now() + GRACE);
+            let sim = Rc::clone(&self.sim);
+            let done: Rc<dyn Fn(&SyncClock)> = Rc::new(move |left| {
+                sim.clocks.borrow_mut().forward(left, timer.clock());
+                timer.arm(&sim, sim.now() + GRACE);
             });
-            self.sim.rcu.periods.borrow_mut().push(Period { readers, done });
+            self.sim.rcu.periods.borrow_mut().push(Period { readers, left: Rc::default(), done });
         }
     }
 }

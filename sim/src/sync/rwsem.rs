@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use super::{LockClass, SyncClock};
 use crate::context::Held;
-use crate::{CtxId, CtxSet, Cx, Draft, Kind, ObjId};
+use crate::{CtxId, Cx, Draft, Kind, ObjId};
 
 /// A reader-writer semaphore (`struct rw_semaphore`): many readers or one writer; waiting sleeps. A waiting writer
 /// does not keep new readers out: the kernel's hand-over rules only narrow the orders that are possible here.
@@ -43,15 +43,18 @@ impl RwSem {
             if self.writer.get().is_some() {
                 cx.sim.check_deadlock(cx.id, self.obj, false);
                 cx.block_on(self.obj, false).await;
+                cx.step_now(Kind::Acquire, self.obj).await;
+            } else {
+                cx.step(Kind::Acquire, self.obj).await;
             }
-            cx.step(Kind::Acquire, self.obj).await;
             if self.writer.get().is_none() {
                 break;
             }
         }
         self.waiting_readers.set(self.waiting_readers.get() & !cx.id.bit());
         self.readers.set(self.readers.get() | cx.id.bit());
-        self.hold_back(cx, self.waiting_writers.get());
+        cx.sim.unpark(cx.id);
+        cx.sim.wait_for(self.waiting_writers.get(), self.obj, false);
         cx.hold(Held { class: self.class, obj: self.obj, read: true });
         cx.sim.clocks.borrow_mut().acquire(cx.id, &self.clock);
     }
@@ -65,7 +68,9 @@ impl RwSem {
             self.not_held(cx);
             return;
         }
-        self.readers.set(self.readers.get() & !cx.id.bit());
+        if !cx.holds(self.obj) {
+            self.readers.set(self.readers.get() & !cx.id.bit());
+        }
         cx.sim.clocks.borrow_mut().release_shared(cx.id, &self.clock);
         self.let_go(cx);
     }
@@ -79,15 +84,18 @@ impl RwSem {
             if self.writer.get().is_some() || self.readers.get() != 0 {
                 cx.sim.check_deadlock(cx.id, self.obj, false);
                 cx.block_on(self.obj, false).await;
+                cx.step_now(Kind::Acquire, self.obj).await;
+            } else {
+                cx.step(Kind::Acquire, self.obj).await;
             }
-            cx.step(Kind::Acquire, self.obj).await;
             if self.writer.get().is_none() && self.readers.get() == 0 {
                 break;
             }
         }
         self.waiting_writers.set(self.waiting_writers.get() & !cx.id.bit());
         self.writer.set(Some(cx.id));
-        self.hold_back(cx, self.waiting_writers.get() | self.waiting_readers.get());
+        cx.sim.unpark(cx.id);
+        cx.sim.wait_for(self.waiting_writers.get() | self.waiting_readers.get(), self.obj, false);
         cx.hold(Held { class: self.class, obj: self.obj, read: false });
         cx.sim.clocks.borrow_mut().acquire(cx.id, &self.clock);
     }
@@ -106,21 +114,13 @@ impl RwSem {
         self.let_go(cx);
     }
 
-    fn hold_back(&self, cx: &Cx, set: u64) {
-        for waiter in CtxSet(set).iter() {
-            cx.sim.wait_for(waiter, self.obj, false);
-        }
-    }
-
     fn let_go(&self, cx: &Cx) {
         cx.sim.mix(u64::from(self.obj.0) << 16 | 0xff);
         let mut set = self.waiting_readers.get();
         if self.readers.get() == 0 {
             set |= self.waiting_writers.get();
         }
-        for waiter in CtxSet(set).iter() {
-            cx.sim.wake(waiter);
-        }
+        cx.sim.retry(set);
     }
 
     fn not_held(&self, cx: &Cx) {

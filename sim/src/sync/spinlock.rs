@@ -32,7 +32,7 @@ impl SpinLock {
     /// Takes it if it is free (`spin_trylock`).
     pub async fn try_lock(&self, cx: &Cx) -> bool {
         cx.preempt_disable();
-        let taken = self.0.try_acquire(cx).await;
+        let taken = self.0.try_acquire(cx, true).await;
         if !taken {
             cx.preempt_enable();
         }

@@ -27,6 +27,11 @@ impl WaitQueue {
         self.waiters.set(self.waiters.get() | cx.id.bit());
         cx.block_on(self.obj, false).await;
         self.waiters.set(self.waiters.get() & !cx.id.bit());
+        self.see(cx);
+    }
+
+    /// What was done before a wake-up is seen by one who found its condition fulfilled without waiting.
+    pub(crate) fn see(&self, cx: &Cx) {
         cx.sim.clocks.borrow_mut().acquire(cx.id, &self.clock);
     }
 
@@ -37,7 +42,7 @@ impl WaitQueue {
         }
         cx.sim.clocks.borrow_mut().release_shared(cx.id, &self.clock);
         for waiter in CtxSet(self.waiters.replace(0)).iter() {
-            cx.sim.wake(waiter);
+            cx.sim.wake_from(waiter, self.obj);
         }
     }
 }

@@ -82,6 +82,8 @@ pub struct Trace {
     pub contexts: Vec<CtxRecord>,
     /// Everything that happened, in order.
     pub events: Vec<Event>,
+    /// What was drawn for the run as a whole, in words.
+    pub notes: Vec<String>,
     /// Whether events were dropped since the limit was reached.
     pub truncated: bool,
 }

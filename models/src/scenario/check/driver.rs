@@ -1,5 +1,7 @@
 //! Drivers: names that must have been made, and how much they do.
 
+use std::collections::BTreeSet;
+
 use super::super::index::Seg;
 use super::super::limits;
 use super::super::schema::{DeviceArg, Driver, MapArgs, MapSgArgs, OnError, Registers, Stmt, SubmitArgs};
@@ -39,11 +41,11 @@ pub(super) fn check(checker: &mut Checker<'_>, driver: &Driver, world: &World<'_
 /// What each name of a driver stands for. One name may stand for several things in different places.
 #[derive(Default)]
 struct Names<'a> {
-    buffers: Vec<&'a str>,
-    coherent: Vec<&'a str>,
-    maps: Vec<&'a str>,
-    sg_maps: Vec<&'a str>,
-    objects: Vec<&'a str>,
+    buffers: BTreeSet<&'a str>,
+    coherent: BTreeSet<&'a str>,
+    maps: BTreeSet<&'a str>,
+    sg_maps: BTreeSet<&'a str>,
+    objects: BTreeSet<&'a str>,
 }
 
 impl<'a> Names<'a> {
@@ -65,7 +67,7 @@ impl<'a> Names<'a> {
                     continue;
                 }
             };
-            names.push(name);
+            names.insert(name);
         }
     }
 }
@@ -136,7 +138,7 @@ impl Walk<'_> {
         let names = &self.names;
         match stmt {
             Stmt::SetMask { bits } | Stmt::SetCoherentMask { bits } => {
-                checker.range("bits", (*bits).into(), 1, 64)
+                checker.range("bits", (*bits).into(), 1, 64);
             }
             Stmt::SetMinAlignMask { mask } => low_bits(checker, *mask, (1 << 18) - 1),
             Stmt::SetSegBoundary { mask } => low_bits(checker, *mask, u64::MAX),
@@ -167,7 +169,7 @@ impl Walk<'_> {
             }
             Stmt::CpuWrite { name } | Stmt::CpuRead { name } => {
                 let all = [&names.buffers, &names.coherent, &names.maps, &names.sg_maps];
-                defined(checker, name, "buffer, coherent memory or mapping", &all.map(Vec::as_slice));
+                defined(checker, name, "buffer, coherent memory or mapping", &all);
             }
             Stmt::DeviceRead { name } | Stmt::DeviceWrite { name } => self.dma_target(checker, name),
             Stmt::Submit(args) => {
@@ -198,18 +200,16 @@ impl Walk<'_> {
             checker.dist("size", size, 1, limits::BYTES);
         }
         match &args.buffer {
-            Some(buffer) => {
-                if !self.names.buffers.contains(&buffer.as_str()) {
-                    let help = did_you_mean(buffer, self.names.buffers.iter().copied());
-                    let message = format!("no `AllocBuffer` makes a buffer `{buffer}`");
-                    checker.error_help(&[Seg::Field("buffer")], message, help);
-                }
+            Some(buffer) if !self.names.buffers.contains(buffer.as_str()) => {
+                let help = did_you_mean(buffer, self.names.buffers.iter().copied());
+                let message = format!("no `AllocBuffer` makes a buffer `{buffer}`");
+                checker.error_help(&[Seg::Field("buffer")], message, help);
             }
             None if args.size.is_none() => {
                 let help = "give `size` for a fresh buffer, or `buffer`";
                 checker.error_help(&[], format!("mapping `{}` has no size", args.name), help);
             }
-            None => {}
+            Some(_) | None => {}
         }
         self.map_common(checker, args.on_error, &args.device);
     }
@@ -226,7 +226,7 @@ impl Walk<'_> {
             DeviceArg::OwnDevice => {}
             DeviceArg::Sibling(bdf) => checker.device(&at, bdf, self.world),
             DeviceArg::Object(name) => {
-                if !self.names.objects.contains(&name.as_str()) {
+                if !self.names.objects.contains(name.as_str()) {
                     let help = did_you_mean(name, self.names.objects.iter().copied());
                     checker.error_help(&at, format!("no `AllocObject` makes an object `{name}`"), help);
                 }
@@ -236,7 +236,7 @@ impl Walk<'_> {
 
     fn dma_target(&self, checker: &mut Checker<'_>, name: &str) {
         let all = [&self.names.maps, &self.names.sg_maps, &self.names.coherent];
-        defined(checker, name, "mapping or coherent memory", &all.map(Vec::as_slice));
+        defined(checker, name, "mapping or coherent memory", &all);
     }
 }
 
@@ -252,8 +252,8 @@ fn low_bits(checker: &mut Checker<'_>, mask: u64, max: u64) {
     }
 }
 
-fn defined(checker: &mut Checker<'_>, name: &str, what: &str, lists: &[&[&str]]) {
-    if !lists.iter().any(|l| l.contains(&name)) {
+fn defined(checker: &mut Checker<'_>, name: &str, what: &str, lists: &[&BTreeSet<&str>]) {
+    if !lists.iter().any(|l| l.contains(name)) {
         let help = did_you_mean(name, lists.iter().flat_map(|l| l.iter().copied()));
         checker.error_help(
             &[Seg::Field("name")],

@@ -3,6 +3,7 @@
 use super::super::index::Seg;
 use super::super::schema::Kernel;
 use super::Checker;
+use crate::boot::cmdline::{CommandLine, parameters};
 use crate::profile::{Behaviour, CONFIG_NAMES, Place, Profile, ProfileProblem, Version};
 use crate::scenario::nearest;
 
@@ -39,6 +40,24 @@ pub(super) fn check(checker: &mut Checker<'_>, kernel: &Kernel) {
                 };
                 checker.error_help(&at, problem.to_string(), help(&problem));
             }
+        }
+    }
+}
+
+/// Words of a command line that do not do what they look like.
+pub(super) fn command_line(checker: &mut Checker<'_>, text: &str, version: Version) {
+    if text.contains('\0') {
+        checker.error(&[], "a command line holds no NUL");
+    }
+    let line = CommandLine::parse(text, version);
+    for note in &line.notes {
+        checker.warn(&[], note.to_string(), "");
+    }
+    for word in &line.unknown {
+        let name = word.split('=').next().unwrap_or(word);
+        if let Some(near) = nearest(name, parameters()) {
+            let help = format!("did you mean `{near}`? the kernel hands unknown words to user space");
+            checker.warn(&[], format!("no parameter `{name}` is known here"), help);
         }
     }
 }

@@ -15,7 +15,8 @@ use super::index::Seg;
 use super::limits;
 use super::load::{Layer, Origin, Sourced};
 use super::nearest::nearest;
-use super::schema::{Dist, Driver, Machine};
+use super::schema::{CpuChoice, Dist, Driver, Machine};
+use crate::profile::Version;
 
 pub(super) use kernel::profile_of;
 
@@ -31,6 +32,11 @@ pub(super) fn check(root: &Arc<SourceText>, layer: &Layer) -> Vec<Problem> {
     }
     if let Some(kernel) = &layer.kernel {
         kernel::check(&mut Checker::new(&mut problems, &kernel.origin), &kernel.value);
+    }
+    if let Some(cmdline) = &layer.cmdline {
+        let version = layer.kernel.as_ref().and_then(|k| Version::from_name(&k.value.version));
+        let mut checker = Checker::new(&mut problems, &cmdline.origin);
+        kernel::command_line(&mut checker, &cmdline.value, version.unwrap_or(Version::V5_13));
     }
     let machine = layer.machine.as_deref();
     let drivers: &[Arc<Sourced<Driver>>] = layer.drivers.as_deref().unwrap_or_default();
@@ -108,19 +114,27 @@ impl<'a> Checker<'a> {
         Problem::at_path(self.source, &path, message)
     }
 
+    /// Whether there is room for another error. Errors have room left that warnings cannot take.
+    fn may_err(&self) -> bool {
+        self.problems.len() < 2 * limits::PROBLEMS
+    }
+
     fn error(&mut self, inside: &[Seg], message: impl Into<String>) {
-        let problem = self.problem(inside, message);
-        self.problems.push(problem);
+        self.error_help(inside, message, "");
     }
 
     fn error_help(&mut self, inside: &[Seg], message: impl Into<String>, help: impl Into<String>) {
-        let problem = self.problem(inside, message).with_help(help);
-        self.problems.push(problem);
+        if self.may_err() {
+            let problem = self.problem(inside, message).with_help(help);
+            self.problems.push(problem);
+        }
     }
 
     fn warn(&mut self, inside: &[Seg], message: impl Into<String>, help: impl Into<String>) {
-        let problem = self.problem(inside, message).with_help(help).as_warning();
-        self.problems.push(problem);
+        if self.problems.len() < limits::PROBLEMS {
+            let problem = self.problem(inside, message).with_help(help).into_warning();
+            self.problems.push(problem);
+        }
     }
 
     /// The list is no longer than `limit`; says whether it is worth looking into.
@@ -195,8 +209,8 @@ impl<'a> Checker<'a> {
         self.error_help(inside, message, help);
     }
 
-    fn cpu(&mut self, cpu: super::schema::CpuChoice, world: &World<'_>) {
-        if let (super::schema::CpuChoice::Cpu(n), Some(machine)) = (cpu, world.machine)
+    fn cpu(&mut self, cpu: CpuChoice, world: &World<'_>) {
+        if let (CpuChoice::Cpu(n), Some(machine)) = (cpu, world.machine)
             && n >= machine.cpus
         {
             let message = format!("no CPU {n} in the machine");
@@ -228,7 +242,8 @@ fn is_bdf(text: &str) -> bool {
 /// "did you mean ...? there is: ...", with a bounded list.
 fn did_you_mean<'a>(found: &str, names: impl Iterator<Item = &'a str>) -> String {
     const SHOWN: usize = 20;
-    let names: Vec<&str> = names.collect();
+    const COMPARED: usize = 500;
+    let names: Vec<&str> = names.take(COMPARED).collect();
     let mut list = names.iter().take(SHOWN).map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
     if names.len() > SHOWN {
         list.push_str(", ...");

@@ -1,0 +1,90 @@
+//! Initcalls by level, and the start of user space.
+//!
+//! Source: `init/main.c: do_basic_setup()`, `do_initcalls()`, v5.13.
+
+use std::rc::Rc;
+
+use sim::SpawnSpec;
+use sim::choices::Stream;
+
+use super::iommu_init::pci_iommu_init;
+use super::sequence::MS;
+use crate::device::{driver_register, pci_scan};
+use crate::driver::start_processes;
+use crate::kernel::{Kx, Phase};
+use crate::scenario::intern;
+use crate::scenario::schema::{Dist, Registers};
+
+/// When the first device-level initcall begins; drivers and processes count from there.
+const ROOTFS_AT: u64 = 2_340 * MS;
+
+pub(super) async fn do_basic_setup(kx: &Kx) {
+    let _frame = kx.enter("do_basic_setup");
+    {
+        let _frame = kx.enter("do_initcalls");
+        // Level 4, subsys: the default domain type is fixed, buses are scanned.
+        kx.delay(100 * MS).await;
+        iommu_subsys_init(kx);
+        register(kx, |registers| matches!(registers, Registers::Subsys)).await;
+        pci_scan(kx).await;
+        // Level 5s, rootfs.
+        kx.delay(ROOTFS_AT.saturating_sub(kx.now())).await;
+        pci_iommu_init(kx).await;
+        // Level 6, device.
+        kx.delay(20 * MS).await;
+        start_processes(kx);
+        register(kx, |registers| matches!(registers, Registers::Device)).await;
+        // Level 7, late.
+        kx.delay(60 * MS).await;
+        register(kx, |registers| matches!(registers, Registers::Late)).await;
+    }
+    free_initmem(kx).await;
+    kx.k.globals.phase.set(Phase::Running);
+    kx.k.globals.user_space_at.set(kx.now());
+    kx.log(|| "Run /sbin/init as init process".to_owned());
+    load_modules(kx);
+}
+
+/// Source: `drivers/iommu/iommu.c: iommu_subsys_init()`, v5.13.
+fn iommu_subsys_init(kx: &Kx) {
+    let type_ = if kx.k.globals.default_passthrough.get() { "Passthrough" } else { "Translated" };
+    let set = if kx.k.scenario.command_line.passthrough.is_some() { "(set via kernel command line)" } else { "" };
+    kx.log(|| format!("iommu: Default domain type: {type_} {set}").trim_end().to_owned());
+}
+
+async fn register(kx: &Kx, level: fn(&Registers) -> bool) {
+    for index in 0..kx.k.programs.drivers.len() {
+        if level(&kx.k.programs.drivers[index].registers) {
+            driver_register(kx, index).await;
+            kx.delay(2 * MS).await;
+        }
+    }
+}
+
+/// Source: `init/main.c: free_initmem()`, v5.13.
+async fn free_initmem(kx: &Kx) {
+    let _frame = kx.enter("free_initmem");
+    kx.log(|| "Freeing unused kernel image (initmem) memory".to_owned());
+    kx.delay(MS).await;
+}
+
+/// User space loads modules, each in a process of its own.
+fn load_modules(kx: &Kx) {
+    for index in 0..kx.k.programs.drivers.len() {
+        let Registers::Module { after_ms } = &kx.k.programs.drivers[index].registers else { continue };
+        let name = intern(&format!("modprobe {}", kx.k.programs.drivers[index].name)).unwrap_or("modprobe");
+        let cpu = kx.choose(Stream::Workload, "CPU of a process", u64::from(kx.k.cpus()));
+        let after = draw_ms(kx, after_ms);
+        let k = Rc::clone(&kx.k);
+        kx.spawn(SpawnSpec::task(name, u8::try_from(cpu).unwrap_or(0)), move |cx| async move {
+            let kx = Kx::new(cx, k);
+            kx.sleep(after * MS).await;
+            let _frame = kx.enter("do_init_module");
+            driver_register(&kx, index).await;
+        });
+    }
+}
+
+fn draw_ms(kx: &Kx, dist: &Dist) -> u64 {
+    crate::driver::draw(kx, "time of loading", dist)
+}

@@ -1,0 +1,9 @@
+//! From power-on to user space: what the boot loader and the firmware hand over, and in which order it is used.
+
+pub mod cmdline;
+mod early;
+mod initcalls;
+mod iommu_init;
+mod sequence;
+
+pub use sequence::boot;

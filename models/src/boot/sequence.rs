@@ -1,0 +1,34 @@
+//! The order of a boot on x86.
+//!
+//! Source: `init/main.c: start_kernel()`, `kernel_init_freeable()`, v5.13.
+
+use super::early::{memblock_free_all, setup_arch, setup_per_cpu_areas, vfs_caches_init_early};
+use super::initcalls::do_basic_setup;
+use super::iommu_init::pci_iommu_alloc;
+use crate::kernel::{Kx, Phase};
+
+/// One millisecond.
+pub(super) const MS: u64 = 1_000_000;
+
+/// Boots the machine; user space and modules go on in contexts of their own.
+pub async fn boot(kx: &Kx) {
+    {
+        let _frame = kx.enter("start_kernel");
+        kx.log(|| format!("Linux version {} (dmasim)", kx.k.scenario.kernel.version));
+        kx.log(|| format!("Command line: {}", kx.k.scenario.cmdline));
+        setup_arch(kx).await;
+        setup_per_cpu_areas(kx);
+        vfs_caches_init_early(kx);
+        let _frame = kx.enter("mm_init");
+        let _inner = kx.enter("mem_init");
+        pci_iommu_alloc(kx).await;
+        memblock_free_all(kx).await;
+    }
+    let _frame = kx.enter("kernel_init");
+    kx.delay(340 * MS).await;
+    kx.log(|| format!("smp: Brought up 1 node, {} CPUs", kx.k.cpus()));
+    // page_alloc_init_late: memblock's lists are of no use any more.
+    kx.k.globals.phase.set(Phase::Discarded);
+    kx.delay(60 * MS).await;
+    do_basic_setup(kx).await;
+}

@@ -1,0 +1,17 @@
+//! `struct device` and the driver core: from a device's discovery to its driver's probe, and back.
+//!
+//! Sources: `drivers/base/core.c`, `drivers/base/dd.c`, `drivers/base/bus.c`, `drivers/pci/probe.c`, v5.13.
+
+mod bus;
+mod initialize;
+mod node;
+mod objects;
+mod probe;
+mod remove;
+
+pub use bus::{driver_register, pci_rescan_one, pci_scan};
+pub use initialize::device_initialize;
+pub use node::{DeviceNode, RegisteredDriver};
+pub use objects::{Device, DeviceDmaParameters};
+pub use probe::{deferred_probe_trigger, device_attach, driver_probe_device};
+pub use remove::{device_release_driver, pci_stop_and_remove};

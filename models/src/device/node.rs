@@ -1,0 +1,109 @@
+//! What the driver core keeps of a device and of a driver.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use sim::sync::{LockClass, Mutex};
+
+use super::Device;
+use crate::driver::Instance;
+use crate::iommu::core::IommuGroup;
+use crate::kernel::{Kernel, Kx};
+use crate::mem::Ptr;
+use crate::scenario::intern;
+use crate::scenario::schema;
+
+/// Class of `dev->mutex`.
+const DEVICE_LOCK: LockClass = LockClass::new(1, "&dev->mutex");
+
+/// A device in the driver core's eyes.
+#[derive(Debug)]
+pub struct DeviceNode {
+    /// Number in the driver core's list, and in the machine's.
+    pub index: usize,
+    /// Its address on the bus: its name.
+    pub bdf: &'static str,
+    /// The structure.
+    pub ptr: Cell<Ptr<Device>>,
+    /// `device_lock`.
+    pub lock: Mutex,
+    /// Whether drivers can be matched with it (`match_driver`).
+    pub match_driver: Cell<bool>,
+    /// Whether it is there at all.
+    pub present: Cell<bool>,
+    /// Number of the bound driver.
+    pub bound: Cell<Option<usize>>,
+    /// The driver's state for this device.
+    pub instance: RefCell<Option<Rc<Instance>>>,
+    /// Its group (also held by the structure; kept here for facts and teardown).
+    pub group: Cell<Ptr<IommuGroup>>,
+    /// How its mappings were made.
+    pub path: Cell<&'static str>,
+    /// Mappings made, bounced, failed.
+    pub counts: Cell<(u64, u64, u64)>,
+    /// Why its last mapping failed, in the kernel's words.
+    pub why_failed: Cell<&'static str>,
+    /// Whether its probe waits for something.
+    pub deferred: Cell<bool>,
+}
+
+impl DeviceNode {
+    /// A device that was just found.
+    pub(super) fn new(kx: &Kx, index: usize, bdf: &str) -> Self {
+        Self {
+            index,
+            bdf: intern(bdf).unwrap_or("device"),
+            ptr: Cell::new(Ptr::NULL),
+            lock: Mutex::new(kx.cx(), DEVICE_LOCK),
+            match_driver: Cell::new(false),
+            present: Cell::new(true),
+            bound: Cell::new(None),
+            instance: RefCell::new(None),
+            group: Cell::new(Ptr::NULL),
+            path: Cell::new(""),
+            counts: Cell::new((0, 0, 0)),
+            why_failed: Cell::new(""),
+            deferred: Cell::new(false),
+        }
+    }
+
+    /// What the scenario says of it.
+    #[must_use]
+    pub fn spec<'a>(&self, k: &'a Kernel) -> &'a schema::Device {
+        &k.scenario.machine.devices[self.index]
+    }
+
+    /// Counts a mapping.
+    pub fn count(&self, bounced: bool, failed: bool) {
+        let (maps, bounces, failures) = self.counts.get();
+        self.counts.set((maps + 1, bounces + u64::from(bounced), failures + u64::from(failed)));
+    }
+}
+
+/// A registered driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RegisteredDriver {
+    /// Number in the scenario's list.
+    pub index: usize,
+}
+
+impl Kernel {
+    /// The driver core's view of the device of a structure.
+    #[must_use]
+    pub fn node_of(&self, dev: Ptr<Device>) -> Option<Rc<DeviceNode>> {
+        let index = self.mem.borrow().heap.get_ref(dev).ok()?.index.get();
+        self.node(index)
+    }
+
+    /// The device with this number in the machine's list, if the bus scan has met it.
+    #[must_use]
+    pub fn node(&self, index: usize) -> Option<Rc<DeviceNode>> {
+        self.devices.borrow().iter().find(|node| node.index == index && node.present.get()).cloned()
+    }
+
+    /// Name of the device whose structure this object is.
+    #[must_use]
+    pub fn device_name(&self, id: u32) -> Option<&'static str> {
+        self.devices.borrow().iter().find(|node| node.ptr.get().id == id && id != 0).map(|node| node.bdf)
+    }
+}

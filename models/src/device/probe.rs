@@ -1,0 +1,116 @@
+//! Probing.
+
+use std::rc::Rc;
+
+use sim::SpawnSpec;
+use sim::choices::Stream;
+
+use super::{Device, DeviceNode};
+use crate::driver::{self, Instance};
+use crate::kernel::Kx;
+use crate::scenario::intern;
+
+/// `-EPROBE_DEFER`.
+pub const EPROBE_DEFER: u32 = 517;
+
+/// Offers a device to all drivers.
+///
+/// Source: `drivers/base/dd.c: __device_attach()`, v5.13.
+pub async fn device_attach(kx: &Kx, node: &Rc<DeviceNode>) {
+    let _frame = kx.enter("__device_attach");
+    let wanted = node.spec(&kx.k).driver.as_deref();
+    let known: Vec<usize> = kx.k.drivers.borrow().iter().map(|driver| driver.index).collect();
+    for index in known {
+        if wanted == Some(kx.k.scenario.drivers[index].name.as_str()) {
+            driver_probe_device(kx, node, index).await;
+        }
+    }
+}
+
+/// Binds a driver to a device, under the device's lock.
+///
+/// Source: `drivers/base/dd.c: driver_probe_device()`, `really_probe()`, v5.13.
+pub async fn driver_probe_device(kx: &Kx, node: &Rc<DeviceNode>, index: usize) {
+    node.lock.lock(kx.cx()).await;
+    if node.bound.get().is_some() || !node.present.get() {
+        node.lock.unlock(kx.cx());
+        return;
+    }
+    let defer = kx.k.draws.probe_defer;
+    if defer > 0 && !node.deferred.get() && kx.chance(Stream::Injection, "probe deferred", defer) {
+        kx.injected(|| format!("the probe of {} is deferred", node.bdf));
+        node.deferred.set(true);
+        node.lock.unlock(kx.cx());
+        defer_probe(kx, node, index);
+        return;
+    }
+    trample(kx, node);
+    let _frame = kx.enter("really_probe");
+    kx.store(node.ptr.get(), Device::driver, 1 + index as u64).await;
+    let instance = Instance::new(kx, node, index);
+    *node.instance.borrow_mut() = Some(Rc::clone(&instance));
+    let result = driver::probe(kx, &instance).await;
+    match result {
+        Ok(()) => {
+            node.bound.set(Some(index));
+            node.deferred.set(false);
+            kx.log(|| format!("{} {}: bound", kx.k.scenario.drivers[index].name, node.bdf));
+            driver::start_workload(kx, &instance);
+            node.lock.unlock(kx.cx());
+        }
+        Err(errno) => {
+            driver::undo(kx, &instance).await;
+            *node.instance.borrow_mut() = None;
+            kx.store(node.ptr.get(), Device::driver, 0).await;
+            node.lock.unlock(kx.cx());
+            if errno == EPROBE_DEFER && !node.deferred.get() {
+                node.deferred.set(true);
+                defer_probe(kx, node, index);
+            } else {
+                kx.log(|| {
+                    let driver = &kx.k.scenario.drivers[index].name;
+                    format!("{driver}: probe of {} failed with error -{errno}", node.bdf)
+                });
+            }
+        }
+    }
+}
+
+/// Puts a device on the list of those to be probed again, and lets the work run after a while.
+///
+/// Source: `drivers/base/dd.c: driver_deferred_probe_add()`, `deferred_probe_work_func()`, v5.13.
+fn defer_probe(kx: &Kx, node: &Rc<DeviceNode>, index: usize) {
+    let name = intern(&format!("kworker/0:deferred {}", node.bdf)).unwrap_or("kworker");
+    let k = Rc::clone(&kx.k);
+    let node = Rc::clone(node);
+    kx.spawn(SpawnSpec::task(name, 0), move |cx| async move {
+        let kx = Kx::new(cx, k);
+        let _frame = kx.enter("deferred_probe_work_func");
+        // Triggered by the next device that binds; a few milliseconds later at most.
+        kx.sleep(5_000_000).await;
+        driver_probe_device(&kx, &node, index).await;
+    });
+}
+
+/// Lets deferred probes run (`driver_deferred_probe_trigger`): each has its own work item here, so that there is
+/// nothing to kick.
+pub const fn deferred_probe_trigger() {}
+
+/// The hypothesis that somebody else's stray write hits `struct device`: overwrites fields, as the scenario allows.
+fn trample(kx: &Kx, node: &DeviceNode) {
+    let per_mille = kx.k.draws.trample;
+    let Some(spec) = &kx.k.scenario.inject.trample else { return };
+    if per_mille == 0 || spec.device.as_deref().is_some_and(|bdf| bdf != node.bdf) || spec.fields.is_empty() {
+        return;
+    }
+    if !kx.chance(Stream::Injection, "device trampled", per_mille) {
+        return;
+    }
+    let which = kx.choose(Stream::Injection, "trampled field", spec.fields.len() as u64);
+    let name = &spec.fields[usize::try_from(which).unwrap_or(0)];
+    let value = crate::oracle::junk_word(kx);
+    let Some(offset) = crate::oracle::field_offset::<Device>(name) else { return };
+    let Some(base) = node.ptr.get().phys() else { return };
+    kx.injected(|| format!("{}: struct device.{name} overwritten with {value:#x}", node.bdf));
+    kx.raw_write(crate::mem::PhysAddr(base.0 + offset), &value.to_le_bytes());
+}

@@ -1,0 +1,60 @@
+//! Unbinding and removal.
+
+use std::rc::Rc;
+
+use super::{Device, DeviceNode};
+use crate::driver;
+use crate::iommu::core::iommu_release_device;
+use crate::kernel::Kx;
+use crate::mem::Ptr;
+
+/// Takes the driver away from a device.
+///
+/// Source: `drivers/base/dd.c: __device_release_driver()`, v5.13.
+pub async fn device_release_driver(kx: &Kx, node: &Rc<DeviceNode>) {
+    let _frame = kx.enter("device_release_driver_internal");
+    node.lock.lock(kx.cx()).await;
+    let instance = node.instance.borrow_mut().take();
+    if let Some(instance) = instance {
+        let _frame = kx.enter("pci_device_remove");
+        driver::remove(kx, &instance).await;
+        kx.store(node.ptr.get(), Device::driver, 0).await;
+        node.bound.set(None);
+        kx.k.ledger.check_unbound(kx, node);
+    }
+    node.lock.unlock(kx.cx());
+}
+
+/// A device is gone, or is about to go: its driver first, then the structure with its last reference.
+///
+/// Source: `drivers/pci/remove.c: pci_stop_and_remove_bus_device()`, `drivers/base/core.c: device_del()`, v5.13.
+pub async fn pci_stop_and_remove(kx: &Kx, node: &Rc<DeviceNode>) {
+    let _frame = kx.enter("pci_stop_and_remove_bus_device");
+    if !node.present.replace(false) {
+        return;
+    }
+    device_release_driver(kx, node).await;
+    let _del = kx.enter("device_del");
+    iommu_release_device(kx, node).await;
+    put_device(kx, node).await;
+}
+
+/// Drops a reference; the last one frees the structure.
+///
+/// Source: `drivers/base/core.c: put_device()`, `drivers/pci/probe.c: pci_release_dev()`, v5.13.
+pub async fn put_device(kx: &Kx, node: &DeviceNode) {
+    let dev = node.ptr.get();
+    let count = kx.load(dev, Device::kref).await;
+    kx.store(dev, Device::kref, count.saturating_sub(1)).await;
+    if count == 1 {
+        let _frame = kx.enter("pci_release_dev");
+        let parms = kx.load(dev, Device::dma_parms).await;
+        if let Some(phys) = parms.phys() {
+            kx.kfree(phys, parms.id).await;
+        }
+        if let Some(phys) = dev.phys() {
+            kx.kfree(phys, dev.id).await;
+        }
+        node.ptr.set(Ptr::NULL);
+    }
+}

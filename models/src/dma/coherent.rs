@@ -1,0 +1,111 @@
+//! Coherent memory.
+
+use super::{Ops, get_dma_ops, phys_to_dma};
+use crate::device::Device;
+use crate::iommu::dma::{iommu_dma_map_coherent, iommu_dma_unmap_coherent};
+use crate::kernel::{GfpFlags, Kx};
+use crate::mem::{DmaAddr, Gfp, PhysAddr, Ptr};
+use crate::oracle::{MapKind, NewMapping};
+use crate::swiotlb::kernel::{is_swiotlb_for_alloc, swiotlb_alloc, swiotlb_free};
+use crate::swiotlb::Direction;
+
+/// A piece of coherent memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Coherent {
+    /// Where the CPU finds it.
+    pub phys: PhysAddr,
+    /// Where the device finds it.
+    pub dma: DmaAddr,
+    /// Bytes.
+    pub size: u64,
+    /// log2 of its pages.
+    order: u8,
+    /// Heap id of the memory; 0 if it comes from a restricted pool.
+    id: u32,
+}
+
+/// Allocates coherent memory.
+///
+/// Source: `kernel/dma/mapping.c: dma_alloc_attrs()`, `kernel/dma/direct.c: dma_direct_alloc()`, v5.13;
+/// `swiotlb_alloc()`, next of June 2021.
+pub async fn dma_alloc_attrs(kx: &Kx, dev: Ptr<Device>, size: u64) -> Option<Coherent> {
+    let _frame = kx.enter("dma_alloc_attrs");
+    let ops = get_dma_ops(kx, dev).await;
+    let coherent = match ops {
+        Ops::Direct => direct_alloc(kx, dev, size).await?,
+        Ops::Iommu => {
+            let (phys, order, id) = pages(kx, size, Gfp::Kernel).await?;
+            let dma = iommu_dma_map_coherent(kx, dev, phys, size).await;
+            let Some(dma) = dma else {
+                kx.free_pages(phys, order, id).await;
+                return None;
+            };
+            Coherent { phys, dma, size, order, id }
+        }
+    };
+    let new = NewMapping {
+        dma: coherent.dma,
+        size,
+        phys: coherent.phys,
+        dir: Direction::Bidirectional,
+        kind: MapKind::Coherent,
+        ops,
+    };
+    kx.k.ledger.mapped(kx, dev, &new, &[(new.dma, new.phys, size)]);
+    Some(coherent)
+}
+
+async fn pages(kx: &Kx, size: u64, zone: Gfp) -> Option<(PhysAddr, u8, u32)> {
+    let pages = size.div_ceil(4096).max(1).next_power_of_two();
+    let order = u8::try_from(pages.ilog2()).ok()?;
+    let flags = GfpFlags { zone, atomic: kx.atomic_reason().is_some(), zero: true };
+    let (phys, id) = kx.alloc_pages("coherent memory", order, flags).await.ok()?;
+    Some((phys, order, id))
+}
+
+async fn direct_alloc(kx: &Kx, dev: Ptr<Device>, size: u64) -> Option<Coherent> {
+    let _frame = kx.enter("dma_direct_alloc");
+    if is_swiotlb_for_alloc(kx, dev).await {
+        let phys = swiotlb_alloc(kx, dev, size).await?;
+        return Some(Coherent { phys, dma: phys_to_dma(kx, phys, true), size, order: 0, id: 0 });
+    }
+    let mask = kx.load(dev, Device::coherent_dma_mask).await;
+    // The zone is guessed from the mask; what lies too high is given back and asked for lower down.
+    let mut zone = match mask {
+        0..=0xff_ffff => Gfp::Dma,
+        0x100_0000..=0xffff_ffff => Gfp::Dma32,
+        _ => Gfp::Kernel,
+    };
+    loop {
+        let (phys, order, id) = pages(kx, size, zone).await?;
+        let dma = phys_to_dma(kx, phys, true);
+        if dma.0.saturating_add(size - 1) <= mask {
+            return Some(Coherent { phys, dma, size, order, id });
+        }
+        kx.free_pages(phys, order, id).await;
+        zone = match zone {
+            Gfp::Kernel => Gfp::Dma32,
+            Gfp::Dma32 => Gfp::Dma,
+            Gfp::Dma => return None,
+        };
+    }
+}
+
+/// Frees it.
+///
+/// Source: `kernel/dma/mapping.c: dma_free_attrs()`, v5.13.
+pub async fn dma_free_attrs(kx: &Kx, dev: Ptr<Device>, coherent: &Coherent) {
+    let _frame = kx.enter("dma_free_attrs");
+    let ops = get_dma_ops(kx, dev).await;
+    let Coherent { phys, dma, size, order, id } = *coherent;
+    kx.k.ledger.unmapping(kx, dev, dma, size, Direction::Bidirectional, MapKind::Coherent, ops);
+    if ops == Ops::Iommu {
+        iommu_dma_unmap_coherent(kx, dev, dma, size).await;
+    }
+    kx.k.ledger.unmapped(kx, dev, dma, size, super::Attrs { skip_cpu_sync: true, no_warn: false });
+    if id != 0 {
+        kx.free_pages(phys, order, id).await;
+        return;
+    }
+    swiotlb_free(kx, dev, phys).await;
+}

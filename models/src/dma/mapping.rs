@@ -1,0 +1,86 @@
+//! Streaming mappings of single buffers.
+
+use super::direct::dma_to_phys;
+use super::{Attrs, Ops, dma_direct_map_page, dma_direct_unmap_page, get_dma_ops};
+use crate::device::Device;
+use crate::iommu::dma::{iommu_dma_map_page, iommu_dma_sync_single, iommu_dma_unmap_page};
+use crate::kernel::Kx;
+use crate::mem::{DmaAddr, PhysAddr, Ptr};
+use crate::oracle::{MapKind, NewMapping};
+use crate::swiotlb::Direction;
+use crate::swiotlb::kernel::{is_swiotlb_buffer, swiotlb_sync_single};
+
+/// Maps a buffer for a device; `None` is `DMA_MAPPING_ERROR`.
+///
+/// Source: `kernel/dma/mapping.c: dma_map_page_attrs()`, v5.13.
+pub async fn dma_map_page_attrs(
+    kx: &Kx,
+    dev: Ptr<Device>,
+    phys: PhysAddr,
+    size: u64,
+    dir: Direction,
+    attrs: Attrs,
+) -> Option<DmaAddr> {
+    let _frame = kx.enter("dma_map_page_attrs");
+    let ops = get_dma_ops(kx, dev).await;
+    let addr = match ops {
+        Ops::Direct => dma_direct_map_page(kx, dev, phys, size, dir, attrs).await,
+        Ops::Iommu => iommu_dma_map_page(kx, dev, phys, size, dir, attrs).await,
+    };
+    note_path(kx, dev, ops, addr.is_none());
+    if let Some(dma) = addr {
+        let new = NewMapping { dma, size, phys, dir, kind: MapKind::Single, ops };
+        kx.k.ledger.mapped(kx, dev, &new, &[(dma, phys, size)]);
+    }
+    addr
+}
+
+/// For facts: how the device's mappings are made, and how many.
+pub(super) fn note_path(kx: &Kx, dev: Ptr<Device>, ops: Ops, failed: bool) {
+    if let Some(node) = kx.k.node_of(dev) {
+        node.path.set(match ops {
+            Ops::Direct => "dma-direct",
+            Ops::Iommu => "iommu-dma",
+        });
+        node.count(false, failed);
+    }
+}
+
+/// Undoes a mapping.
+///
+/// Source: `kernel/dma/mapping.c: dma_unmap_page_attrs()`, v5.13.
+pub async fn dma_unmap_page_attrs(
+    kx: &Kx,
+    dev: Ptr<Device>,
+    addr: DmaAddr,
+    size: u64,
+    dir: Direction,
+    attrs: Attrs,
+) {
+    let _frame = kx.enter("dma_unmap_page_attrs");
+    let ops = get_dma_ops(kx, dev).await;
+    kx.k.ledger.unmapping(kx, dev, addr, size, dir, MapKind::Single, ops);
+    match ops {
+        Ops::Direct => dma_direct_unmap_page(kx, dev, addr, size, dir, attrs).await,
+        Ops::Iommu => iommu_dma_unmap_page(kx, dev, addr, size, dir, attrs).await,
+    }
+    kx.k.ledger.unmapped(kx, dev, addr, size, attrs);
+}
+
+/// Hands a mapped buffer to the CPU or back to the device.
+///
+/// Source: `kernel/dma/mapping.c: dma_sync_single_for_cpu()`, `dma_sync_single_for_device()`, v5.13.
+pub async fn dma_sync_single(kx: &Kx, dev: Ptr<Device>, addr: DmaAddr, size: u64, dir: Direction, for_cpu: bool) {
+    let _frame = kx.enter(if for_cpu { "dma_sync_single_for_cpu" } else { "dma_sync_single_for_device" });
+    kx.k.ledger.syncing(kx, dev, addr, size, for_cpu);
+    match get_dma_ops(kx, dev).await {
+        Ops::Direct => {
+            let phys = dma_to_phys(addr);
+            if is_swiotlb_buffer(kx, dev, phys).await {
+                swiotlb_sync_single(kx, dev, phys, size, dir, for_cpu).await;
+            }
+        }
+        Ops::Iommu => iommu_dma_sync_single(kx, dev, addr, size, dir, for_cpu).await,
+    }
+    kx.k.ledger.synced(kx, dev, addr, for_cpu);
+}

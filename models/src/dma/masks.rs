@@ -1,0 +1,67 @@
+//! Masks and parameters.
+
+use crate::device::{Device, DeviceDmaParameters};
+use crate::kernel::Kx;
+use crate::mem::Ptr;
+
+/// `DMA_BIT_MASK(bits)`.
+const fn mask_of(bits: u32) -> u64 {
+    if bits >= 64 { u64::MAX } else { (1 << bits) - 1 }
+}
+
+/// Sets what the device can address for streaming mappings.
+///
+/// Source: `kernel/dma/mapping.c: dma_set_mask()`, v5.13. On x86 a mask of 24 bits and more is always supported.
+///
+/// # Errors
+/// `-EIO`.
+pub async fn dma_set_mask(kx: &Kx, dev: Ptr<Device>, bits: u32) -> Result<(), u32> {
+    let _frame = kx.enter("dma_set_mask");
+    if bits < 24 {
+        return Err(5);
+    }
+    kx.store(dev, Device::dma_mask, mask_of(bits)).await;
+    Ok(())
+}
+
+/// The same for coherent memory.
+///
+/// # Errors
+/// `-EIO`.
+pub async fn dma_set_coherent_mask(kx: &Kx, dev: Ptr<Device>, bits: u32) -> Result<(), u32> {
+    let _frame = kx.enter("dma_set_coherent_mask");
+    if bits < 24 {
+        return Err(5);
+    }
+    kx.store(dev, Device::coherent_dma_mask, mask_of(bits)).await;
+    Ok(())
+}
+
+/// Sets some of the device's demands (`dma_set_min_align_mask`, `dma_set_max_seg_size`, `dma_set_seg_boundary`).
+///
+/// Source: `include/linux/dma-mapping.h`, v5.13.
+///
+/// # Errors
+/// `-EIO` for a device without parameters.
+pub async fn dma_set_parms(
+    kx: &Kx,
+    dev: Ptr<Device>,
+    min_align_mask: Option<u32>,
+    max_segment_size: Option<u32>,
+    boundary: Option<u64>,
+) -> Result<(), u32> {
+    let parms = kx.load(dev, Device::dma_parms).await;
+    if parms.is_null() {
+        return Err(5);
+    }
+    if let Some(mask) = min_align_mask {
+        kx.store(parms, DeviceDmaParameters::min_align_mask, mask).await;
+    }
+    if let Some(size) = max_segment_size {
+        kx.store(parms, DeviceDmaParameters::max_segment_size, size).await;
+    }
+    if let Some(mask) = boundary {
+        kx.store(parms, DeviceDmaParameters::segment_boundary_mask, mask).await;
+    }
+    Ok(())
+}

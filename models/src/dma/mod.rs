@@ -1,0 +1,22 @@
+//! The DMA API: masks, mapping, coherent memory, and the choice between dma-direct and dma-iommu.
+//!
+//! Sources: `kernel/dma/mapping.c`, `kernel/dma/direct.c`, `kernel/dma/direct.h`, v5.13.
+
+mod attrs;
+mod coherent;
+mod direct;
+mod dispatch;
+mod mapping;
+mod masks;
+mod scatter;
+
+pub use attrs::Attrs;
+pub use coherent::{Coherent, dma_alloc_attrs, dma_free_attrs};
+pub use direct::{dma_capable, dma_direct_map_page, dma_direct_unmap_page, phys_to_dma};
+pub use dispatch::{Ops, get_dma_ops};
+pub use mapping::{dma_map_page_attrs, dma_sync_single, dma_unmap_page_attrs};
+pub use masks::{dma_set_coherent_mask, dma_set_mask, dma_set_parms};
+pub use scatter::{SgEntry, dma_map_sg_attrs, dma_unmap_sg_attrs};
+
+/// `DMA_MAPPING_ERROR`.
+pub const DMA_MAPPING_ERROR: u64 = u64::MAX;

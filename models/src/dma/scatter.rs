@@ -1,0 +1,105 @@
+//! Scatterlists.
+
+use super::mapping::note_path;
+use super::{Attrs, Ops, dma_direct_map_page, dma_direct_unmap_page, get_dma_ops};
+use crate::device::Device;
+use crate::iommu::dma::{iommu_dma_map_sg, iommu_dma_unmap_sg};
+use crate::kernel::Kx;
+use crate::mem::{DmaAddr, PhysAddr, Ptr};
+use crate::oracle::{MapKind, NewMapping};
+use crate::swiotlb::Direction;
+
+/// An entry of a scatterlist (`struct scatterlist`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SgEntry {
+    /// The buffer.
+    pub phys: PhysAddr,
+    /// Its length.
+    pub length: u64,
+    /// Where the device finds it.
+    pub dma: DmaAddr,
+    /// How many bytes there.
+    pub dma_length: u64,
+    /// Where the device finds this very entry, in whatever segment it ended up.
+    pub at: DmaAddr,
+}
+
+/// Maps a list; the number of segments for the device, 0 if it failed. The segments' addresses are in the first
+/// entries.
+///
+/// Source: `kernel/dma/mapping.c: dma_map_sg_attrs()`, `kernel/dma/direct.c: dma_direct_map_sg()`, v5.13.
+pub async fn dma_map_sg_attrs(
+    kx: &Kx,
+    dev: Ptr<Device>,
+    list: &mut [SgEntry],
+    dir: Direction,
+    attrs: Attrs,
+) -> usize {
+    let _frame = kx.enter("dma_map_sg_attrs");
+    let ops = get_dma_ops(kx, dev).await;
+    let segments = match ops {
+        Ops::Direct => direct_map_sg(kx, dev, list, dir, attrs).await,
+        Ops::Iommu => iommu_dma_map_sg(kx, dev, list, dir).await,
+    };
+    note_path(kx, dev, ops, segments == 0);
+    for entry in list.iter().take(segments) {
+        let (dma, size, phys) = (entry.dma, entry.dma_length, entry.phys);
+        let inside = |e: &&SgEntry| dma <= e.at && e.at.0 < dma.0 + size;
+        let pieces: Vec<_> = list.iter().filter(inside).map(|e| (e.at, e.phys, e.length)).collect();
+        let new = NewMapping { dma, size, phys, dir, kind: MapKind::Scatter, ops };
+        kx.k.ledger.mapped(kx, dev, &new, &pieces);
+    }
+    segments
+}
+
+async fn direct_map_sg(kx: &Kx, dev: Ptr<Device>, list: &mut [SgEntry], dir: Direction, attrs: Attrs) -> usize {
+    let _frame = kx.enter("dma_direct_map_sg");
+    for n in 0..list.len() {
+        let (phys, length) = (list[n].phys, list[n].length);
+        match dma_direct_map_page(kx, dev, phys, length, dir, attrs).await {
+            Some(dma) => {
+                list[n].dma = dma;
+                list[n].dma_length = length;
+                list[n].at = dma;
+            }
+            None => {
+                for entry in &list[..n] {
+                    let attrs = attrs.with_skip_cpu_sync();
+                    dma_direct_unmap_page(kx, dev, entry.dma, entry.dma_length, dir, attrs).await;
+                }
+                return 0;
+            }
+        }
+    }
+    list.len()
+}
+
+/// Undoes it.
+///
+/// Source: `kernel/dma/mapping.c: dma_unmap_sg_attrs()`, v5.13.
+pub async fn dma_unmap_sg_attrs(
+    kx: &Kx,
+    dev: Ptr<Device>,
+    list: &[SgEntry],
+    segments: usize,
+    dir: Direction,
+    attrs: Attrs,
+) {
+    let _frame = kx.enter("dma_unmap_sg_attrs");
+    let ops = get_dma_ops(kx, dev).await;
+    for entry in list.iter().take(segments) {
+        kx.k.ledger.unmapping(kx, dev, entry.dma, entry.dma_length, dir, MapKind::Scatter, ops);
+    }
+    match ops {
+        Ops::Direct => {
+            let _frame = kx.enter("dma_direct_unmap_sg");
+            for entry in list {
+                dma_direct_unmap_page(kx, dev, entry.dma, entry.dma_length, dir, attrs).await;
+            }
+        }
+        Ops::Iommu => iommu_dma_unmap_sg(kx, dev, list, segments).await,
+    }
+    for entry in list.iter().take(segments) {
+        kx.k.ledger.unmapped(kx, dev, entry.dma, entry.dma_length, attrs);
+    }
+}

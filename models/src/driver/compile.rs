@@ -1,0 +1,203 @@
+//! From the schema to programs.
+
+use std::sync::Arc;
+
+use super::program::{Block, DriverProgram, MapOp, MapSgOp, NameId, Op, ProcOp, ProcProgram, QueueProgram, Target};
+use crate::dma::Attrs;
+use crate::scenario::schema::{BufferSource, DeviceArg, Dir, Driver, Process, ProcStmt, Stmt};
+use crate::scenario::{Resolved, intern};
+use crate::swiotlb::Direction;
+
+/// All programs of a scenario.
+#[derive(Clone, Debug, Default)]
+pub struct Programs {
+    /// The drivers, in the scenario's order.
+    pub drivers: Vec<DriverProgram>,
+    pub(super) processes: Vec<ProcProgram>,
+}
+
+/// A text that lives for ever. The loader has bounded how many there can be.
+fn text(text: &str) -> &'static str {
+    intern(text).unwrap_or("?")
+}
+
+impl Programs {
+    /// Compiles the drivers and processes of a scenario that was checked.
+    #[must_use]
+    pub fn new(scenario: &Resolved) -> Self {
+        let device = |bdf: &str| scenario.machine.devices.iter().position(|device| device.bdf == bdf);
+        let drivers = scenario.drivers.iter().map(|driver| Compiler::driver(driver, &device)).collect();
+        let driver = |name: &str| scenario.drivers.iter().position(|driver| driver.name == name);
+        let processes = scenario.processes.iter().map(|process| compile_process(process, &device, &driver)).collect();
+        Self { drivers, processes }
+    }
+}
+
+type Lookup<'a> = &'a dyn Fn(&str) -> Option<usize>;
+
+struct Compiler<'a> {
+    names: Vec<&'a str>,
+    locks: Vec<&'static str>,
+    device: Lookup<'a>,
+}
+
+impl<'a> Compiler<'a> {
+    fn driver(driver: &'a Driver, device: Lookup<'a>) -> DriverProgram {
+        let mut compiler = Self { names: Vec::new(), locks: Vec::new(), device };
+        let probe = compiler.block(&driver.probe);
+        let queues = driver
+            .workload
+            .iter()
+            .map(|queue| QueueProgram {
+                name: text(&format!("{}: {}", driver.name, queue.name)),
+                cpu: queue.cpu,
+                start_ms: queue.start_ms.clone(),
+                body: compiler.block(&queue.body),
+            })
+            .collect();
+        let remove = compiler.block(&driver.remove);
+        DriverProgram {
+            name: text(&driver.name),
+            registers: driver.registers.clone(),
+            probe_type: driver.probe_type,
+            probe,
+            queues,
+            remove,
+            names: compiler.names.len(),
+            locks: compiler.locks,
+        }
+    }
+
+    fn name(&mut self, name: &'a str) -> NameId {
+        let at = self.names.iter().position(|known| *known == name).unwrap_or_else(|| {
+            self.names.push(name);
+            self.names.len() - 1
+        });
+        NameId::try_from(at).unwrap_or(NameId::MAX)
+    }
+
+    fn block(&mut self, body: &'a [Stmt]) -> Block {
+        body.iter().map(|stmt| self.stmt(stmt)).collect::<Vec<_>>().into()
+    }
+
+    fn target(&mut self, device: &'a DeviceArg) -> Target {
+        match device {
+            DeviceArg::OwnDevice => Target::Own,
+            DeviceArg::Sibling(bdf) => (self.device)(bdf).map_or(Target::Own, Target::Sibling),
+            DeviceArg::Object(name) => Target::Object(self.name(name)),
+        }
+    }
+
+    fn stmt(&mut self, stmt: &'a Stmt) -> Op {
+        let parms = |min_align, max_seg, boundary| Op::SetParms { min_align, max_seg, boundary };
+        let low32 = |n: u64| u32::try_from(n & 0xffff_ffff).unwrap_or(u32::MAX);
+        match stmt {
+            Stmt::SetMask { bits } => Op::SetMask(*bits),
+            Stmt::SetCoherentMask { bits } => Op::SetCoherentMask(*bits),
+            Stmt::SetMinAlignMask { mask } => parms(Some(low32(*mask)), None, None),
+            Stmt::SetMaxSegSize { bytes } => parms(None, Some(low32(*bytes)), None),
+            Stmt::SetSegBoundary { mask } => parms(None, None, Some(*mask)),
+            Stmt::AllocCoherent { name, size } => Op::AllocCoherent { name: self.name(name), size: size.clone() },
+            Stmt::FreeCoherent { name } => Op::FreeCoherent(self.name(name)),
+            Stmt::AllocBuffer { name, size, from, fill } => Op::AllocBuffer {
+                name: self.name(name),
+                size: size.clone(),
+                slab: *from == BufferSource::Slab,
+                fill: *fill,
+            },
+            Stmt::FreeBuffer { name } => Op::FreeBuffer(self.name(name)),
+            Stmt::Map(args) => Op::Map(Box::new(MapOp {
+                name: self.name(&args.name),
+                buffer: args.buffer.as_deref().map(|name| self.name(name)),
+                size: args.size.clone(),
+                offset: args.offset.clone(),
+                dir: direction(args.dir),
+                attrs: Attrs::new(&args.attrs),
+                on_error: args.on_error,
+                device: self.target(&args.device),
+            })),
+            Stmt::MapSg(args) => Op::MapSg(Box::new(MapSgOp {
+                name: self.name(&args.name),
+                entries: args.entries.clone(),
+                size: args.size.clone(),
+                dir: direction(args.dir),
+                attrs: Attrs::new(&args.attrs),
+                on_error: args.on_error,
+                device: self.target(&args.device),
+            })),
+            Stmt::Unmap { name } => Op::Unmap(self.name(name)),
+            Stmt::UnmapSg { name } => Op::UnmapSg(self.name(name)),
+            Stmt::SyncForCpu { name } => Op::Sync { name: self.name(name), for_cpu: true },
+            Stmt::SyncForDevice { name } => Op::Sync { name: self.name(name), for_cpu: false },
+            Stmt::CpuWrite { name } => Op::CpuWrite(self.name(name)),
+            Stmt::CpuRead { name } => Op::CpuRead(self.name(name)),
+            Stmt::DeviceRead { name } => Op::Device { name: self.name(name), write: false },
+            Stmt::DeviceWrite { name } => Op::Device { name: self.name(name), write: true },
+            Stmt::Submit(args) => Op::Submit {
+                name: self.name(&args.name),
+                write: args.dma == crate::scenario::schema::Access::Write,
+                latency_us: args.latency_us.clone(),
+                irq: self.block(&args.irq),
+            },
+            Stmt::WaitAll => Op::WaitAll,
+            Stmt::Repeat { times, body } => Op::Repeat { times: times.clone(), body: self.block(body) },
+            Stmt::Call { function, body } => Op::Call { function: text(function), body: self.block(body) },
+            Stmt::Lock { name, irqsave, body } => {
+                let name = text(name);
+                let at = self.locks.iter().position(|known| *known == name).unwrap_or_else(|| {
+                    self.locks.push(name);
+                    self.locks.len() - 1
+                });
+                Op::Lock { lock: u16::try_from(at).unwrap_or(0), irqsave: *irqsave, body: self.block(body) }
+            }
+            Stmt::Sleep { us } => Op::Sleep(us.clone()),
+            Stmt::Maybe { percent, body } => Op::Maybe { percent: *percent, body: self.block(body) },
+            Stmt::AllocObject { name, type_name, size } => {
+                Op::AllocObject { name: self.name(name), type_name: text(type_name), size: *size }
+            }
+            Stmt::FreeObject { name } => Op::FreeObject(self.name(name)),
+            Stmt::ReturnError { errno } => Op::ReturnError(*errno),
+        }
+    }
+}
+
+const fn direction(dir: Dir) -> Direction {
+    match dir {
+        Dir::ToDevice => Direction::ToDevice,
+        Dir::FromDevice => Direction::FromDevice,
+        Dir::Bidirectional => Direction::Bidirectional,
+    }
+}
+
+fn compile_process(process: &Process, device: Lookup<'_>, driver: Lookup<'_>) -> ProcProgram {
+    ProcProgram {
+        name: text(&process.name),
+        pages: text(&format!("pages of {}", process.name)),
+        cpu: process.cpu,
+        start_ms: process.start_ms.clone(),
+        body: proc_block(&process.body, device, driver),
+    }
+}
+
+fn proc_block(body: &[ProcStmt], device: Lookup<'_>, driver: Lookup<'_>) -> Arc<[ProcOp]> {
+    let compiled: Vec<ProcOp> = body
+        .iter()
+        .filter_map(|stmt| {
+            Some(match stmt {
+                ProcStmt::AllocPages { order, count, fill } => {
+                    ProcOp::AllocPages { order: order.clone(), count: count.clone(), fill: fill.clone() }
+                }
+                ProcStmt::FreePages { percent } => ProcOp::FreePages(*percent),
+                ProcStmt::Sleep { us } => ProcOp::Sleep(us.clone()),
+                ProcStmt::Repeat { times, body } => {
+                    ProcOp::Repeat { times: times.clone(), body: proc_block(body, device, driver) }
+                }
+                ProcStmt::Plug { bdf } => ProcOp::Plug(device(bdf)?),
+                ProcStmt::Unplug { bdf } => ProcOp::Unplug(device(bdf)?),
+                ProcStmt::Bind { bdf, driver: name } => ProcOp::Bind { device: device(bdf)?, driver: driver(name)? },
+                ProcStmt::Unbind { bdf } => ProcOp::Unbind(device(bdf)?),
+            })
+        })
+        .collect();
+    compiled.into()
+}

@@ -1,0 +1,188 @@
+//! Memory, the device's engine, and its interrupts.
+
+use std::rc::Rc;
+
+use sim::choices::Stream;
+use sim::{Kind, SpawnSpec};
+
+use super::exec::run_block;
+use super::instance::Env;
+use super::items::{Buffer, Item, draw, fill};
+use super::maps::{bus_ranges, cpu_range, unmap_item, unmap_sg_item};
+use super::program::{Block, NameId};
+use crate::dma;
+use crate::kernel::{GfpFlags, Kx};
+use crate::mem::{PhysAddr, Source};
+use crate::oracle::device_dma;
+use crate::scenario::intern;
+use crate::scenario::schema::{Dist, JunkClass};
+
+/// `-ENOMEM`.
+const ENOMEM: u32 = 12;
+
+/// A tag for bytes that somebody writes now: no two writes carry the same.
+fn fresh_tag(kx: &Kx) -> u32 {
+    kx.k.next_tag()
+}
+
+/// The CPU writes data of its own.
+pub(super) fn write_data(kx: &Kx, phys: PhysAddr, size: u64) {
+    let source = Source::Data { tag: fresh_tag(kx) };
+    let _ = kx.k.mem.borrow_mut().heap.write_at(phys, size, source, 0);
+}
+
+pub(super) async fn new_buffer(kx: &Kx, size: u64, slab: bool) -> Option<Buffer> {
+    let atomic = kx.atomic_reason().is_some();
+    let flags = GfpFlags { atomic, ..GfpFlags::KERNEL };
+    if slab {
+        let (phys, id) = kx.kmalloc("driver buffer", size, flags).await.ok()?;
+        return Some(Buffer { phys, size, id, order: None });
+    }
+    let order = u8::try_from(size.div_ceil(4096).max(1).next_power_of_two().ilog2()).ok()?;
+    let (phys, id) = kx.alloc_pages("driver buffer", order, flags).await.ok()?;
+    Some(Buffer { phys, size, id, order: Some(order) })
+}
+
+pub(super) async fn free_memory(kx: &Kx, buffer: &Buffer) {
+    match buffer.order {
+        Some(order) => kx.free_pages(buffer.phys, order, buffer.id).await,
+        None => kx.kfree(buffer.phys, buffer.id).await,
+    }
+}
+
+/// Gives back whatever a name stood for.
+pub(super) async fn free_item(kx: &Kx, item: Item) {
+    match item {
+        Item::Buffer(buffer) | Item::Object(buffer) => free_memory(kx, &buffer).await,
+        Item::Map(map) => unmap_item(kx, &map).await,
+        Item::Sg(sg) => unmap_sg_item(kx, &sg).await,
+        Item::Coherent(coherent, dev) => dma::dma_free_attrs(kx, dev, &coherent).await,
+    }
+}
+
+pub(super) async fn alloc_coherent(kx: &Kx, env: &Rc<Env>, name: NameId, size: &Dist) -> Result<(), u32> {
+    let size = draw(kx, "size", size).max(1);
+    let dev = env.instance.ptr;
+    let coherent = dma::dma_alloc_attrs(kx, dev, size).await.ok_or(ENOMEM)?;
+    env.put(name, Item::Coherent(coherent, dev));
+    Ok(())
+}
+
+pub(super) async fn free_coherent(kx: &Kx, env: &Rc<Env>, name: NameId) -> Result<(), u32> {
+    if let Some(Item::Coherent(coherent, dev)) = env.take(name) {
+        dma::dma_free_attrs(kx, dev, &coherent).await;
+    }
+    Ok(())
+}
+
+pub(super) async fn alloc_buffer(
+    kx: &Kx,
+    env: &Rc<Env>,
+    name: NameId,
+    size: &Dist,
+    slab: bool,
+    content: JunkClass,
+) -> Result<(), u32> {
+    let size = draw(kx, "size", size).max(1);
+    let buffer = new_buffer(kx, size, slab).await.ok_or(ENOMEM)?;
+    fill(kx, buffer.phys, size, content, buffer.id);
+    env.put(name, Item::Buffer(buffer));
+    Ok(())
+}
+
+pub(super) async fn free_buffer(kx: &Kx, env: &Rc<Env>, name: NameId) -> Result<(), u32> {
+    if let Some(Item::Buffer(buffer)) = env.take(name) {
+        free_memory(kx, &buffer).await;
+    }
+    Ok(())
+}
+
+pub(super) async fn alloc_object(
+    kx: &Kx,
+    env: &Rc<Env>,
+    name: NameId,
+    type_name: &'static str,
+    size: u64,
+) -> Result<(), u32> {
+    let (phys, id) = kx.kmalloc(type_name, size, GfpFlags::KERNEL).await.map_err(|_| ENOMEM)?;
+    // A private structure is full of pointers, counters and names.
+    fill(kx, phys, size, JunkClass::Pointers, id);
+    env.put(name, Item::Object(Buffer { phys, size, id, order: None }));
+    Ok(())
+}
+
+pub(super) async fn free_object(kx: &Kx, env: &Rc<Env>, name: NameId) -> Result<(), u32> {
+    if let Some(Item::Object(buffer)) = env.take(name) {
+        free_memory(kx, &buffer).await;
+    }
+    Ok(())
+}
+
+pub(super) async fn cpu_write(kx: &Kx, env: &Rc<Env>, name: NameId) -> Result<(), u32> {
+    if let Some((phys, size)) = env.get(name).as_ref().and_then(cpu_range) {
+        kx.step(Kind::Write, kx.memory_label()).await;
+        write_data(kx, phys, size);
+    }
+    Ok(())
+}
+
+pub(super) async fn cpu_read(kx: &Kx, env: &Rc<Env>, name: NameId) -> Result<(), u32> {
+    if env.get(name).as_ref().and_then(cpu_range).is_some() {
+        kx.step(Kind::Read, kx.memory_label()).await;
+    }
+    Ok(())
+}
+
+/// The device does its DMA while the driver waits.
+pub(super) async fn device(kx: &Kx, env: &Rc<Env>, name: NameId, write: bool) -> Result<(), u32> {
+    let Some(item) = env.get(name) else { return Ok(()) };
+    let Some(node) = kx.k.node(env.instance.device) else { return Ok(()) };
+    for (dma, size) in bus_ranges(&item) {
+        device_dma(kx, &node, dma, size, write, fresh_tag(kx)).await;
+    }
+    Ok(())
+}
+
+/// The device does its DMA later, and interrupts then.
+pub(super) fn submit(kx: &Kx, env: &Rc<Env>, name: NameId, write: bool, latency_us: &Dist, irq: Block) {
+    let Some(item) = env.get(name) else { return };
+    let ranges = bus_ranges(&item);
+    let latency = draw(kx, "latency", latency_us) * 1000;
+    env.outstanding.set(env.outstanding.get() + 1);
+    let (k, env, cpu) = (Rc::clone(&kx.k), Rc::clone(env), kx.cpu());
+    kx.spawn(SpawnSpec::device(env.instance.bdf), move |cx| async move {
+        let kx = Kx::new(cx, k);
+        kx.delay(latency.max(1000)).await;
+        if let Some(node) = kx.k.node(env.instance.device) {
+            for (dma, size) in ranges {
+                device_dma(&kx, &node, dma, size, write, fresh_tag(&kx)).await;
+            }
+        }
+        let draws = &kx.k.draws;
+        if draws.late_irq > 0 && kx.chance(Stream::Injection, "interrupt late", draws.late_irq) {
+            let late = kx.choose(Stream::Injection, "lateness", draws.late_irq_max.max(1));
+            kx.injected(|| format!("the interrupt of {} is {late} ns late", env.instance.bdf));
+            kx.delay(late).await;
+        }
+        if draws.spurious_irq > 0 && kx.chance(Stream::Injection, "spurious interrupt", draws.spurious_irq) {
+            kx.injected(|| format!("a spurious interrupt of {}", env.instance.bdf));
+            // Its handler finds nothing to do.
+            raise(&kx, &env, cpu, Block::from([]), false);
+        }
+        raise(&kx, &env, cpu, irq, true);
+    });
+}
+
+fn raise(kx: &Kx, env: &Rc<Env>, cpu: u8, irq: Block, completes: bool) {
+    let name = intern("irq").unwrap_or("irq");
+    let (k, env) = (Rc::clone(&kx.k), Rc::clone(env));
+    kx.spawn(SpawnSpec::hardirq(name, cpu), move |cx| async move {
+        let kx = Kx::new(cx, k);
+        let _frame = kx.enter("handle_irq_event");
+        run_block(&kx, &env, &irq).await;
+        if completes {
+            env.outstanding.set(env.outstanding.get().saturating_sub(1));
+            env.done.wake_all(&kx);
+        }
+    });
+}

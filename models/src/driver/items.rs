@@ -1,0 +1,104 @@
+//! What names of a driver stand for at run time, and what is drawn.
+
+use sim::choices::Stream;
+
+use crate::device::Device;
+use crate::dma::{Attrs, Coherent, SgEntry};
+use crate::kernel::Kx;
+use crate::mem::{DmaAddr, JunkClass as Class, PhysAddr, Ptr, Source};
+use crate::scenario::schema::{Dist, JunkClass};
+use crate::swiotlb::Direction;
+
+/// Memory of a driver.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Buffer {
+    pub(super) phys: PhysAddr,
+    pub(super) size: u64,
+    /// Heap id.
+    pub(super) id: u32,
+    /// log2 of its pages; `None` for slab memory.
+    pub(super) order: Option<u8>,
+}
+
+/// A mapping.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MapItem {
+    pub(super) dev: Ptr<Device>,
+    pub(super) dma: DmaAddr,
+    pub(super) size: u64,
+    pub(super) dir: Direction,
+    pub(super) attrs: Attrs,
+    pub(super) phys: PhysAddr,
+    /// The buffer, if the mapping made it and frees it.
+    pub(super) own: Option<Buffer>,
+}
+
+/// A mapped scatterlist.
+#[derive(Clone, Debug)]
+pub(super) struct SgItem {
+    pub(super) dev: Ptr<Device>,
+    pub(super) list: Vec<SgEntry>,
+    pub(super) segments: usize,
+    pub(super) dir: Direction,
+    pub(super) attrs: Attrs,
+    pub(super) buffers: Vec<Buffer>,
+}
+
+/// What a name stands for.
+#[derive(Clone, Debug)]
+pub(super) enum Item {
+    Buffer(Buffer),
+    Map(MapItem),
+    Sg(SgItem),
+    Coherent(Coherent, Ptr<Device>),
+    Object(Buffer),
+}
+
+/// Draws from a distribution. The first of its alternatives is the simplest.
+pub(crate) fn draw(kx: &Kx, what: &'static str, dist: &Dist) -> u64 {
+    match dist {
+        Dist::Fixed(value) => *value,
+        Dist::Uniform(low, high) => {
+            let of = high.saturating_sub(*low).saturating_add(1);
+            low + kx.choose(Stream::Workload, what, of)
+        }
+        Dist::OneOf(values) => {
+            let nth = kx.choose(Stream::Workload, what, values.len() as u64);
+            usize::try_from(nth).ok().and_then(|nth| values.get(nth)).copied().unwrap_or(0)
+        }
+        Dist::Weighted(pairs) => weighted(kx, Stream::Workload, what, pairs).copied().unwrap_or(0),
+    }
+}
+
+/// Draws by weight.
+pub(super) fn weighted<'a, T>(kx: &Kx, stream: Stream, what: &'static str, pairs: &'a [(u32, T)]) -> Option<&'a T> {
+    let total: u64 = pairs.iter().map(|(weight, _)| u64::from(*weight)).sum();
+    let mut at = kx.choose(stream, what, total);
+    for (weight, value) in pairs {
+        let weight = u64::from(*weight);
+        if at < weight {
+            return Some(value);
+        }
+        at -= weight;
+    }
+    pairs.last().map(|(_, value)| value)
+}
+
+/// Writes content of a class over memory, as its new owner does.
+pub(super) fn fill(kx: &Kx, phys: PhysAddr, size: u64, class: JunkClass, owner: u32) {
+    let class = match class {
+        JunkClass::Untouched => return,
+        JunkClass::Zero => Class::Zero,
+        JunkClass::SmallInts => Class::SmallInts,
+        JunkClass::Text => Class::Text,
+        JunkClass::Pointers => Class::Pointers,
+        JunkClass::Random => Class::Random,
+    };
+    let source = if class == Class::Zero {
+        Source::Zero
+    } else {
+        let seed = kx.choose(Stream::Content, "content", 1 << 32);
+        Source::Junk { class, seed: u32::try_from(seed).unwrap_or(u32::MAX), owner }
+    };
+    let _ = kx.k.mem.borrow_mut().heap.write_at(phys, size, source, 0);
+}

@@ -1,0 +1,201 @@
+//! Mapping statements.
+
+use std::rc::Rc;
+
+use sim::Draft;
+
+use super::instance::Env;
+use super::io::{free_memory, new_buffer};
+use super::items::{Buffer, Item, MapItem, SgItem, draw};
+use super::program::{MapOp, MapSgOp, NameId, Target};
+use crate::device::Device;
+use crate::dma::{self, SgEntry};
+use crate::kernel::Kx;
+use crate::mem::{PhysAddr, Ptr};
+use crate::scenario::schema::OnError;
+
+/// `-ENOMEM`.
+const ENOMEM: u32 = 12;
+
+/// The pointer that is passed down as the device.
+fn device_arg(kx: &Kx, env: &Env, target: &Target) -> Ptr<Device> {
+    match target {
+        Target::Own => env.instance.ptr,
+        Target::Sibling(index) => kx.k.node(*index).map_or(Ptr::NULL, |node| node.ptr.get()),
+        Target::Object(name) => match env.get(*name) {
+            Some(Item::Object(object)) => Ptr::new(object.phys.virt(), object.id),
+            _ => Ptr::NULL,
+        },
+    }
+}
+
+/// A mapping failed although the driver did nothing wrong: users of a pool that is too small see this first.
+fn report_failure(kx: &Kx, env: &Env, dev: Ptr<Device>, size: u64) {
+    let why = kx.k.node_of(dev).map_or("", |node| node.why_failed.replace(""));
+    let why = if why.is_empty() { "the mapping function returned an error" } else { why };
+    let title = format!("{}: a DMA mapping of {size} bytes failed: {why}", env.instance.bdf);
+    kx.report(Draft::warning("mapping-error", title).discriminator(why).ending("mapping failed"), Vec::new);
+}
+
+pub(super) async fn map(kx: &Kx, env: &Rc<Env>, args: &MapOp) -> Result<(), u32> {
+    let (phys, size, own) = match args.buffer {
+        Some(name) => {
+            let Some(Item::Buffer(buffer)) = env.get(name) else { return Ok(()) };
+            let offset = draw(kx, "offset", &args.offset).min(buffer.size.saturating_sub(1));
+            let size = args.size.as_ref().map_or(buffer.size, |size| draw(kx, "length", size));
+            (buffer.phys.wrapping_add(offset), size.clamp(1, buffer.size - offset), None)
+        }
+        None => {
+            let size = args.size.as_ref().map_or(4096, |size| draw(kx, "length", size)).max(1);
+            let Some(buffer) = new_buffer(kx, size, false).await else { return fail_quietly(args.on_error) };
+            if args.dir.reaches_device() {
+                super::io::write_data(kx, buffer.phys, size);
+            }
+            (buffer.phys, size, Some(buffer))
+        }
+    };
+    let dev = device_arg(kx, env, &args.device);
+    let mut tries = 1 + match args.on_error {
+        OnError::Retry { times, .. } => times,
+        OnError::Fail | OnError::Skip => 0,
+    };
+    loop {
+        if let Some(dma) = dma::dma_map_page_attrs(kx, dev, phys, size, args.dir, args.attrs).await {
+            let (dir, attrs) = (args.dir, args.attrs);
+            env.put(args.name, Item::Map(MapItem { dev, dma, size, dir, attrs, phys, own }));
+            return Ok(());
+        }
+        tries -= 1;
+        if tries == 0 {
+            break;
+        }
+        if let OnError::Retry { delay_us, .. } = args.on_error {
+            pause(kx, delay_us).await;
+        }
+    }
+    report_failure(kx, env, dev, size);
+    if let Some(own) = own {
+        free_memory(kx, &own).await;
+    }
+    fail_quietly(args.on_error)
+}
+
+/// The next try comes later, whether or not this context may sleep.
+async fn pause(kx: &Kx, us: u64) {
+    if kx.atomic_reason().is_some() {
+        kx.delay(us * 1000).await;
+    } else {
+        kx.sleep(us * 1000).await;
+    }
+}
+
+const fn fail_quietly(on_error: OnError) -> Result<(), u32> {
+    match on_error {
+        OnError::Fail => Err(ENOMEM),
+        OnError::Skip | OnError::Retry { .. } => Ok(()),
+    }
+}
+
+pub(super) async fn map_sg(kx: &Kx, env: &Rc<Env>, args: &MapSgOp) -> Result<(), u32> {
+    let count = draw(kx, "entries", &args.entries).clamp(1, 256);
+    let mut buffers: Vec<Buffer> = Vec::new();
+    let mut list: Vec<SgEntry> = Vec::new();
+    for _ in 0..count {
+        let size = draw(kx, "length of an entry", &args.size).max(1);
+        let Some(buffer) = new_buffer(kx, size, false).await else { break };
+        if args.dir.reaches_device() {
+            super::io::write_data(kx, buffer.phys, size);
+        }
+        buffers.push(buffer);
+        list.push(SgEntry { phys: buffer.phys, length: size, ..SgEntry::default() });
+    }
+    if list.is_empty() {
+        return fail_quietly(args.on_error);
+    }
+    let dev = device_arg(kx, env, &args.device);
+    let mut tries = 1 + match args.on_error {
+        OnError::Retry { times, .. } => times,
+        OnError::Fail | OnError::Skip => 0,
+    };
+    while tries > 0 {
+        let segments = dma::dma_map_sg_attrs(kx, dev, &mut list, args.dir, args.attrs).await;
+        if segments > 0 {
+            let (dir, attrs) = (args.dir, args.attrs);
+            env.put(args.name, Item::Sg(SgItem { dev, list, segments, dir, attrs, buffers }));
+            return Ok(());
+        }
+        tries -= 1;
+        if let OnError::Retry { delay_us, .. } = args.on_error
+            && tries > 0
+        {
+            pause(kx, delay_us).await;
+        }
+    }
+    let total = list.iter().map(|entry| entry.length).sum();
+    report_failure(kx, env, dev, total);
+    for buffer in &buffers {
+        free_memory(kx, buffer).await;
+    }
+    fail_quietly(args.on_error)
+}
+
+pub(super) async fn unmap(kx: &Kx, env: &Rc<Env>, name: NameId) -> Result<(), u32> {
+    if let Some(Item::Map(item)) = env.take(name) {
+        unmap_item(kx, &item).await;
+    }
+    Ok(())
+}
+
+pub(super) async fn unmap_item(kx: &Kx, item: &MapItem) {
+    dma::dma_unmap_page_attrs(kx, item.dev, item.dma, item.size, item.dir, item.attrs).await;
+    if let Some(own) = item.own {
+        free_memory(kx, &own).await;
+    }
+}
+
+pub(super) async fn unmap_sg(kx: &Kx, env: &Rc<Env>, name: NameId) -> Result<(), u32> {
+    if let Some(Item::Sg(item)) = env.take(name) {
+        unmap_sg_item(kx, &item).await;
+    }
+    Ok(())
+}
+
+pub(super) async fn unmap_sg_item(kx: &Kx, item: &SgItem) {
+    dma::dma_unmap_sg_attrs(kx, item.dev, &item.list, item.segments, item.dir, item.attrs).await;
+    for buffer in &item.buffers {
+        free_memory(kx, buffer).await;
+    }
+}
+
+pub(super) async fn sync(kx: &Kx, env: &Rc<Env>, name: NameId, for_cpu: bool) -> Result<(), u32> {
+    match env.get(name) {
+        Some(Item::Map(item)) => dma::dma_sync_single(kx, item.dev, item.dma, item.size, item.dir, for_cpu).await,
+        Some(Item::Sg(item)) => {
+            for entry in item.list.iter().take(item.segments) {
+                dma::dma_sync_single(kx, item.dev, entry.dma, entry.dma_length, item.dir, for_cpu).await;
+            }
+        }
+        Some(Item::Buffer(_) | Item::Coherent(..) | Item::Object(_)) | None => {}
+    }
+    Ok(())
+}
+
+/// Where the device finds what a name stands for.
+pub(super) fn bus_ranges(item: &Item) -> Vec<(crate::mem::DmaAddr, u64)> {
+    match item {
+        Item::Map(map) => vec![(map.dma, map.size)],
+        Item::Sg(sg) => sg.list.iter().take(sg.segments).map(|entry| (entry.dma, entry.dma_length)).collect(),
+        Item::Coherent(coherent, _) => vec![(coherent.dma, coherent.size)],
+        Item::Buffer(_) | Item::Object(_) => Vec::new(),
+    }
+}
+
+/// Where the CPU finds it.
+pub(super) fn cpu_range(item: &Item) -> Option<(PhysAddr, u64)> {
+    match item {
+        Item::Map(map) => Some((map.phys, map.size)),
+        Item::Sg(sg) => sg.buffers.first().map(|buffer| (buffer.phys, buffer.size)),
+        Item::Coherent(coherent, _) => Some((coherent.phys, coherent.size)),
+        Item::Buffer(buffer) | Item::Object(buffer) => Some((buffer.phys, buffer.size)),
+    }
+}

@@ -1,0 +1,15 @@
+//! What drivers and processes do: the scenario's small language, compiled once and run on contexts.
+
+mod compile;
+mod exec;
+mod instance;
+mod io;
+mod items;
+mod maps;
+mod process;
+mod program;
+
+pub use compile::Programs;
+pub use instance::{Instance, probe, remove, start_workload, undo};
+pub(crate) use items::draw;
+pub use process::start_processes;

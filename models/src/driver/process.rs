@@ -1,0 +1,101 @@
+//! Processes: those who take memory, fill it and give it back, and who plug and bind.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use sim::SpawnSpec;
+use sim::choices::Stream;
+
+use super::items::{Buffer, draw, fill, weighted};
+use super::program::ProcOp;
+use crate::device::{device_release_driver, driver_probe_device, pci_rescan_one, pci_stop_and_remove};
+use crate::kernel::{GfpFlags, Kx};
+use crate::scenario::schema::CpuChoice;
+
+/// Starts all processes.
+pub fn start_processes(kx: &Kx) {
+    let programs = Arc::clone(&kx.k.programs);
+    for (number, process) in programs.processes.iter().enumerate() {
+        let cpus = kx.k.cpus();
+        let chosen = match process.cpu {
+            CpuChoice::Any => {
+                let cpu = u8::try_from(kx.choose(Stream::Workload, "CPU of a process", u64::from(cpus))).unwrap_or(0);
+                cpu..=cpu
+            }
+            CpuChoice::Cpu(cpu) => {
+                let cpu = u8::try_from(cpu).unwrap_or(0);
+                cpu..=cpu
+            }
+            CpuChoice::PerCpu => 0..=cpus - 1,
+        };
+        for cpu in chosen {
+            let k = Rc::clone(&kx.k);
+            kx.spawn(SpawnSpec::task(process.name, cpu), move |cx| async move {
+                let kx = Kx::new(cx, k);
+                let process = &kx.k.programs.processes[number];
+                let start = draw(&kx, "start of a process", &process.start_ms);
+                kx.sleep(start * 1_000_000).await;
+                let mut held: Vec<Buffer> = Vec::new();
+                run(&kx, process.pages, &process.body, &mut held).await;
+            });
+        }
+    }
+}
+
+fn run<'a>(
+    kx: &'a Kx,
+    pages: &'static str,
+    body: &'a [ProcOp],
+    held: &'a mut Vec<Buffer>,
+) -> Pin<Box<dyn Future<Output = ()> + 'a>> {
+    Box::pin(async move {
+        for op in body {
+            match op {
+                ProcOp::AllocPages { order, count, fill: classes } => {
+                    let _frame = kx.enter("handle_mm_fault");
+                    for _ in 0..draw(kx, "blocks", count) {
+                        let order = u8::try_from(draw(kx, "order", order).min(10)).unwrap_or(0);
+                        let Ok((phys, id)) = kx.alloc_pages(pages, order, GfpFlags::KERNEL).await else { break };
+                        let size = 4096 << order;
+                        if let Some(class) = weighted(kx, Stream::Content, "class of content", classes) {
+                            fill(kx, phys, size, *class, id);
+                        }
+                        held.push(Buffer { phys, size, id, order: Some(order) });
+                    }
+                }
+                ProcOp::FreePages(percent) => {
+                    let _frame = kx.enter("zap_pte_range");
+                    let keep = held.len() * usize::try_from(100_u32.saturating_sub(*percent)).unwrap_or(0) / 100;
+                    for buffer in held.split_off(keep) {
+                        kx.free_pages(buffer.phys, buffer.order.unwrap_or(0), buffer.id).await;
+                    }
+                }
+                ProcOp::Sleep(us) => kx.sleep(draw(kx, "sleep", us) * 1000).await,
+                ProcOp::Repeat { times, body } => {
+                    for _ in 0..draw(kx, "repetitions", times) {
+                        run(kx, pages, body, held).await;
+                    }
+                }
+                ProcOp::Plug(index) => pci_rescan_one(kx, *index).await,
+                ProcOp::Unplug(index) => {
+                    if let Some(node) = kx.k.node(*index) {
+                        pci_stop_and_remove(kx, &node).await;
+                    }
+                }
+                ProcOp::Bind { device, driver } => {
+                    let _frame = kx.enter("bind_store");
+                    if let Some(node) = kx.k.node(*device) {
+                        driver_probe_device(kx, &node, *driver).await;
+                    }
+                }
+                ProcOp::Unbind(index) => {
+                    let _frame = kx.enter("unbind_store");
+                    if let Some(node) = kx.k.node(*index) {
+                        device_release_driver(kx, &node).await;
+                    }
+                }
+            }
+        }
+    })
+}

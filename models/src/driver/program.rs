@@ -1,0 +1,124 @@
+//! Compiled programs: names are numbers, texts live for ever.
+
+use std::sync::Arc;
+
+use crate::dma::Attrs;
+use crate::scenario::schema::{CpuChoice, Dist, JunkClass, OnError, ProbeType, Registers};
+use crate::swiotlb::Direction;
+
+/// A name of a buffer, mapping or object within one driver.
+pub(super) type NameId = u16;
+
+/// Statements.
+pub(super) type Block = Arc<[Op]>;
+
+/// Which pointer is passed as the device.
+#[derive(Clone, Debug)]
+pub(super) enum Target {
+    Own,
+    Sibling(usize),
+    Object(NameId),
+}
+
+/// One statement.
+#[derive(Clone, Debug)]
+pub(super) enum Op {
+    SetMask(u32),
+    SetCoherentMask(u32),
+    SetParms { min_align: Option<u32>, max_seg: Option<u32>, boundary: Option<u64> },
+    AllocCoherent { name: NameId, size: Dist },
+    FreeCoherent(NameId),
+    AllocBuffer { name: NameId, size: Dist, slab: bool, fill: JunkClass },
+    FreeBuffer(NameId),
+    Map(Box<MapOp>),
+    MapSg(Box<MapSgOp>),
+    Unmap(NameId),
+    UnmapSg(NameId),
+    Sync { name: NameId, for_cpu: bool },
+    CpuWrite(NameId),
+    CpuRead(NameId),
+    Device { name: NameId, write: bool },
+    Submit { name: NameId, write: bool, latency_us: Dist, irq: Block },
+    WaitAll,
+    Repeat { times: Dist, body: Block },
+    Call { function: &'static str, body: Block },
+    Lock { lock: u16, irqsave: bool, body: Block },
+    Sleep(Dist),
+    Maybe { percent: u32, body: Block },
+    AllocObject { name: NameId, type_name: &'static str, size: u64 },
+    FreeObject(NameId),
+    ReturnError(u32),
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct MapOp {
+    pub(super) name: NameId,
+    pub(super) buffer: Option<NameId>,
+    pub(super) size: Option<Dist>,
+    pub(super) offset: Dist,
+    pub(super) dir: Direction,
+    pub(super) attrs: Attrs,
+    pub(super) on_error: OnError,
+    pub(super) device: Target,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct MapSgOp {
+    pub(super) name: NameId,
+    pub(super) entries: Dist,
+    pub(super) size: Dist,
+    pub(super) dir: Direction,
+    pub(super) attrs: Attrs,
+    pub(super) on_error: OnError,
+    pub(super) device: Target,
+}
+
+/// A stream of work.
+#[derive(Clone, Debug)]
+pub(super) struct QueueProgram {
+    pub(super) name: &'static str,
+    pub(super) cpu: CpuChoice,
+    pub(super) start_ms: Dist,
+    pub(super) body: Block,
+}
+
+/// A driver.
+#[derive(Clone, Debug)]
+pub struct DriverProgram {
+    /// Its name.
+    pub name: &'static str,
+    /// When it registers.
+    pub registers: Registers,
+    /// How it probes.
+    pub probe_type: ProbeType,
+    pub(super) probe: Block,
+    pub(super) queues: Vec<QueueProgram>,
+    pub(super) remove: Block,
+    /// How many names it uses.
+    pub(super) names: usize,
+    /// Names of its locks.
+    pub(super) locks: Vec<&'static str>,
+}
+
+/// One statement of a process.
+#[derive(Clone, Debug)]
+pub(super) enum ProcOp {
+    AllocPages { order: Dist, count: Dist, fill: Vec<(u32, JunkClass)> },
+    FreePages(u32),
+    Sleep(Dist),
+    Repeat { times: Dist, body: Arc<[Self]> },
+    Plug(usize),
+    Unplug(usize),
+    Bind { device: usize, driver: usize },
+    Unbind(usize),
+}
+
+/// A process.
+#[derive(Clone, Debug)]
+pub(super) struct ProcProgram {
+    pub(super) name: &'static str,
+    pub(super) pages: &'static str,
+    pub(super) cpu: CpuChoice,
+    pub(super) start_ms: Dist,
+    pub(super) body: Arc<[ProcOp]>,
+}

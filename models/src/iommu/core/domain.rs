@@ -1,0 +1,166 @@
+//! Domains: their types, their making, and what a device is attached to.
+
+use std::rc::Rc;
+
+use super::{Cookie, DeviceEntry, IommuDomain, IommuDriver, IommuGroup};
+use crate::device::{Device, DeviceNode};
+use crate::iommu::dma::FlushQueue;
+use crate::iommu::iova::{IovaDomain, IovaPfn, IovaRules, Plenty};
+use crate::iommu::pagetable::PageTable;
+use crate::kernel::{GfpFlags, Kx, NoMemory};
+use crate::mem::{PAGE_SIZE, PhysAddr, Ptr};
+use crate::profile::Behaviour;
+
+/// `IOMMU_DOMAIN_*`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DomainType {
+    /// Addresses go through as they are.
+    Identity,
+    /// Translated, for the DMA API.
+    Dma,
+    /// The same with a flush queue as a type of its own (5.15).
+    DmaFq,
+}
+
+impl DomainType {
+    /// The kernel's number.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        match self {
+            Self::Identity => 4,
+            Self::Dma => 3,
+            Self::DmaFq => 11,
+        }
+    }
+
+    /// The kernel's number, read back.
+    #[must_use]
+    pub const fn of(number: u32) -> Option<Self> {
+        match number {
+            4 => Some(Self::Identity),
+            3 => Some(Self::Dma),
+            11 => Some(Self::DmaFq),
+            _ => None,
+        }
+    }
+
+    /// Its name in the log (`iommu_domain_type_str`).
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Identity => "Passthrough",
+            Self::Dma | Self::DmaFq => "Translated",
+        }
+    }
+
+    /// Its name in sysfs.
+    #[must_use]
+    pub const fn sysfs(self) -> &'static str {
+        match self {
+            Self::Identity => "identity",
+            Self::Dma => "DMA",
+            Self::DmaFq => "DMA-FQ",
+        }
+    }
+
+    /// Whether the DMA API works on it.
+    #[must_use]
+    pub const fn is_dma(self) -> bool {
+        matches!(self, Self::Dma | Self::DmaFq)
+    }
+}
+
+/// Makes a domain.
+///
+/// Source: `drivers/iommu/iommu.c: __iommu_domain_alloc()`, `drivers/iommu/amd/iommu.c: amd_iommu_domain_alloc()`,
+/// `drivers/iommu/dma-iommu.c: iommu_get_dma_cookie()`, `iommu_dma_init_domain()`, v5.13.
+///
+/// # Errors
+/// There is no memory for it.
+pub(super) async fn iommu_domain_alloc(kx: &Kx, type_: DomainType) -> Result<Ptr<IommuDomain>, NoMemory> {
+    let _frame = kx.enter("__iommu_domain_alloc");
+    let object = Rc::new(IommuDomain::default());
+    let domain = kx.kzalloc(0x50, Rc::clone(&object)).await?;
+    let id = kx.k.iommu.next_domain.get();
+    kx.k.iommu.next_domain.set(id + 1);
+    object.id.set(id);
+    object.type_.set(type_.number());
+    object.pgsize_bitmap.set(PAGE_SIZE);
+    if type_.is_dma() {
+        object.iova_cookie.set(1);
+        let cookie = new_cookie(kx, type_).await?;
+        *object.cookie.borrow_mut() = Some(cookie);
+    }
+    Ok(domain)
+}
+
+async fn new_cookie(kx: &Kx, type_: DomainType) -> Result<Cookie, NoMemory> {
+    let (root, _) = kx.alloc_pages("IOMMU page table", 0, GfpFlags::ZEROED).await?;
+    let mut first = Some(root);
+    let mut source = || first.take();
+    let table = match kx.k.iommu.detected.get() {
+        Some(IommuDriver::Intel) => PageTable::vtd_second_level(4, &mut source),
+        Some(IommuDriver::Amd) | None => PageTable::amd_v1(&mut source),
+    };
+    let table = table.map_err(|_| NoMemory)?;
+    let rules = if kx.k.has(Behaviour::MapWithoutPoolErrors) { IovaRules::v6_1() } else { IovaRules::v5_13() };
+    let mut iovad = IovaDomain::init_iova_domain(rules, PAGE_SIZE, IovaPfn(1)).map_err(|_| NoMemory)?;
+    iovad.iova_domain_init_rcaches();
+    // The MSI window is no memory for devices (`iova_reserve_iommu_regions`).
+    iovad.reserve_iova(IovaPfn(0xfee00), IovaPfn(0xfeeff), &mut Plenty);
+    let lazy = match type_ {
+        DomainType::DmaFq => true,
+        DomainType::Dma => !kx.k.has(Behaviour::DmaFqDomainType) && !kx.k.globals.iommu_dma_strict.get(),
+        DomainType::Identity => false,
+    };
+    let fq = lazy.then(|| FlushQueue::new(usize::from(kx.k.cpus())));
+    Ok(Cookie { iovad, table, fq, iotlb: Vec::new(), iotlb_next: 0 })
+}
+
+/// The domain of a device that serves the DMA API; NULL if it has none.
+///
+/// Source: `drivers/iommu/iommu.c: iommu_get_dma_domain()`, v5.13.
+pub async fn iommu_get_dma_domain(kx: &Kx, dev: Ptr<Device>) -> Ptr<IommuDomain> {
+    let group = kx.load(dev, Device::iommu_group).await;
+    if group.is_null() {
+        return Ptr::NULL;
+    }
+    kx.load(group, IommuGroup::default_domain).await
+}
+
+/// Points the hardware's entry of a device at a domain.
+///
+/// Source: `drivers/iommu/amd/iommu.c: amd_iommu_attach_device()`, v5.13.
+pub(super) async fn iommu_attach_device(kx: &Kx, node: &DeviceNode, domain: Ptr<IommuDomain>) {
+    let _frame = kx.enter("__iommu_attach_device");
+    let type_ = DomainType::of(kx.load(domain, IommuDomain::type_).await);
+    kx.step(sim::Kind::Io, kx.memory_label()).await;
+    let entry = match type_ {
+        Some(DomainType::Identity) => DeviceEntry::Identity,
+        Some(DomainType::Dma | DomainType::DmaFq) => DeviceEntry::Domain(domain),
+        None => DeviceEntry::Blocked,
+    };
+    kx.k.iommu.set_entry(node.index, entry);
+}
+
+/// A page for a page table, without a step: the caller's step covers it.
+pub(crate) fn table_page(kx: &Kx) -> Option<PhysAddr> {
+    let site = kx.site();
+    let context = crate::mem::SlabContext { cpu: u32::from(kx.cpu()), ..Default::default() };
+    let mut mem = kx.k.mem.borrow_mut();
+    let page = mem.alloc_pages(0, context, site).ok().flatten()?;
+    let range = crate::mem::PhysRange::new(page, PAGE_SIZE);
+    let _ = mem.heap.alloc_buffer("IOMMU page table", range, site);
+    let _ = mem.heap.write_at(page, PAGE_SIZE, crate::mem::Source::Zero, 0);
+    Some(page)
+}
+
+/// Gives a page of a page table back.
+pub(crate) fn free_table_page(kx: &Kx, page: PhysAddr) {
+    let site = kx.site();
+    let mut mem = kx.k.mem.borrow_mut();
+    let id = mem.heap.shadow().object_at(page);
+    if mem.heap.free_object(id, site).is_ok() {
+        let _ = mem.free_pages(page, 0, u32::from(kx.cpu()), site);
+    }
+}

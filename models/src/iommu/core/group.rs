@@ -1,0 +1,142 @@
+//! Groups.
+
+use std::rc::Rc;
+
+use sim::sync::Mutex;
+
+use super::domain::{iommu_attach_device, iommu_domain_alloc};
+use super::objects::GROUP_LOCK;
+use super::{DomainType, IommuDomain, IommuGroup};
+use crate::device::{Device, DeviceNode};
+use crate::kernel::{Kx, NoMemory};
+use crate::mem::Ptr;
+use crate::profile::Behaviour;
+
+/// The group of a device: that of the devices it is not isolated from, or a new one.
+///
+/// Source: `drivers/iommu/iommu.c: iommu_group_get_for_dev()`, `pci_device_group()`, `iommu_group_add_device()`,
+/// v5.13.
+///
+/// # Errors
+/// There is no memory for it.
+pub(super) async fn iommu_group_get_for_dev(kx: &Kx, node: &Rc<DeviceNode>) -> Result<Ptr<IommuGroup>, NoMemory> {
+    let _frame = kx.enter("iommu_group_get_for_dev");
+    let isolation = node.spec(&kx.k).isolation;
+    let known = kx.k.iommu.groups.borrow().iter().copied().find(|group| {
+        let mem = kx.k.mem.borrow();
+        isolation.is_some() && mem.heap.get_ref(*group).is_ok_and(|group| group.isolation.get() == isolation)
+    });
+    let group = match known {
+        Some(group) => group,
+        None => {
+            let object = Rc::new(IommuGroup::default());
+            let group = kx.kzalloc(0x140, Rc::clone(&object)).await?;
+            let _ = object.mutex.set(Mutex::new(kx.cx(), GROUP_LOCK));
+            object.isolation.set(isolation);
+            let mut groups = kx.k.iommu.groups.borrow_mut();
+            object.id.set(u32::try_from(groups.len()).unwrap_or(u32::MAX));
+            groups.push(group);
+            group
+        }
+    };
+    let id = kx.peek(group, IommuGroup::id).unwrap_or(0);
+    with_group(kx, group, |object| object.members.borrow_mut().push(node.index));
+    kx.store_ptr(node.ptr.get(), Device::iommu_group, group).await;
+    node.group.set(group);
+    kx.log(|| format!("pci {}: Adding to iommu group {id}", node.bdf));
+    Ok(group)
+}
+
+/// Does something with a living group.
+pub(super) fn with_group<R>(kx: &Kx, group: Ptr<IommuGroup>, f: impl FnOnce(&IommuGroup) -> R) -> Option<R> {
+    let object = kx.k.mem.borrow().heap.get(group).ok()?;
+    Some(f(&object))
+}
+
+/// Chooses the type of a group's default domain and makes it, unless it has one.
+///
+/// Source: `drivers/iommu/iommu.c: probe_alloc_default_domain()`, `iommu_group_alloc_default_domain()`, v5.13.
+///
+/// # Errors
+/// There is no memory for it.
+pub(super) async fn alloc_default_domain(kx: &Kx, group: Ptr<IommuGroup>) -> Result<Ptr<IommuDomain>, NoMemory> {
+    let existing = kx.load(group, IommuGroup::default_domain).await;
+    if !existing.is_null() {
+        return Ok(existing);
+    }
+    let type_ = group_type(kx, group);
+    let domain = iommu_domain_alloc(kx, type_).await?;
+    kx.store_ptr(group, IommuGroup::default_domain, domain).await;
+    kx.store_ptr(group, IommuGroup::domain, domain).await;
+    Ok(domain)
+}
+
+/// The global default, in this kernel's types.
+pub(super) fn default_type(kx: &Kx) -> DomainType {
+    let globals = &kx.k.globals;
+    if globals.default_passthrough.get() {
+        DomainType::Identity
+    } else if kx.k.has(Behaviour::DmaFqDomainType) && !globals.iommu_dma_strict.get() {
+        DomainType::DmaFq
+    } else {
+        DomainType::Dma
+    }
+}
+
+/// What the members of a group want; two that differ cancel each other out.
+///
+/// Source: `drivers/iommu/iommu.c: iommu_get_def_domain_type()`, `probe_get_default_domain_type()`, v5.13.
+fn group_type(kx: &Kx, group: Ptr<IommuGroup>) -> DomainType {
+    let members = with_group(kx, group, |object| object.members.borrow().clone()).unwrap_or_default();
+    let mut wanted: Option<DomainType> = None;
+    for index in members {
+        let Some(node) = kx.k.node(index) else { continue };
+        let Some(type_) = device_type(kx, &node) else { continue };
+        if wanted.is_some_and(|wanted| wanted != type_) {
+            kx.log(|| {
+                format!("pci {}: Device needs domain type {}, but others in the same iommu group require another - using default", node.bdf, type_.name())
+            });
+            return default_type(kx);
+        }
+        wanted = Some(type_);
+    }
+    wanted.unwrap_or_else(|| default_type(kx))
+}
+
+fn device_type(kx: &Kx, node: &DeviceNode) -> Option<DomainType> {
+    if node.spec(&kx.k).untrusted {
+        return Some(DomainType::Dma);
+    }
+    match kx.k.iommu.registered.get()? {
+        super::IommuDriver::Amd => super::amd::amd_iommu_def_domain_type(kx, node),
+        super::IommuDriver::Intel => None,
+    }
+}
+
+/// Attaches a device to its group's domain.
+pub(super) async fn attach_to_group(kx: &Kx, group: Ptr<IommuGroup>, node: &DeviceNode) {
+    let domain = kx.load(group, IommuGroup::domain).await;
+    if !domain.is_null() {
+        iommu_attach_device(kx, node, domain).await;
+    }
+}
+
+/// Takes `group->mutex`.
+pub(super) async fn lock(kx: &Kx, group: Ptr<IommuGroup>) {
+    let object = kx.k.mem.borrow().heap.get(group);
+    if let Ok(object) = object
+        && let Some(mutex) = object.mutex.get()
+    {
+        mutex.lock(kx.cx()).await;
+    }
+}
+
+/// Gives it back.
+pub(super) fn unlock(kx: &Kx, group: Ptr<IommuGroup>) {
+    let object = kx.k.mem.borrow().heap.get(group);
+    if let Ok(object) = object
+        && let Some(mutex) = object.mutex.get()
+    {
+        mutex.unlock(kx.cx());
+    }
+}

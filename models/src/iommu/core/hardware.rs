@@ -1,0 +1,108 @@
+//! The hardware's side: where a device's access ends up.
+
+use super::{DeviceEntry, IommuDomain, IommuDriver};
+use crate::device::DeviceNode;
+use crate::iommu::pagetable::Access;
+use crate::kernel::Kx;
+use crate::mem::{DmaAddr, PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, PhysAddr, Ptr};
+
+/// Translations that the hardware caches for one domain, at most.
+const IOTLB_ENTRIES: usize = 64;
+
+/// Where one page of an access goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DmaTarget {
+    /// To memory.
+    Memory(PhysAddr),
+    /// Nowhere: the IOMMU refuses it. The text says why.
+    Fault(&'static str),
+}
+
+/// Translates an access of a device to the page at `addr`.
+pub fn device_access(kx: &Kx, node: &DeviceNode, addr: DmaAddr, write: bool) -> DmaTarget {
+    match kx.k.iommu.entry(node.index) {
+        DeviceEntry::Off | DeviceEntry::Identity => DmaTarget::Memory(PhysAddr(addr.0 & !(1 << 47))),
+        DeviceEntry::Blocked => DmaTarget::Fault("the device is attached to no domain"),
+        DeviceEntry::Domain(domain) => translate(kx, domain, addr, write),
+    }
+}
+
+fn translate(kx: &Kx, domain: Ptr<IommuDomain>, addr: DmaAddr, write: bool) -> DmaTarget {
+    let Ok(object) = kx.k.mem.borrow().heap.get(domain) else {
+        return DmaTarget::Fault("the domain's structure has been freed");
+    };
+    let mut cookie = object.cookie.borrow_mut();
+    let Some(cookie) = cookie.as_mut() else { return DmaTarget::Fault("the domain translates nothing") };
+    let page = addr.0 >> PAGE_SHIFT;
+    let offset = addr.0 & !PAGE_MASK;
+    if let Some((_, frame, writable)) = cookie.iotlb.iter().find(|(cached, ..)| *cached == page)
+        && (*writable || !write)
+    {
+        return DmaTarget::Memory(PhysAddr(frame << PAGE_SHIFT | offset));
+    }
+    let access = if write { Access::Write } else { Access::Read };
+    match cookie.table.translate(addr, access) {
+        Ok(phys) => {
+            let entry = (page, phys.0 >> PAGE_SHIFT, write);
+            if cookie.iotlb.len() < IOTLB_ENTRIES {
+                cookie.iotlb.push(entry);
+            } else {
+                cookie.iotlb_next %= IOTLB_ENTRIES;
+                cookie.iotlb[cookie.iotlb_next] = entry;
+                cookie.iotlb_next += 1;
+            }
+            DmaTarget::Memory(phys)
+        }
+        Err(_) => DmaTarget::Fault("no translation allows it"),
+    }
+}
+
+/// Where a device's address leads by its page table, without the cache and without an access.
+#[must_use]
+pub fn peek_translation(kx: &Kx, node: &DeviceNode, addr: DmaAddr) -> Option<PhysAddr> {
+    let DeviceEntry::Domain(domain) = kx.k.iommu.entry(node.index) else { return None };
+    let object = kx.k.mem.borrow().heap.get(domain).ok()?;
+    let cookie = object.cookie.borrow();
+    let leaf = cookie.as_ref()?.table.lookup(addr)?;
+    Some(PhysAddr(leaf.phys.0 + (addr.0 - leaf.iova.0)))
+}
+
+/// Drops all cached translations of a domain (`iommu_flush_iotlb_all`).
+pub async fn iotlb_flush_domain(kx: &Kx, domain: Ptr<IommuDomain>) {
+    kx.step(sim::Kind::Io, kx.label(domain.id, 30)).await;
+    if let Ok(object) = kx.k.mem.borrow().heap.get(domain)
+        && let Some(cookie) = object.cookie.borrow_mut().as_mut()
+    {
+        cookie.iotlb.clear();
+    }
+}
+
+/// Drops cached translations of a range.
+pub async fn iotlb_flush_range(kx: &Kx, domain: Ptr<IommuDomain>, addr: DmaAddr, size: u64) {
+    kx.step(sim::Kind::Io, kx.label(domain.id, 30)).await;
+    let (first, last) = (addr.0 >> PAGE_SHIFT, addr.0.wrapping_add(size.max(1) - 1) >> PAGE_SHIFT);
+    if let Ok(object) = kx.k.mem.borrow().heap.get(domain)
+        && let Some(cookie) = object.cookie.borrow_mut().as_mut()
+    {
+        cookie.iotlb.retain(|(page, ..)| *page < first || last < *page);
+    }
+}
+
+/// The line that the driver prints for a refused access.
+#[must_use]
+pub fn fault_line(kx: &Kx, node: &DeviceNode, addr: DmaAddr, write: bool) -> String {
+    match kx.k.iommu.registered.get() {
+        Some(IommuDriver::Intel) => format!(
+            "DMAR: [{}] Request device [{}] fault addr {:#x} [fault reason 06] PTE access is not set",
+            if write { "DMA Write" } else { "DMA Read" },
+            &node.bdf[5..],
+            addr.0 & !(PAGE_SIZE - 1)
+        ),
+        Some(IommuDriver::Amd) | None => format!(
+            "AMD-Vi: Event logged [IO_PAGE_FAULT device={} domain=0x0000 address={:#x} flags={:#06x}]",
+            &node.bdf[5..],
+            addr.0,
+            if write { 0x20 } else { 0 }
+        ),
+    }
+}

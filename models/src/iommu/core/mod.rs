@@ -1,0 +1,30 @@
+//! The IOMMU core and its drivers: groups, default domains, attaching, and the hardware's view of each device.
+//!
+//! Sources: `drivers/iommu/iommu.c`, `drivers/iommu/amd/{init,iommu}.c`, `drivers/iommu/intel/iommu.c`, v5.13.
+
+mod amd;
+mod domain;
+mod group;
+mod hardware;
+mod objects;
+mod probe;
+mod release;
+mod state;
+mod vtd;
+
+pub use amd::{amd_iommu_detect, amd_iommu_init};
+pub use domain::{DomainType, iommu_get_dma_domain};
+pub use hardware::{DmaTarget, device_access, iotlb_flush_domain};
+pub use objects::{Cookie, IommuDomain, IommuGroup};
+pub use probe::{bus_set_iommu, iommu_bus_notifier_add};
+pub use release::iommu_release_device;
+pub use state::{DeviceEntry, IommuCore, IommuDriver};
+pub use vtd::{detect_intel_iommu, intel_iommu_init};
+pub use hardware::fault_line;
+pub use probe::domain_type_of;
+
+/// For dma-iommu.
+pub(crate) mod internal {
+    pub(crate) use super::domain::{free_table_page, table_page};
+    pub(crate) use super::hardware::{iotlb_flush_range, peek_translation};
+}

@@ -1,0 +1,71 @@
+//! What the IOMMU core and the hardware keep.
+
+use std::cell::{Cell, RefCell};
+
+use super::{IommuDomain, IommuGroup};
+use crate::mem::Ptr;
+
+/// Which driver took charge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IommuDriver {
+    /// AMD-Vi.
+    Amd,
+    /// Intel VT-d.
+    Intel,
+}
+
+/// The hardware's entry for one device (AMD: device table; VT-d: context entry).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DeviceEntry {
+    /// No IOMMU is on: addresses go to memory as they are.
+    #[default]
+    Off,
+    /// The IOMMU is on, and the device has no translation: everything faults.
+    Blocked,
+    /// Addresses go to memory as they are.
+    Identity,
+    /// Addresses are translated by this domain.
+    Domain(Ptr<IommuDomain>),
+}
+
+/// State of the subsystem.
+#[derive(Debug)]
+pub struct IommuCore {
+    /// The driver that was detected, and registers later.
+    pub detected: Cell<Option<IommuDriver>>,
+    /// The driver that has registered with the bus.
+    pub registered: Cell<Option<IommuDriver>>,
+    /// Hardware entries by device number.
+    pub entries: RefCell<Vec<DeviceEntry>>,
+    /// All groups, in the order of their numbers.
+    pub groups: RefCell<Vec<Ptr<IommuGroup>>>,
+    /// The next domain's number.
+    pub next_domain: Cell<u16>,
+}
+
+impl IommuCore {
+    /// Nothing yet, for so many devices.
+    #[must_use]
+    pub fn new(devices: usize) -> Self {
+        Self {
+            detected: Cell::new(None),
+            registered: Cell::new(None),
+            entries: RefCell::new(vec![DeviceEntry::Off; devices]),
+            groups: RefCell::new(Vec::new()),
+            next_domain: Cell::new(1),
+        }
+    }
+
+    /// The hardware's entry for a device.
+    #[must_use]
+    pub fn entry(&self, index: usize) -> DeviceEntry {
+        self.entries.borrow().get(index).copied().unwrap_or_default()
+    }
+
+    /// Sets the hardware's entry for a device.
+    pub fn set_entry(&self, index: usize, entry: DeviceEntry) {
+        if let Some(slot) = self.entries.borrow_mut().get_mut(index) {
+            *slot = entry;
+        }
+    }
+}

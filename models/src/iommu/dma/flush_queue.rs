@@ -1,0 +1,138 @@
+//! Lazy invalidation: addresses wait in per-CPU queues until the IOTLB was flushed.
+//!
+//! Source: `drivers/iommu/iova.c: queue_iova()`, `fq_ring_free()`, `fq_flush_timeout()`, v5.13.
+
+use std::rc::Rc;
+
+use sim::{SpawnSpec, Timer};
+
+use super::range::with_cookie;
+use crate::iommu::core::{IommuDomain, iotlb_flush_domain};
+use crate::iommu::iova::{Cpu, IovaPfn, Plenty};
+use crate::kernel::Kx;
+use crate::mem::{DmaAddr, PAGE_SHIFT, Ptr};
+
+/// Entries of a ring; one stays free (`IOVA_FQ_SIZE`).
+const RING: usize = 256;
+/// Virtual time until the timer flushes (`IOVA_FQ_TIMEOUT`).
+const TIMEOUT: u64 = 10_000_000;
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    pfn: u64,
+    pages: u64,
+    counter: u64,
+}
+
+/// The queues of one domain.
+#[derive(Debug)]
+pub struct FlushQueue {
+    rings: Vec<Vec<Entry>>,
+    started: u64,
+    finished: u64,
+    timer: Option<Timer>,
+    armed: bool,
+}
+
+impl FlushQueue {
+    /// Empty queues for so many CPUs.
+    #[must_use]
+    pub fn new(cpus: usize) -> Self {
+        Self { rings: vec![Vec::new(); cpus], started: 0, finished: 0, timer: None, armed: false }
+    }
+
+    /// Entries that wait on all CPUs.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.rings.iter().map(Vec::len).sum()
+    }
+
+    /// Takes out what a flush has covered, of one CPU's ring.
+    fn flushed(&mut self, cpu: usize) -> Vec<Entry> {
+        let finished = self.finished;
+        let Some(ring) = self.rings.get_mut(cpu) else { return Vec::new() };
+        let ready = ring.iter().take_while(|entry| entry.counter < finished).count();
+        ring.drain(..ready).collect()
+    }
+}
+
+/// Puts a range into the queue of this CPU; a full one is flushed first.
+pub(super) async fn queue_iova(kx: &Kx, domain: Ptr<IommuDomain>, addr: DmaAddr, size: u64) {
+    let cpu = usize::from(kx.cpu());
+    kx.step(sim::Kind::Atomic, kx.label(domain.id, 27)).await;
+    release(kx, domain, cpu);
+    let full = with_cookie(kx, domain, |cookie| {
+        cookie.fq.as_ref().and_then(|fq| fq.rings.get(cpu)).is_some_and(|ring| ring.len() >= RING - 1)
+    });
+    if full == Some(true) {
+        flush(kx, domain).await;
+        release(kx, domain, cpu);
+    }
+    let arm = with_cookie(kx, domain, |cookie| {
+        let fq = cookie.fq.as_mut()?;
+        let counter = fq.started;
+        fq.rings.get_mut(cpu)?.push(Entry { pfn: addr.0 >> PAGE_SHIFT, pages: size >> PAGE_SHIFT, counter });
+        Some(!std::mem::replace(&mut fq.armed, true))
+    });
+    if arm.flatten() == Some(true) {
+        arm_timer(kx, domain);
+    }
+}
+
+/// Gives the flushed ranges of one CPU's ring back to the allocator (`fq_ring_free`).
+fn release(kx: &Kx, domain: Ptr<IommuDomain>, cpu: usize) {
+    let own = Cpu(u32::from(kx.cpu()));
+    with_cookie(kx, domain, |cookie| {
+        let Some(fq) = cookie.fq.as_mut() else { return };
+        for entry in fq.flushed(cpu) {
+            let _ = cookie.iovad.free_iova_fast(own, IovaPfn(entry.pfn), entry.pages, &mut Plenty);
+        }
+    });
+}
+
+/// Flushes the whole domain (`iova_domain_flush`).
+async fn flush(kx: &Kx, domain: Ptr<IommuDomain>) {
+    with_cookie(kx, domain, |cookie| {
+        if let Some(fq) = cookie.fq.as_mut() {
+            fq.started += 1;
+        }
+    });
+    iotlb_flush_domain(kx, domain).await;
+    with_cookie(kx, domain, |cookie| {
+        if let Some(fq) = cookie.fq.as_mut() {
+            fq.finished += 1;
+        }
+    });
+}
+
+fn arm_timer(kx: &Kx, domain: Ptr<IommuDomain>) {
+    let expires = kx.now() + TIMEOUT;
+    let timer = with_cookie(kx, domain, |cookie| {
+        let fq = cookie.fq.as_mut()?;
+        Some(fq.timer.get_or_insert_with(|| new_timer(kx, domain)).clone())
+    });
+    if let Some(timer) = timer.flatten() {
+        timer.modify(kx.cx(), expires);
+    }
+}
+
+fn new_timer(kx: &Kx, domain: Ptr<IommuDomain>) -> Timer {
+    let k = Rc::downgrade(&kx.k);
+    Timer::new(SpawnSpec::softirq("fq_timer", kx.cpu()), move |cx| {
+        let k = k.upgrade();
+        async move {
+            let Some(k) = k else { return };
+            let kx = Kx::new(cx, k);
+            let _frame = kx.enter("fq_flush_timeout");
+            with_cookie(&kx, domain, |cookie| {
+                if let Some(fq) = cookie.fq.as_mut() {
+                    fq.armed = false;
+                }
+            });
+            flush(&kx, domain).await;
+            for cpu in 0..usize::from(kx.k.cpus()) {
+                release(&kx, domain, cpu);
+            }
+        }
+    })
+}

@@ -1,0 +1,147 @@
+//! Mapping, unmapping and syncing of single buffers.
+
+use sim::Draft;
+
+use super::range::{alloc_iova, iommu_dma_unmap, iova_to_phys, map_range};
+use crate::device::Device;
+use crate::dma::Attrs;
+use crate::iommu::core::{IommuDomain, iommu_get_dma_domain};
+use crate::kernel::Kx;
+use crate::mem::{DmaAddr, PAGE_SIZE, PhysAddr, Ptr, align_up};
+use crate::profile::Behaviour;
+use crate::swiotlb::Direction;
+use crate::swiotlb::kernel::{is_swiotlb_buffer, swiotlb_sync_single, swiotlb_tbl_map_single, swiotlb_tbl_unmap_single};
+
+/// Maps a buffer; an untrusted device's partial pages are bounced.
+///
+/// Source: `drivers/iommu/dma-iommu.c: iommu_dma_map_page()`, `__iommu_dma_map_swiotlb()`, v5.13.
+pub async fn iommu_dma_map_page(
+    kx: &Kx,
+    dev: Ptr<Device>,
+    phys: PhysAddr,
+    size: u64,
+    dir: Direction,
+    attrs: Attrs,
+) -> Option<DmaAddr> {
+    let _frame = kx.enter("iommu_dma_map_page");
+    let domain = dma_domain(kx, dev).await?;
+    let (mut phys, mut aligned) = (phys, size);
+    let untrusted = kx.k.node_of(dev).is_some_and(|node| node.spec(&kx.k).untrusted);
+    if untrusted && kx.k.has(Behaviour::UntrustedBounce) && (phys.0 | size) & (PAGE_SIZE - 1) != 0 {
+        let _frame = kx.enter("__iommu_dma_map_swiotlb");
+        aligned = align_up(size, PAGE_SIZE);
+        phys = swiotlb_tbl_map_single(kx, dev, phys, size, aligned, dir, attrs).await?;
+    }
+    let addr = map(kx, dev, domain, phys, aligned, dir).await;
+    if addr.is_none() && is_swiotlb_buffer(kx, dev, phys).await {
+        swiotlb_tbl_unmap_single(kx, dev, phys, size, dir, attrs).await;
+    }
+    addr
+}
+
+/// Takes a range and translates it.
+///
+/// Source: `drivers/iommu/dma-iommu.c: __iommu_dma_map()`, v5.13.
+async fn map(
+    kx: &Kx,
+    dev: Ptr<Device>,
+    domain: Ptr<IommuDomain>,
+    phys: PhysAddr,
+    size: u64,
+    dir: Direction,
+) -> Option<DmaAddr> {
+    let _frame = kx.enter("__iommu_dma_map");
+    let offset = phys.page_offset();
+    let length = align_up(size + offset, PAGE_SIZE);
+    let Some(addr) = alloc_iova(kx, dev, domain, length).await else {
+        if let Some(node) = kx.k.node_of(dev) {
+            node.why_failed.set("no IO virtual address is left");
+        }
+        return None;
+    };
+    if !map_range(kx, domain, addr, PhysAddr(phys.0 - offset), length, dir).await {
+        super::range::free_iova(kx, domain, addr, length).await;
+        return None;
+    }
+    Some(addr.wrapping_add(offset))
+}
+
+/// The device's domain; a device without one is a misuse that ends in an oops.
+pub(super) async fn dma_domain(kx: &Kx, dev: Ptr<Device>) -> Option<Ptr<IommuDomain>> {
+    let domain = iommu_get_dma_domain(kx, dev).await;
+    if domain.is_null() {
+        kx.page_fault(0x40, "read").await;
+        return None;
+    }
+    // The load tells whether it lives.
+    kx.load(domain, IommuDomain::iova_cookie).await;
+    Some(domain)
+}
+
+/// Undoes it. The look-up in the bounce pool comes last: it reads the pool's descriptor on every unmap.
+///
+/// Source: `drivers/iommu/dma-iommu.c: iommu_dma_unmap_page()`, `__iommu_dma_unmap_swiotlb()`, v5.13.
+pub async fn iommu_dma_unmap_page(
+    kx: &Kx,
+    dev: Ptr<Device>,
+    addr: DmaAddr,
+    size: u64,
+    dir: Direction,
+    attrs: Attrs,
+) {
+    let _frame = kx.enter("iommu_dma_unmap_page");
+    let _inner = kx.enter("__iommu_dma_unmap_swiotlb");
+    let Some(domain) = dma_domain(kx, dev).await else { return };
+    let Some(phys) = iova_to_phys(kx, domain, addr).await else {
+        let title = format!("WARNING: in __iommu_dma_unmap_swiotlb: {addr:#x} is not mapped (WARN_ON(!phys))");
+        kx.report(Draft::warning("warn-on", title), Vec::new);
+        return;
+    };
+    iommu_dma_unmap(kx, domain, addr, size).await;
+    if is_swiotlb_buffer(kx, dev, phys).await {
+        swiotlb_tbl_unmap_single(kx, dev, phys, size, dir, attrs).await;
+    }
+}
+
+/// Hands a mapped buffer over: only a bounced one needs anything on a coherent machine.
+///
+/// Source: `drivers/iommu/dma-iommu.c: iommu_dma_sync_single_for_cpu()`, v5.13.
+pub async fn iommu_dma_sync_single(
+    kx: &Kx,
+    dev: Ptr<Device>,
+    addr: DmaAddr,
+    size: u64,
+    dir: Direction,
+    for_cpu: bool,
+) {
+    // A coherent and trusted device returns at once (`dev_is_dma_coherent(dev) && !dev_is_untrusted(dev)`).
+    if !kx.k.node_of(dev).is_some_and(|node| node.spec(&kx.k).untrusted) {
+        return;
+    }
+    let _frame =
+        kx.enter(if for_cpu { "iommu_dma_sync_single_for_cpu" } else { "iommu_dma_sync_single_for_device" });
+    let Some(domain) = dma_domain(kx, dev).await else { return };
+    let Some(phys) = iova_to_phys(kx, domain, addr).await else { return };
+    if is_swiotlb_buffer(kx, dev, phys).await {
+        swiotlb_sync_single(kx, dev, phys, size, dir, for_cpu).await;
+    }
+}
+
+/// Translates coherent memory.
+///
+/// Source: `drivers/iommu/dma-iommu.c: iommu_dma_alloc()`, v5.13.
+pub async fn iommu_dma_map_coherent(kx: &Kx, dev: Ptr<Device>, phys: PhysAddr, size: u64) -> Option<DmaAddr> {
+    let _frame = kx.enter("iommu_dma_alloc");
+    let domain = dma_domain(kx, dev).await?;
+    map(kx, dev, domain, phys, size, Direction::Bidirectional).await
+}
+
+/// Takes the translation of coherent memory back.
+///
+/// Source: `drivers/iommu/dma-iommu.c: iommu_dma_free()`, v5.13.
+pub async fn iommu_dma_unmap_coherent(kx: &Kx, dev: Ptr<Device>, addr: DmaAddr, size: u64) {
+    let _frame = kx.enter("iommu_dma_free");
+    if let Some(domain) = dma_domain(kx, dev).await {
+        iommu_dma_unmap(kx, domain, addr, size).await;
+    }
+}

@@ -1,0 +1,123 @@
+//! Ranges of addresses: taken, translated, taken back.
+
+use super::flush_queue::queue_iova;
+use crate::device::Device;
+use crate::iommu::core::{Cookie, IommuDomain};
+use crate::iommu::core_internal::{free_table_page, iotlb_flush_range, table_page};
+use crate::iommu::iova::{Cpu, IovaPfn, Plenty};
+use crate::iommu::pagetable::{Prot, Unmapped};
+use crate::kernel::Kx;
+use crate::mem::{DmaAddr, PAGE_SHIFT, PAGE_SIZE, PhysAddr, Ptr, align_up};
+use crate::swiotlb::Direction;
+
+/// Does something with the translations of a living domain.
+pub(super) fn with_cookie<R>(kx: &Kx, domain: Ptr<IommuDomain>, f: impl FnOnce(&mut Cookie) -> R) -> Option<R> {
+    let object = kx.k.mem.borrow().heap.get(domain).ok()?;
+    let mut cookie = object.cookie.borrow_mut();
+    cookie.as_mut().map(f)
+}
+
+/// What a device may do with a mapping of this direction (`dma_info_to_prot`).
+const fn prot_of(dir: Direction) -> Prot {
+    Prot { read: dir.reaches_device(), write: dir.reaches_cpu() }
+}
+
+/// Takes a range: below 4 GiB first, so that PCI devices need no dual-address cycle.
+///
+/// Source: `drivers/iommu/dma-iommu.c: iommu_dma_alloc_iova()`, v5.13.
+pub(super) async fn alloc_iova(kx: &Kx, dev: Ptr<Device>, domain: Ptr<IommuDomain>, size: u64) -> Option<DmaAddr> {
+    let mask = kx.load(dev, Device::dma_mask).await;
+    let bus_limit = kx.load(dev, Device::bus_dma_limit).await;
+    let limit = if bus_limit == 0 { mask } else { mask.min(bus_limit) };
+    kx.step(sim::Kind::Atomic, kx.label(domain.id, 28)).await;
+    let mut pages = size >> PAGE_SHIFT;
+    // What the caches can hold is rounded up, so that it comes back to the size it was cached as.
+    if pages < 1 << 5 {
+        pages = pages.next_power_of_two();
+    }
+    let cpu = Cpu(u32::from(kx.cpu()));
+    let pfn = with_cookie(kx, domain, |cookie| {
+        let low = IovaPfn(0xffff_ffff >> PAGE_SHIFT);
+        let iovad = &mut cookie.iovad;
+        if limit > 0xffff_ffff
+            && let Ok(pfn) = iovad.alloc_iova_fast(cpu, pages, low, false, &mut Plenty)
+        {
+            return Some(pfn);
+        }
+        iovad.alloc_iova_fast(cpu, pages, IovaPfn(limit >> PAGE_SHIFT), true, &mut Plenty).ok()
+    })??;
+    let addr = DmaAddr(pfn.0 << PAGE_SHIFT);
+    kx.sim().mix(addr.0);
+    Some(addr)
+}
+
+/// Gives a range back, at once or through the flush queue.
+///
+/// Source: `drivers/iommu/dma-iommu.c: iommu_dma_free_iova()`, v5.13.
+pub(super) async fn free_iova(kx: &Kx, domain: Ptr<IommuDomain>, addr: DmaAddr, size: u64) {
+    let lazy = with_cookie(kx, domain, |cookie| cookie.fq.is_some()).unwrap_or(false);
+    if lazy {
+        queue_iova(kx, domain, addr, size).await;
+        return;
+    }
+    kx.step(sim::Kind::Atomic, kx.label(domain.id, 28)).await;
+    let cpu = Cpu(u32::from(kx.cpu()));
+    with_cookie(kx, domain, |cookie| {
+        let _ = cookie.iovad.free_iova_fast(cpu, IovaPfn(addr.0 >> PAGE_SHIFT), size >> PAGE_SHIFT, &mut Plenty);
+    });
+}
+
+/// Translates a range to memory.
+pub(super) async fn map_range(
+    kx: &Kx,
+    domain: Ptr<IommuDomain>,
+    addr: DmaAddr,
+    phys: PhysAddr,
+    size: u64,
+    dir: Direction,
+) -> bool {
+    kx.step(sim::Kind::Write, kx.label(domain.id, 29)).await;
+    let mapped = with_cookie(kx, domain, |cookie| {
+        cookie.table.map(addr, phys, size, prot_of(dir), &mut || table_page(kx)).map(|mapped| mapped.freed)
+    });
+    match mapped {
+        Some(Ok(freed)) => {
+            for page in freed {
+                free_table_page(kx, page.page);
+            }
+            true
+        }
+        Some(Err(_)) | None => false,
+    }
+}
+
+/// Takes the translation of a range back, and the range itself.
+///
+/// Source: `drivers/iommu/dma-iommu.c: __iommu_dma_unmap()`, v5.13.
+pub(super) async fn iommu_dma_unmap(kx: &Kx, domain: Ptr<IommuDomain>, addr: DmaAddr, size: u64) {
+    let _frame = kx.enter("__iommu_dma_unmap");
+    let offset = addr.0 & (PAGE_SIZE - 1);
+    let start = DmaAddr(addr.0 - offset);
+    let length = align_up(size + offset, PAGE_SIZE);
+    kx.step(sim::Kind::Write, kx.label(domain.id, 29)).await;
+    let unmapped = with_cookie(kx, domain, |cookie| (cookie.table.unmap(start, length), cookie.fq.is_some()));
+    let Some((Unmapped { bytes, freed, .. }, lazy)) = unmapped else { return };
+    if bytes != length {
+        kx.log(|| format!("WARNING: drivers/iommu/dma-iommu.c: __iommu_dma_unmap: unmapped {bytes:#x} of {length:#x} at {start:#x}"));
+    }
+    if !lazy {
+        iotlb_flush_range(kx, domain, start, length).await;
+    }
+    for page in freed {
+        free_table_page(kx, page.page);
+    }
+    free_iova(kx, domain, start, length).await;
+}
+
+/// Where an address of the domain leads (`iommu_iova_to_phys`).
+pub(super) async fn iova_to_phys(kx: &Kx, domain: Ptr<IommuDomain>, addr: DmaAddr) -> Option<PhysAddr> {
+    kx.step(sim::Kind::Read, kx.label(domain.id, 29)).await;
+    with_cookie(kx, domain, |cookie| {
+        cookie.table.lookup(addr).map(|leaf| PhysAddr(leaf.phys.0 + (addr.0 - leaf.iova.0)))
+    })?
+}

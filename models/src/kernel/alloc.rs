@@ -1,0 +1,287 @@
+//! Allocation: memblock at boot, then pages and slab objects; and the oracle that watches what is freed.
+
+use std::rc::Rc;
+
+use sim::choices::Stream;
+use sim::{Draft, Kind, ObjId};
+
+use super::{Kernel, Kx, Phase};
+use crate::mem::{Gfp, Kobject, PhysAddr, PhysRange, Placement, Ptr, Raw, SlabContext, Source};
+use crate::memblock::{Bounds, MemblockError, NodeId, Owner};
+
+/// How memory is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GfpFlags {
+    /// From which zone down.
+    pub zone: Gfp,
+    /// Whether the request may not sleep (`GFP_ATOMIC`).
+    pub atomic: bool,
+    /// Whether the memory comes zeroed (`__GFP_ZERO`).
+    pub zero: bool,
+}
+
+impl GfpFlags {
+    /// `GFP_KERNEL`.
+    pub const KERNEL: Self = Self { zone: Gfp::Kernel, atomic: false, zero: false };
+    /// `GFP_ATOMIC`.
+    pub const ATOMIC: Self = Self { zone: Gfp::Kernel, atomic: true, zero: false };
+    /// `GFP_KERNEL | __GFP_ZERO`.
+    pub const ZEROED: Self = Self { zone: Gfp::Kernel, atomic: false, zero: true };
+}
+
+/// There was none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoMemory;
+
+impl Kernel {
+    /// Gives a new object its engine labels.
+    fn enter_labels(&self, sim: &sim::Sim, id: u32, type_name: &'static str, fields: u32) {
+        let mut labels = self.labels.borrow_mut();
+        let slot = id as usize;
+        if labels.len() <= slot {
+            labels.resize(slot + 1, ObjId::NONE);
+        }
+        labels[slot] = sim.objects_of(type_name, fields);
+    }
+}
+
+impl Kx {
+    fn note_stack(&self, id: u32, free: bool) {
+        if self.k.details {
+            let frames = self.frames();
+            let mut stacks = self.k.stacks.borrow_mut();
+            let stacks = stacks.entry(id).or_default();
+            *(if free { &mut stacks.free } else { &mut stacks.alloc }) = frames;
+        }
+    }
+
+    /// Allocates boot memory (`memblock_alloc`), zeroed. The memory is entered as an object without fields.
+    ///
+    /// # Errors
+    /// There is none in `bounds`.
+    pub fn memblock_alloc(
+        &self,
+        type_name: &'static str,
+        size: u64,
+        align: u64,
+        bounds: Bounds,
+    ) -> Result<(PhysAddr, u32), MemblockError> {
+        let addr = self.memblock_reserve_found(size, align, bounds)?;
+        let site = self.site();
+        let range = PhysRange::new(addr, size);
+        let mut mem = self.k.mem.borrow_mut();
+        let id = mem.heap.alloc_buffer(type_name, range, site).unwrap_or(0);
+        let _ = mem.heap.write_at(addr, size, Source::Zero, 0);
+        drop(mem);
+        self.note_stack(id, false);
+        Ok((addr, id))
+    }
+
+    /// Allocates a kernel object from boot memory.
+    ///
+    /// # Errors
+    /// There is no memory in `bounds`.
+    pub fn memblock_alloc_object<T: Kobject>(
+        &self,
+        size: u64,
+        align: u64,
+        bounds: Bounds,
+        object: Rc<T>,
+    ) -> Result<Ptr<T>, MemblockError> {
+        let addr = self.memblock_reserve_found(size, align, bounds)?;
+        let site = self.site();
+        let mut mem = self.k.mem.borrow_mut();
+        let _ = mem.heap.write_at(addr, size, Source::Zero, 0);
+        let ptr = mem.heap.alloc_object(addr, size, site, object).unwrap_or(Ptr::wild(addr.virt()));
+        drop(mem);
+        self.k.enter_labels(self.sim(), ptr.id, T::TYPE_NAME, 32);
+        self.note_stack(ptr.id, false);
+        Ok(ptr)
+    }
+
+    fn memblock_reserve_found(&self, size: u64, align: u64, bounds: Bounds) -> Result<PhysAddr, MemblockError> {
+        let owner = Owner::new(self.function(), self.now());
+        let addr =
+            self.k.mem.borrow_mut().memblock.alloc_try_nid(size, align, bounds, NodeId::NO_NODE, owner)?;
+        self.sim().mix(addr.0);
+        self.note(|| format!("memblock: {size} bytes at {addr} for {}", owner.site));
+        if self.k.scenario.command_line.memblock_debug {
+            self.log(|| format!("memblock_alloc_try_nid: {size} bytes align={align:#x} nid=-1 from={:#018x} max_addr={:#018x} {}", bounds.min.0, bounds.max.0, owner.site));
+            self.log(|| format!("memblock_reserve: [{:#018x}-{:#018x}] memblock_alloc_range_nid", addr.0, addr.0 + size - 1));
+        }
+        Ok(addr)
+    }
+
+    /// Gives boot memory back after the hand-over (`memblock_free_late`), page by page, whatever object lies there.
+    ///
+    /// Source: `mm/memblock.c: __memblock_free_late()`, v5.13.
+    pub async fn memblock_free_late(&self, base: PhysAddr, size: u64) {
+        let id = self.k.mem.borrow().heap.shadow().object_at(base);
+        self.step(Kind::Free, self.label(id, 0)).await;
+        if self.k.globals.phase.get() < Phase::PageAllocator {
+            let title = format!("memblock_free_late of {base} before the page allocator exists");
+            self.report(Draft::warning("free-at-wrong-time", title), Vec::new);
+            return;
+        }
+        let site = self.site();
+        let range = PhysRange::new(base, size);
+        let mut mem = self.k.mem.borrow_mut();
+        if id != 0 {
+            let _ = mem.heap.free_object(id, site);
+        }
+        let freed = mem.free_late(range, Placement::Tail, site);
+        let object = mem.heap.record(id).map_or("memory", |record| record.type_name);
+        self.note(|| format!("{object} freed: {size} bytes at {base} go to the page allocator"));
+        self.sim().mix(base.0 ^ size);
+        drop(mem);
+        if let Err(error) = freed {
+            self.report(Draft::warning("bad-free", format!("memblock_free_late of {base}: {error}")), Vec::new);
+        }
+        self.note_stack(id, true);
+    }
+
+    /// Whether an allocation is to fail, by injection.
+    fn allocation_fails(&self, flags: GfpFlags) -> bool {
+        let draws = &self.k.draws;
+        if draws.alloc_fail > 0 && self.chance(Stream::Injection, "allocation fails", draws.alloc_fail) {
+            self.injected(|| "an allocation fails".to_owned());
+            return true;
+        }
+        if flags.atomic && draws.memory_pressure > 0 && self.chance(Stream::Injection, "memory pressure", draws.memory_pressure) {
+            self.injected(|| "memory pressure: an atomic allocation fails".to_owned());
+            return true;
+        }
+        false
+    }
+
+    /// Takes 2^order pages (`alloc_pages`) for something called `what`.
+    ///
+    /// # Errors
+    /// There are none, or the failure was injected.
+    pub async fn alloc_pages(&self, what: &'static str, order: u8, flags: GfpFlags) -> Result<(PhysAddr, u32), NoMemory> {
+        if !flags.atomic {
+            self.might_sleep();
+        }
+        self.step(Kind::Alloc, self.k.wild).await;
+        if self.allocation_fails(flags) {
+            return Err(NoMemory);
+        }
+        let site = self.site();
+        let mut mem = self.k.mem.borrow_mut();
+        let addr = mem.alloc_pages(order, self.slab_context(flags), site).ok().flatten().ok_or(NoMemory)?;
+        let range = PhysRange::new(addr, 4096 << order);
+        let id = mem.heap.alloc_buffer(what, range, site).unwrap_or(0);
+        if flags.zero || self.k.profile().config.init_on_alloc {
+            let _ = mem.heap.write_at(addr, range.size(), Source::Zero, 0);
+        }
+        drop(mem);
+        self.sim().mix(addr.0);
+        self.note_stack(id, false);
+        Ok((addr, id))
+    }
+
+    /// Gives pages back (`__free_pages`).
+    pub async fn free_pages(&self, addr: PhysAddr, order: u8, id: u32) {
+        self.step(Kind::Free, self.k.wild).await;
+        let site = self.site();
+        let mut mem = self.k.mem.borrow_mut();
+        let gone = mem.heap.free_object(id, site);
+        if self.k.profile().config.init_on_free {
+            let _ = mem.heap.write_at(addr, 4096 << order, Source::Zero, 0);
+        }
+        let freed = mem.free_pages(addr, order, u32::from(self.cpu()), site);
+        drop(mem);
+        self.note_stack(id, true);
+        if gone.is_err() || freed.is_err() {
+            let title = format!("double free or bad free of pages at {addr} in {}", self.function());
+            self.report(Draft::warning("double-free", title), Vec::new);
+        }
+    }
+
+    /// Takes memory for a driver's data or private object (`kmalloc`).
+    ///
+    /// # Errors
+    /// There is none, or the failure was injected.
+    pub async fn kmalloc(&self, what: &'static str, size: u64, flags: GfpFlags) -> Result<(PhysAddr, u32), NoMemory> {
+        self.before_slab(flags).await?;
+        let site = self.site();
+        let mut mem = self.k.mem.borrow_mut();
+        let (addr, id) = mem.kmalloc(what, size, self.slab_context(flags), site).map_err(|_| NoMemory)?;
+        if flags.zero || self.k.profile().config.init_on_alloc {
+            let _ = mem.heap.write_at(addr, size, Source::Zero, 0);
+        }
+        drop(mem);
+        self.sim().mix(addr.0);
+        self.note_stack(id, false);
+        Ok((addr, id))
+    }
+
+    /// Takes memory for a kernel object (`kzalloc`) and puts the object there.
+    ///
+    /// # Errors
+    /// There is none, or the failure was injected.
+    pub async fn kzalloc<T: Kobject>(&self, size: u64, object: Rc<T>) -> Result<Ptr<T>, NoMemory> {
+        self.before_slab(GfpFlags::ZEROED).await?;
+        let site = self.site();
+        let mut mem = self.k.mem.borrow_mut();
+        let context = self.slab_context(GfpFlags::ZEROED);
+        let ptr = mem.kmalloc_object(size, context, site, Rc::clone(&object)).map_err(|_| NoMemory)?;
+        // Cleared before the object's fields are what counts there; they all begin as zero.
+        if let Some(addr) = ptr.phys() {
+            let _ = mem.heap.clear_below(addr, size);
+        }
+        drop(mem);
+        self.mix_ptr(ptr);
+        self.k.enter_labels(self.sim(), ptr.id, T::TYPE_NAME, 32);
+        self.note_stack(ptr.id, false);
+        Ok(ptr)
+    }
+
+    const fn slab_context_of(cpu: u32, zone: Gfp) -> SlabContext {
+        SlabContext { cpu, gfp: zone, node: 0 }
+    }
+
+    fn slab_context(&self, flags: GfpFlags) -> SlabContext {
+        Self::slab_context_of(u32::from(self.cpu()), flags.zone)
+    }
+
+    /// What comes before every slab allocation.
+    async fn before_slab(&self, flags: GfpFlags) -> Result<(), NoMemory> {
+        if !flags.atomic {
+            self.might_sleep();
+        }
+        self.step(Kind::Alloc, self.k.wild).await;
+        if self.allocation_fails(flags) { Err(NoMemory) } else { Ok(()) }
+    }
+
+    /// Gives slab memory back (`kfree`).
+    pub async fn kfree(&self, addr: PhysAddr, id: u32) {
+        self.step(Kind::Free, self.label(id, 0)).await;
+        let site = self.site();
+        let mut mem = self.k.mem.borrow_mut();
+        let type_name = mem.heap.record(id).map_or("", |record| record.type_name);
+        let freed = mem.kfree(addr, u32::from(self.cpu()), site);
+        drop(mem);
+        self.note_stack(id, true);
+        if freed.is_err() {
+            let title = format!("BUG: KASAN: double-free or invalid-free in {}", self.function());
+            self.report(Draft::warning("double-free", title).object(type_name), Vec::new);
+        }
+    }
+
+    /// Gives an object that was entered by hand its engine labels.
+    pub fn label_object<T: Kobject>(&self, ptr: Ptr<T>) {
+        self.k.enter_labels(self.sim(), ptr.id, T::TYPE_NAME, 32);
+    }
+
+    /// The engine's label of memory that is no object.
+    #[must_use]
+    pub fn memory_label(&self) -> ObjId {
+        self.k.wild
+    }
+
+    /// A pointer's raw value, for digests.
+    pub fn mix_ptr<T>(&self, ptr: Ptr<T>) {
+        self.sim().mix(ptr.to_raw());
+    }
+}

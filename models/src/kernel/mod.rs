@@ -1,0 +1,241 @@
+//! The modelled kernel's world: its memory, its global variables, and the handle that every code path gets.
+//!
+//! Code paths are `async fn`s that take a [`Kx`], bear the kernel's names and read like the kernel's functions. What
+//! they share lies in simulated memory and is reached by [`Kx::load`] and [`Kx::store`], which ask the shadow.
+
+mod access;
+mod alloc;
+mod globals;
+mod holders;
+mod oops;
+mod qspinlock;
+mod symbols;
+mod stacks;
+mod draws;
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use sim::{Cx, ObjId};
+
+use crate::driver::Programs;
+use crate::device::{DeviceNode, RegisteredDriver};
+use crate::iommu::core::IommuCore;
+use crate::mem::Site;
+use crate::memblock::Memblock;
+use crate::oracle::Ledger;
+use crate::profile::{Behaviour, Profile};
+use crate::run::Facts;
+use crate::scenario::Resolved;
+
+pub use alloc::{GfpFlags, NoMemory};
+pub use globals::{Globals, Phase, SwiotlbForce};
+pub use holders::Holder;
+pub use oops::seconds;
+pub use qspinlock::LockHeld;
+pub use symbols::{KernelImage, Symbol};
+pub use draws::Draws;
+pub use stacks::Stacks;
+
+/// Simulated memory and those who manage it. A worker keeps it from run to run.
+#[derive(Debug)]
+pub struct Memory {
+    /// Pages, slabs, objects, content, owners.
+    pub ram: crate::mem::Memory,
+    /// The boot-time allocator.
+    pub memblock: Memblock,
+}
+
+impl Deref for Memory {
+    type Target = crate::mem::Memory;
+
+    fn deref(&self) -> &Self::Target {
+        &self.ram
+    }
+}
+
+impl DerefMut for Memory {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.ram
+    }
+}
+
+/// The world of one run.
+pub struct Kernel {
+    /// What is run.
+    pub scenario: Arc<Resolved>,
+    /// What was drawn for this run as a whole.
+    pub draws: Draws,
+    /// Simulated memory.
+    pub mem: RefCell<Memory>,
+    /// Global variables and state.
+    pub globals: Globals,
+    /// Where the kernel's image lies.
+    pub image: KernelImage,
+    /// Devices known to the driver core, by number.
+    pub devices: RefCell<Vec<Rc<DeviceNode>>>,
+    /// Drivers that have registered.
+    pub drivers: RefCell<Vec<RegisteredDriver>>,
+    /// The IOMMU and the core of its subsystem.
+    pub iommu: IommuCore,
+    /// What the DMA oracles remember.
+    pub ledger: Ledger,
+    /// Facts for readers.
+    pub facts: RefCell<Facts>,
+    /// The drivers' and processes' programs.
+    pub programs: Arc<Programs>,
+    /// Engine labels of objects, by heap id.
+    labels: RefCell<Vec<ObjId>>,
+    holders: RefCell<Vec<Holder>>,
+    stacks: RefCell<stacks::StackTable>,
+    reported: RefCell<BTreeSet<(u32, &'static str)>>,
+    wild: ObjId,
+    details: bool,
+    tags: Cell<u32>,
+}
+
+impl fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kernel").field("scenario", &self.scenario.name).finish_non_exhaustive()
+    }
+}
+
+impl Kernel {
+    /// A machine that was just switched on.
+    #[must_use]
+    pub fn new(
+        scenario: Arc<Resolved>,
+        programs: Arc<Programs>,
+        draws: Draws,
+        mem: Memory,
+        sim: &sim::Sim,
+        details: bool,
+    ) -> Self {
+        let image = KernelImage::new(&scenario.machine);
+        let iommu = IommuCore::new(scenario.machine.devices.len());
+        Self {
+            scenario,
+            draws,
+            mem: RefCell::new(mem),
+            globals: Globals::default(),
+            image,
+            devices: RefCell::new(Vec::new()),
+            drivers: RefCell::new(Vec::new()),
+            iommu,
+            ledger: Ledger::default(),
+            facts: RefCell::new(Facts::default()),
+            programs,
+            labels: RefCell::new(Vec::new()),
+            holders: RefCell::new(Vec::new()),
+            stacks: RefCell::default(),
+            reported: RefCell::default(),
+            wild: sim.object("memory"),
+            details,
+            tags: Cell::new(1),
+        }
+    }
+
+    /// The modelled kernel's behaviours.
+    #[must_use]
+    pub fn profile(&self) -> &Profile {
+        &self.scenario.profile
+    }
+
+    /// Whether the modelled kernel has this behaviour.
+    #[inline]
+    #[must_use]
+    pub fn has(&self, behaviour: Behaviour) -> bool {
+        self.scenario.profile.set.has(behaviour)
+    }
+
+    /// A number for data that is written now; no two writes of a run share one.
+    pub fn next_tag(&self) -> u32 {
+        let tag = self.tags.get();
+        self.tags.set(tag + 1);
+        tag
+    }
+
+    /// Which layouts of structures this kernel has.
+    #[must_use]
+    pub const fn layout_variant(&self) -> u8 {
+        0
+    }
+
+    /// CPUs that take part (`nr_cpus=` may leave some out).
+    #[must_use]
+    pub fn cpus(&self) -> u8 {
+        let limit = self.scenario.command_line.nr_cpus.unwrap_or(u32::MAX).max(1);
+        u8::try_from(self.scenario.machine.cpus.min(limit)).unwrap_or(u8::MAX)
+    }
+
+    /// `CONFIG_NR_CPUS`.
+    #[must_use]
+    pub fn nr_cpus(&self) -> u32 {
+        self.scenario.profile.config.nr_cpus.unwrap_or(self.scenario.machine.nr_cpus)
+    }
+
+    /// Whether findings are to explain themselves.
+    #[must_use]
+    pub const fn details(&self) -> bool {
+        self.details
+    }
+}
+
+/// A code path's handle: the engine's context, and the world.
+#[derive(Clone)]
+pub struct Kx {
+    cx: Cx,
+    /// The world.
+    pub k: Rc<Kernel>,
+}
+
+impl fmt::Debug for Kx {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.cx, f)
+    }
+}
+
+impl Deref for Kx {
+    type Target = Cx;
+
+    fn deref(&self) -> &Cx {
+        &self.cx
+    }
+}
+
+impl Kx {
+    /// A handle for the context `cx`.
+    #[must_use]
+    pub const fn new(cx: Cx, k: Rc<Kernel>) -> Self {
+        Self { cx, k }
+    }
+
+    /// The same world, in another context.
+    #[must_use]
+    pub fn with(&self, cx: Cx) -> Self {
+        Self { cx, k: Rc::clone(&self.k) }
+    }
+
+    /// The engine's context.
+    #[must_use]
+    pub const fn cx(&self) -> &Cx {
+        &self.cx
+    }
+
+    /// Notes a decision that later code paths act on, for reports.
+    pub fn decide(&self, about: &'static str, text: &'static str) {
+        let decision = globals::Decision { about, by: self.function(), at: self.now(), text };
+        self.k.globals.decisions.borrow_mut().push(decision);
+        self.note(|| text.to_owned());
+    }
+
+    /// Here and now, by this context, in its innermost function.
+    #[must_use]
+    pub fn site(&self) -> Site {
+        Site { func: self.function(), ctx: self.serial(), time_ns: self.now(), step: self.sim().steps() }
+    }
+}

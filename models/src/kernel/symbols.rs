@@ -1,0 +1,91 @@
+//! Addresses in the kernel's own image, as far as they matter: operation tables that pointers point at, the per-CPU
+//! areas, and what is mapped at all.
+
+use crate::mem::{PhysAddr, PhysRange};
+use crate::scenario::schema::{E820Kind, Machine};
+
+/// Virtual address of the kernel image without randomisation (`__START_KERNEL`).
+pub const IMAGE_BASE: u64 = 0xffff_ffff_8100_0000;
+
+/// Objects of the kernel image that the models point at. The distances are ours; only their being in the image counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Symbol {
+    /// `iommu_dma_ops`.
+    IommuDmaOps,
+    /// `pci_bus_type`.
+    PciBusType,
+    /// The static default pool (`io_tlb_default_mem`, 5.15 and later).
+    IoTlbDefaultMem,
+    /// First copy of the per-CPU data, used before the per-CPU areas exist (`__per_cpu_load`).
+    PerCpuLoad,
+}
+
+impl Symbol {
+    /// Its address (kernel virtual).
+    #[must_use]
+    pub const fn addr(self) -> u64 {
+        IMAGE_BASE
+            + match self {
+                Self::IommuDmaOps => 0x10a_8c40,
+                Self::PciBusType => 0x16b_9e20,
+                Self::IoTlbDefaultMem => 0x1c3_0d80,
+                Self::PerCpuLoad => 0x1a0_0000,
+            }
+    }
+}
+
+/// Offset of `qnodes` in the per-CPU area, from the crash of July 2021: RCX minus the per-CPU base.
+pub const QNODES_OFFSET: u64 = 0x2d580;
+/// `sizeof(struct qnode)` with paravirtual spinlocks.
+pub const QNODE_SIZE: u64 = 32;
+
+/// The kernel image and the RAM around it.
+#[derive(Clone, Debug)]
+pub struct KernelImage {
+    image: PhysRange,
+    ram: Vec<PhysRange>,
+}
+
+impl KernelImage {
+    /// Of this machine.
+    #[must_use]
+    pub fn new(machine: &Machine) -> Self {
+        let ram = machine
+            .e820
+            .iter()
+            .filter(|entry| entry.kind == E820Kind::Usable)
+            .map(|entry| PhysRange { start: PhysAddr(entry.start), end: PhysAddr(entry.end.saturating_add(1)) })
+            .collect();
+        Self { image: PhysRange::new(PhysAddr(machine.kernel_image.start), machine.kernel_image.size), ram }
+    }
+
+    /// The memory behind a kernel virtual address, if it is mapped: the direct map of RAM, and the image.
+    #[must_use]
+    pub fn mapped(&self, virt: u64) -> Option<PhysAddr> {
+        if let Some(offset) = virt.checked_sub(IMAGE_BASE)
+            && offset < self.image.size()
+        {
+            return Some(PhysAddr(self.image.start.0 + offset));
+        }
+        PhysAddr::from_virt(virt).filter(|phys| self.ram.iter().any(|ram| ram.contains(*phys)))
+    }
+
+    /// The image's memory.
+    #[must_use]
+    pub const fn range(&self) -> PhysRange {
+        self.image
+    }
+
+    /// Physical address of an image symbol.
+    #[must_use]
+    pub const fn phys(&self, symbol: Symbol) -> PhysAddr {
+        PhysAddr(self.image.start.0 + (symbol.addr() - IMAGE_BASE))
+    }
+
+    /// Whether an address could be one at all (48-bit canonical).
+    #[must_use]
+    pub const fn canonical(virt: u64) -> bool {
+        let top = virt >> 47;
+        top == 0 || top == 0x1_ffff
+    }
+}

@@ -1,0 +1,123 @@
+//! The bus: a device may reach the memory it was given, in the direction it was given for, and nothing else.
+
+use sim::{Draft, Kind};
+
+use super::ledger::{Mapping, Piece, owner_changed};
+use crate::device::DeviceNode;
+use crate::iommu::core::{DmaTarget, device_access, fault_line};
+use crate::kernel::Kx;
+use crate::mem::{DmaAddr, PAGE_SIZE, PhysAddr, Source};
+
+/// A device reads or writes `size` bytes at `dma`. What it writes carries `tag`. Returns whether all of it went
+/// through.
+pub async fn device_dma(kx: &Kx, node: &DeviceNode, dma: DmaAddr, size: u64, write: bool, tag: u32) -> bool {
+    kx.step(Kind::Io, kx.memory_label()).await;
+    let mapping = kx.k.ledger.covering(node.index, dma, size);
+    check_given(kx, node, mapping.as_ref(), dma, size, write);
+    let mut done = 0;
+    while done < size {
+        let at = dma.wrapping_add(done);
+        let mut len = (PAGE_SIZE - at.page_offset()).min(size - done);
+        if let Some(piece) = mapping.as_ref().and_then(|mapping| mapping.piece_at(at)) {
+            len = len.min(piece.dma.0 + piece.len - at.0);
+        }
+        match device_access(kx, node, at, write) {
+            DmaTarget::Memory(phys) => {
+                let piece = mapping.as_ref().and_then(|mapping| mapping.piece_at(at));
+                if let Some(piece) = piece {
+                    check_target(kx, node, piece, at, phys, write);
+                }
+                if write {
+                    store(kx, node, phys, len, tag, done);
+                } else if let Some(piece) = piece {
+                    check_read(kx, node, piece, at, phys, len);
+                }
+            }
+            DmaTarget::Fault(why) => {
+                refused(kx, node, at, write, why);
+                return false;
+            }
+        }
+        done += len;
+    }
+    if write && mapping.as_ref().is_some_and(|mapping| mapping.new.dma == dma) {
+        kx.k.ledger.change(node.index, dma, |mapping| mapping.wrote = Some((tag, size)));
+    }
+    true
+}
+
+fn refused(kx: &Kx, node: &DeviceNode, at: DmaAddr, write: bool, why: &'static str) {
+    let line = fault_line(kx, node, at, write);
+    kx.log(|| line.clone());
+    let access = if write { "write" } else { "read" };
+    let title = format!("{line}: a DMA {access} of {} is refused: {why}", node.bdf);
+    kx.report(Draft::warning("iommu-fault", title).object("struct device").discriminator(why), Vec::new);
+}
+
+fn check_given(kx: &Kx, node: &DeviceNode, mapping: Option<&Mapping>, dma: DmaAddr, size: u64, write: bool) {
+    let access = if write { "writes" } else { "reads" };
+    match mapping {
+        None => {
+            let past = kx.k.ledger.was_mapped(node.index, dma);
+            let (what, tail) = match past {
+                Some(site) => ("after unmap", format!("; it was unmapped in {} at {}", site.func, crate::kernel::seconds(site.time_ns))),
+                None => ("never mapped", String::new()),
+            };
+            let title = format!("{} {access} {size} bytes at {dma}, which is in no mapping of it{tail}", node.bdf);
+            kx.report(Draft::warning("dma-outside-mapping", title).discriminator(what), Vec::new);
+        }
+        Some(mapping) => {
+            let allowed = if write { mapping.new.dir.reaches_cpu() } else { mapping.new.dir.reaches_device() };
+            if !allowed {
+                let title = format!("{} {access} at {dma}, which is mapped for the other direction only", node.bdf);
+                kx.report(Draft::warning("dma-wrong-direction", title), Vec::new);
+            }
+            if let Some(owner) = mapping.pieces.iter().find_map(|piece| owner_changed(kx, piece)) {
+                let title = format!("{} {access} at {dma}: the buffer was freed while it is mapped; the memory belongs to {owner} now", node.bdf);
+                kx.report(Draft::warning("dma-use-after-free", title).discriminator(owner), Vec::new);
+            }
+        }
+    }
+}
+
+/// A translation that leads elsewhere than the mapping does is a stale one.
+fn check_target(kx: &Kx, node: &DeviceNode, piece: &Piece, at: DmaAddr, phys: PhysAddr, write: bool) {
+    let wanted = piece.target.wrapping_add(at.0 - piece.dma.0);
+    if phys != wanted {
+        let access = if write { "write" } else { "read" };
+        let title = format!("{}: a DMA {access} at {at} reaches {phys} and not {wanted}: a stale translation", node.bdf);
+        kx.report(Draft::warning("stale-translation", title), Vec::new);
+    }
+}
+
+/// What the device reads through a bounce buffer must be what the driver gave it.
+fn check_read(kx: &Kx, node: &DeviceNode, piece: &Piece, at: DmaAddr, phys: PhysAddr, len: u64) {
+    let Some((source, offset)) = piece.given else { return };
+    if piece.target == piece.phys {
+        return;
+    }
+    let from = at.0 - piece.dma.0;
+    let mem = kx.k.mem.borrow();
+    let wrong = mem.heap.content().extents(phys, len).find(|(range, found, at)| {
+        let same_place = source.is_position_free() || *at == offset + from + (range.start.0 - phys.0);
+        *found != source || !same_place
+    });
+    let Some((_, found, _)) = wrong else { return };
+    drop(mem);
+    let title = format!("{} reads {found:?} at {at}, where the driver gave it {source:?}", node.bdf);
+    kx.report(Draft::warning("wrong-data", title), Vec::new);
+}
+
+fn store(kx: &Kx, node: &DeviceNode, phys: PhysAddr, len: u64, tag: u32, offset: u64) {
+    let trampled = kx.k.mem.borrow_mut().heap.write_at(phys, len, Source::Data { tag }, offset).unwrap_or(0);
+    if trampled == 0 {
+        return;
+    }
+    let victim = kx.k.mem.borrow().heap.record(trampled).map_or("", |record| record.type_name);
+    let title = format!("{} writes over a living {victim} at {phys}", node.bdf);
+    kx.report(Draft::warning("dma-corrupts-object", title).object(victim), || {
+        let mut details = Vec::new();
+        kx.k.explain_object(trampled, kx.sim(), &mut details);
+        details
+    });
+}

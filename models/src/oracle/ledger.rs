@@ -1,0 +1,340 @@
+//! The ledger of live mappings: what the DMA API's rules are checked against.
+//!
+//! The wording follows `kernel/dma/debug.c`, v5.13, which users know.
+
+use std::cell::RefCell;
+
+use sim::Draft;
+use smallvec::SmallVec;
+
+use crate::device::{Device, DeviceNode};
+use crate::dma::{Attrs, Ops};
+use crate::kernel::Kx;
+use crate::mem::{DmaAddr, PhysAddr, Ptr, Site, Source};
+use crate::swiotlb::Direction;
+
+/// How a mapping was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MapKind {
+    /// `dma_map_page` and `dma_map_single`.
+    Single,
+    /// `dma_map_sg`.
+    Scatter,
+    /// `dma_alloc_coherent`.
+    Coherent,
+}
+
+impl MapKind {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Single => "page",
+            Self::Scatter => "scatter-gather",
+            Self::Coherent => "coherent",
+        }
+    }
+}
+
+/// A mapping that was just made.
+#[derive(Clone, Copy, Debug)]
+pub struct NewMapping {
+    /// Where the device finds it.
+    pub dma: DmaAddr,
+    /// Bytes.
+    pub size: u64,
+    /// The buffer.
+    pub phys: PhysAddr,
+    /// Direction.
+    pub dir: Direction,
+    /// How it was asked for.
+    pub kind: MapKind,
+    /// Through which implementation.
+    pub ops: Ops,
+}
+
+/// A stretch of a mapping whose buffer is in one piece.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Piece {
+    pub(super) dma: DmaAddr,
+    pub(super) len: u64,
+    /// The buffer.
+    pub(super) phys: PhysAddr,
+    /// The memory that the device reaches through it.
+    pub(super) target: PhysAddr,
+    /// The object that the buffer belongs to.
+    pub(super) owner: u32,
+    /// What the buffer held when it was last given to the device.
+    pub(super) given: Option<(Source, u64)>,
+}
+
+impl Mapping {
+    /// The piece that holds an address.
+    pub(super) fn piece_at(&self, dma: DmaAddr) -> Option<&Piece> {
+        self.pieces.iter().find(|piece| piece.dma <= dma && dma.0 < piece.dma.0 + piece.len)
+    }
+}
+
+/// A live mapping.
+#[derive(Clone, Debug)]
+pub(super) struct Mapping {
+    pub(super) device: usize,
+    pub(super) new: NewMapping,
+    /// Its pieces: one, or the entries of a scatterlist that were joined.
+    pub(super) pieces: SmallVec<[Piece; 1]>,
+    /// What the device wrote, and how much of it.
+    pub(super) wrote: Option<(u32, u64)>,
+    pub(super) since: Site,
+}
+
+/// All live mappings, and the last of those that are gone.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    live: RefCell<Vec<Mapping>>,
+    gone: RefCell<Vec<(usize, DmaAddr, u64, Site)>>,
+}
+
+/// So many former mappings are remembered.
+const MEMORY: usize = 64;
+
+impl Ledger {
+    /// Notes a new mapping, and checks that the device can reach it.
+    pub fn mapped(&self, kx: &Kx, dev: Ptr<Device>, new: &NewMapping, pieces: &[(DmaAddr, PhysAddr, u64)]) {
+        let Some(node) = kx.k.node_of(dev) else { return };
+        let field = if new.kind == MapKind::Coherent { Device::coherent_dma_mask } else { Device::dma_mask };
+        let mask = kx.peek(dev, field).unwrap_or(u64::MAX);
+        let limit = kx.peek(dev, Device::bus_dma_limit).filter(|limit| *limit != 0).unwrap_or(u64::MAX);
+        let last = new.dma.0.wrapping_add(new.size.max(1) - 1);
+        if last > mask.min(limit) {
+            let title = format!(
+                "{} was given {:#x}-{last:#x}, beyond its mask {mask:#x} (bus limit {limit:#x})",
+                node.bdf, new.dma.0
+            );
+            kx.report(Draft::warning("dma-beyond-mask", title).discriminator(new.kind.word()), Vec::new);
+        }
+        let pieces = pieces
+            .iter()
+            .map(|&(dma, phys, len)| Piece {
+                dma,
+                len,
+                phys,
+                target: target_of(kx, &node, new.ops, dma).unwrap_or(phys),
+                owner: kx.k.mem.borrow().heap.shadow().object_at(phys),
+                given: content_at(kx, phys, len),
+            })
+            .collect();
+        let mapping = Mapping { device: node.index, new: *new, pieces, wrote: None, since: kx.site() };
+        self.live.borrow_mut().push(mapping);
+    }
+
+    /// Checks an unmap against what was mapped. What is gone is gone: the mapping leaves the ledger when the unmap is
+    /// done.
+    #[expect(clippy::too_many_arguments, reason = "the arguments of dma_unmap_page_attrs, and how it was called")]
+    pub fn unmapping(
+        &self,
+        kx: &Kx,
+        dev: Ptr<Device>,
+        dma: DmaAddr,
+        size: u64,
+        dir: Direction,
+        kind: MapKind,
+        ops: Ops,
+    ) {
+        let Some(node) = kx.k.node_of(dev) else { return };
+        let found = self.find(node.index, dma);
+        let misuse = |what: &'static str, title: String| {
+            kx.report(Draft::warning("dma-api-misuse", title).discriminator(what), Vec::new);
+        };
+        let Some(mapping) = found else {
+            misuse(
+                "unmap of what is not mapped",
+                format!(
+                    "DMA-API: {}: device driver tries to free DMA memory it has not allocated [device address={:#018x}] [size={size} bytes]",
+                    node.bdf, dma.0
+                ),
+            );
+            return;
+        };
+        let new = &mapping.new;
+        if new.size != size {
+            misuse(
+                "different size",
+                format!(
+                    "DMA-API: {}: device driver frees DMA memory with different size [device address={:#018x}] [map size={} bytes] [unmap size={size} bytes]",
+                    node.bdf, dma.0, new.size
+                ),
+            );
+        }
+        if new.kind != kind {
+            misuse(
+                "wrong function",
+                format!(
+                    "DMA-API: {}: device driver frees DMA memory with wrong function [device address={:#018x}] [mapped as {}] [unmapped as {}]",
+                    node.bdf,
+                    dma.0,
+                    new.kind.word(),
+                    kind.word()
+                ),
+            );
+        }
+        if new.dir != dir {
+            misuse(
+                "different direction",
+                format!(
+                    "DMA-API: {}: device driver frees DMA memory with different direction [device address={:#018x}]",
+                    node.bdf, dma.0
+                ),
+            );
+        }
+        if new.ops != ops {
+            let title = format!(
+                "{}: {:#x} was mapped through {:?} and is unmapped through {ops:?}: dev->dma_ops changed in between",
+                node.bdf, dma.0, new.ops
+            );
+            kx.report(Draft::warning("dma-path-changed", title), Vec::new);
+        }
+    }
+
+    /// The unmap is done: what the device wrote must be in the buffer.
+    pub fn unmapped(&self, kx: &Kx, dev: Ptr<Device>, dma: DmaAddr, size: u64, attrs: Attrs) {
+        let Some(node) = kx.k.node_of(dev) else { return };
+        let mapping = {
+            let mut live = self.live.borrow_mut();
+            let at = live.iter().position(|mapping| mapping.device == node.index && mapping.new.dma == dma);
+            at.map(|at| live.swap_remove(at))
+        };
+        let Some(mapping) = mapping else { return };
+        let mut gone = self.gone.borrow_mut();
+        if gone.len() >= MEMORY {
+            gone.remove(0);
+        }
+        gone.push((node.index, dma, size, kx.site()));
+        drop(gone);
+        if !attrs.skip_cpu_sync && mapping.new.dir.reaches_cpu() {
+            check_arrived(kx, &node, &mapping);
+        }
+    }
+
+    /// Checks a sync against what is mapped.
+    pub fn syncing(&self, kx: &Kx, dev: Ptr<Device>, dma: DmaAddr, size: u64, for_cpu: bool) {
+        let Some(node) = kx.k.node_of(dev) else { return };
+        let covered = self.covering(node.index, dma, size).is_some();
+        if !covered {
+            let way = if for_cpu { "for the CPU" } else { "for the device" };
+            let title = format!(
+                "DMA-API: {}: device driver tries to sync DMA memory it has not allocated [device address={:#018x}] [size={size} bytes] {way}",
+                node.bdf, dma.0
+            );
+            kx.report(Draft::warning("dma-api-misuse", title).discriminator("sync outside a mapping"), Vec::new);
+        }
+    }
+
+    /// A sync is done.
+    pub fn synced(&self, kx: &Kx, dev: Ptr<Device>, dma: DmaAddr, for_cpu: bool) {
+        let Some(node) = kx.k.node_of(dev) else { return };
+        let Some(mapping) = self.find(node.index, dma) else { return };
+        if for_cpu {
+            if mapping.new.dir.reaches_cpu() {
+                check_arrived(kx, &node, &mapping);
+            }
+            return;
+        }
+        self.change(node.index, dma, |mapping| {
+            for piece in &mut mapping.pieces {
+                piece.given = content_at(kx, piece.phys, piece.len);
+            }
+        });
+    }
+
+    /// A driver was taken away from its device: it may have left nothing mapped.
+    ///
+    /// Source: `kernel/dma/debug.c: dma_debug_device_change()`, v5.13.
+    pub fn check_unbound(&self, kx: &Kx, node: &DeviceNode) {
+        let live = self.live.borrow();
+        let left: Vec<_> = live.iter().filter(|mapping| mapping.device == node.index).collect();
+        if let Some(first) = left.first() {
+            let title = format!(
+                "DMA-API: {}: device driver has pending DMA allocations while released from device [count={}]",
+                node.bdf,
+                left.len()
+            );
+            let since = first.since;
+            let line = format!("first: {} bytes at {}, mapped in {}", first.new.size, first.new.dma, since.func);
+            drop(left);
+            drop(live);
+            kx.report(Draft::warning("leak-mapping", title), || vec![("left".to_owned(), vec![line])]);
+        }
+    }
+
+    fn find(&self, device: usize, dma: DmaAddr) -> Option<Mapping> {
+        self.live.borrow().iter().find(|mapping| mapping.device == device && mapping.new.dma == dma).cloned()
+    }
+
+    /// The mapping of a device in which a range lies.
+    pub(super) fn covering(&self, device: usize, dma: DmaAddr, size: u64) -> Option<Mapping> {
+        let end = dma.0.checked_add(size)?;
+        let inside = |mapping: &&Mapping| {
+            let new = &mapping.new;
+            mapping.device == device && new.dma.0 <= dma.0 && end <= new.dma.0.saturating_add(new.size)
+        };
+        self.live.borrow().iter().find(inside).cloned()
+    }
+
+    /// When a range was last mapped for a device, if it is remembered.
+    pub(super) fn was_mapped(&self, device: usize, dma: DmaAddr) -> Option<Site> {
+        let gone = self.gone.borrow();
+        let hit = gone.iter().rev().find(|(index, from, size, _)| {
+            *index == device && from.0 <= dma.0 && dma.0 < from.0.saturating_add(*size)
+        });
+        hit.map(|(.., site)| *site)
+    }
+
+    pub(super) fn change(&self, device: usize, dma: DmaAddr, f: impl FnOnce(&mut Mapping)) {
+        let mut live = self.live.borrow_mut();
+        if let Some(mapping) = live.iter_mut().find(|m| m.device == device && m.new.dma == dma) {
+            f(mapping);
+        }
+    }
+}
+
+/// The memory that a device reaches through a fresh mapping.
+fn target_of(kx: &Kx, node: &DeviceNode, ops: Ops, dma: DmaAddr) -> Option<PhysAddr> {
+    match ops {
+        Ops::Direct => Some(PhysAddr(dma.0 & !(1 << 47))),
+        Ops::Iommu => crate::iommu::core_internal::peek_translation(kx, node, dma),
+    }
+}
+
+/// What a buffer holds, if all of it comes from one source.
+fn content_at(kx: &Kx, phys: PhysAddr, size: u64) -> Option<(Source, u64)> {
+    let mem = kx.k.mem.borrow();
+    let mut extents = mem.heap.content().extents(phys, size);
+    let (range, source, offset) = extents.next()?;
+    (range.size() >= size).then_some((source, offset))
+}
+
+/// What the device wrote through a mapping must be in the buffer now.
+fn check_arrived(kx: &Kx, node: &DeviceNode, mapping: &Mapping) {
+    let Some((tag, written)) = mapping.wrote else { return };
+    let end = mapping.new.dma.0 + written;
+    for piece in &mapping.pieces {
+        let len = piece.len.min(end.saturating_sub(piece.dma.0));
+        let from = piece.dma.0 - mapping.new.dma.0;
+        let mem = kx.k.mem.borrow();
+        let wrong = mem.heap.content().extents(piece.phys, len).find(|(range, source, offset)| {
+            *source != Source::Data { tag } || *offset != from + (range.start.0 - piece.phys.0)
+        });
+        let Some((range, source, _)) = wrong else { continue };
+        drop(mem);
+        let at = range.start;
+        let title = format!("{}: the device wrote {written} bytes, and the buffer holds {source:?} at {at}", node.bdf);
+        kx.report(Draft::warning("lost-write", title), Vec::new);
+        return;
+    }
+}
+
+/// Whether the buffer behind an address has another owner now than when it was mapped.
+pub(super) fn owner_changed(kx: &Kx, piece: &Piece) -> Option<&'static str> {
+    let mem = kx.k.mem.borrow();
+    let now = mem.heap.shadow().object_at(piece.phys);
+    (piece.owner != 0 && now != piece.owner)
+        .then(|| mem.heap.record(now).map_or("nobody", |record| record.type_name))
+}

@@ -1,0 +1,155 @@
+//! The worker: one thread's place to run, with memory that is kept from run to run.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use sim::choices::{Choices, Mode, Stream};
+use sim::inject::Delays;
+use sim::schedule::Strategy;
+use sim::{RunConfig, Sim, SpawnSpec};
+
+use super::{DeviceFacts, Facts, Request, Run, Simulation, Source};
+use crate::boot::boot;
+use crate::iommu::core::{IommuGroup, domain_type_of};
+use crate::kernel::{Draws, Kernel, Kx, Memory};
+use crate::mem::{self, PhysAddr, PhysRange};
+use crate::memblock::{Memblock, MemblockRules};
+use crate::oracle::end_of_run;
+use crate::scenario::schema;
+use crate::swiotlb::IoTlbMem;
+
+/// What memory holds at power-on is the same for all runs of a scenario: which part of it is ever read is decided
+/// by choices enough.
+const UNTOUCHED: u64 = 0x5eed;
+
+/// Runs a scenario, again and again, reusing memory.
+#[derive(Debug)]
+pub struct Worker {
+    pub(super) simulation: Simulation,
+    pub(super) memory: Option<Memory>,
+}
+
+impl Worker {
+    fn fresh_memory(&mut self) -> Memory {
+        let machine = &self.simulation.scenario.machine;
+        // 5.13 to 5.15 behave as 6.1 does here.
+        let rules = MemblockRules::v6_1();
+        if let Some(mut memory) = self.memory.take() {
+            memory.ram.reset(UNTOUCHED, 0);
+            memory.memblock.reset(rules);
+            return memory;
+        }
+        let end = machine.e820.iter().map(|entry| entry.end.saturating_add(1)).max().unwrap_or(0);
+        let node = PhysRange { start: PhysAddr(0), end: PhysAddr(end.next_multiple_of(mem::PAGE_SIZE)) };
+        Memory { ram: mem::Memory::new(&[node], machine.cpus, UNTOUCHED, 0), memblock: Memblock::new(rules) }
+    }
+
+    /// One run.
+    pub fn run(&mut self, request: &Request) -> Run {
+        let scenario = Arc::clone(&self.simulation.scenario);
+        let explore = &scenario.explore;
+        let mode = match &request.source {
+            Source::Seed(seed) => Mode::Seed(*seed),
+            Source::Replay(list) => Mode::Replay(list.clone()),
+        };
+        let mut choices = Choices::new(mode, request.record_choices);
+        let strategy = request.strategy.unwrap_or(match explore.strategy {
+            schema::Strategy::Swarm => Strategy::Swarm,
+            schema::Strategy::RoundRobin => Strategy::RoundRobin,
+            schema::Strategy::Random => Strategy::Random,
+            schema::Strategy::Pct(depth) => Strategy::Pct(depth),
+        });
+        let schedule = strategy.build(self.simulation.expected_steps, |of| {
+            choices.choose_for_run(Stream::Schedule, "strategy", of)
+        });
+        let config = RunConfig {
+            cpus: u8::try_from(scenario.machine.cpus).unwrap_or(u8::MAX),
+            max_steps: request.max_steps.unwrap_or(explore.max_steps),
+            record: request.record,
+            record_choices: request.record_choices,
+            details: request.details,
+            stop_on_finding: request.on_finding_stop.unwrap_or(explore.on_finding == schema::OnFinding::Stop),
+            ..RunConfig::default()
+        };
+        let sim = Sim::new(config, choices, schedule);
+        let draws = Draws::new(&sim, &scenario.inject);
+        sim.set_delays(Delays::new(draws.delay_every, draws.delay_max));
+        let memory = self.fresh_memory();
+        let programs = Arc::clone(&self.simulation.programs);
+        let kernel = Rc::new(Kernel::new(scenario, programs, draws, memory, &sim, request.details));
+        let k = Rc::clone(&kernel);
+        sim.spawn(SpawnSpec::task("swapper/0", 0), move |cx| async move {
+            boot(&Kx::new(cx, k)).await;
+        });
+        let k = Rc::clone(&kernel);
+        // Runs when nothing else can: what it looks at has settled.
+        sim.at_end(move |cx| {
+            let kx = Kx::new(cx, k);
+            end_of_run(&kx);
+            let facts = facts_of(&kx);
+            *kx.k.facts.borrow_mut() = facts;
+        });
+        let mut end = sim.run();
+        if request.record {
+            let drawn = kernel.draws.describe().into_iter();
+            end.trace.notes.extend(drawn);
+            end.trace.notes.push(format!("strategy {strategy}"));
+        }
+        let facts = kernel.facts.take();
+        if let Ok(kernel) = Rc::try_unwrap(kernel) {
+            self.memory = Some(kernel.mem.into_inner());
+        }
+        Run { end, facts }
+    }
+}
+
+fn facts_of(kx: &Kx) -> Facts {
+    let mut facts = kx.k.facts.take();
+    facts.iommu = match kx.k.iommu.registered.get() {
+        Some(crate::iommu::core::IommuDriver::Amd) => "AMD-Vi".to_owned(),
+        Some(crate::iommu::core::IommuDriver::Intel) => "Intel VT-d".to_owned(),
+        None => "none".to_owned(),
+    };
+    if kx.k.iommu.registered.get().is_some() {
+        let passthrough = kx.k.globals.default_passthrough.get();
+        facts.iommu.push_str(if passthrough { ", default domain passthrough" } else { ", default domain translated" });
+    }
+    let nodes: Vec<_> = kx.k.devices.borrow().iter().cloned().collect();
+    for node in nodes {
+        let spec = node.spec(&kx.k);
+        let (maps, bounced, failed) = node.counts.get();
+        let dev = node.ptr.get();
+        let pool = kx.peek(dev, crate::device::Device::dma_io_tlb_mem);
+        facts.devices.push(DeviceFacts {
+            bdf: spec.bdf.clone(),
+            name: spec.name.clone(),
+            driver: node.bound.get().map(|index| kx.k.scenario.drivers[index].name.clone()),
+            group: kx.peek(node.group.get(), IommuGroup::id),
+            domain: domain_type_of(kx, &node),
+            path: node.path.get(),
+            pool: pool.map_or("", |pool| pool_state(kx, pool)),
+            pool_since: kx.k.held_since(dev.id, "dma_io_tlb_mem").map_or(0, |site| site.time_ns),
+            maps,
+            bounced,
+            failed,
+        });
+    }
+    facts.devices.sort_by(|a, b| a.bdf.cmp(&b.bdf));
+    facts
+}
+
+fn pool_state(kx: &Kx, pool: mem::Ptr<IoTlbMem>) -> &'static str {
+    use crate::profile::Behaviour;
+    if !kx.k.has(Behaviour::DevicePoolPointer) {
+        return "no pointer";
+    }
+    if pool.is_null() {
+        return "NULL";
+    }
+    match kx.peek(pool, IoTlbMem::for_alloc) {
+        None => "freed pool",
+        Some(true) => "restricted pool",
+        Some(false) if kx.peek(pool, IoTlbMem::nslabs) == Some(0) => "empty default pool",
+        Some(false) => "default pool",
+    }
+}

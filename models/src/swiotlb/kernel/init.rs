@@ -1,0 +1,149 @@
+//! Setting pools up.
+
+use std::rc::Rc;
+
+use sim::Draft;
+
+use super::object::{IO_TLB_SLOT_SIZE, IoTlbMem};
+use crate::kernel::{Kx, SwiotlbForce, Symbol};
+use crate::mem::{PAGE_SIZE, PhysAddr, PhysRange, Ptr, align_up};
+use crate::memblock::Bounds;
+use crate::profile::Behaviour;
+use crate::run::PoolFacts;
+use crate::swiotlb::{BounceRules, IO_TLB_SHIFT, Pool, PoolSize, SearchRules};
+
+/// Highest address of low memory (`ARCH_LOW_ADDRESS_LIMIT`).
+const LOW_LIMIT: u64 = 0xffff_ffff;
+
+/// The static default pool begins its life with the kernel image (5.15 and later).
+pub fn setup_static_pool(kx: &Kx) {
+    if !kx.k.has(Behaviour::StaticDefaultPool) {
+        return;
+    }
+    let site = kx.site();
+    let addr = kx.k.image.phys(Symbol::IoTlbDefaultMem);
+    let object = Rc::new(IoTlbMem::default());
+    let ptr = kx.k.mem.borrow_mut().heap.alloc_object(addr, 0x40, site, object);
+    if let Ok(ptr) = ptr {
+        kx.k.globals.io_tlb_default_mem.set(ptr);
+        kx.label_object(ptr);
+        kx.note_global("io_tlb_default_mem", ptr.id);
+    }
+}
+
+/// Search and bounce rules of this kernel.
+fn rules(kx: &Kx) -> (SearchRules, BounceRules) {
+    let search = if kx.k.has(Behaviour::AllocAlignMask) {
+        SearchRules::v5_16()
+    } else if kx.k.has(Behaviour::StaticDefaultPool) {
+        SearchRules::v5_15()
+    } else {
+        SearchRules::v5_13()
+    };
+    let bounce = if kx.k.has(Behaviour::PrefillFromDevice) { BounceRules::v5_18() } else { BounceRules::v5_13() };
+    (search, bounce)
+}
+
+/// Sets the default pool up from boot memory.
+///
+/// Source: `kernel/dma/swiotlb.c: swiotlb_init()`, `swiotlb_init_with_tbl()`, v5.13 to v5.15.
+pub async fn swiotlb_init(kx: &Kx) {
+    let _frame = kx.enter("swiotlb_init");
+    let globals = &kx.k.globals;
+    if globals.swiotlb_force.get() == SwiotlbForce::NoForce {
+        kx.k.facts.borrow_mut().pool_reason = "swiotlb=noforce: no pool".to_owned();
+        return;
+    }
+    let nslabs = globals.default_nslabs.get();
+    let bytes = align_up(nslabs << IO_TLB_SHIFT, PAGE_SIZE);
+    let low = Bounds::below(PhysAddr(LOW_LIMIT));
+    let Ok((start, buffer)) = kx.memblock_alloc("swiotlb bounce buffer", bytes, PAGE_SIZE, low) else {
+        kx.log(|| "software IO TLB: Cannot allocate buffer".to_owned());
+        kx.k.facts.borrow_mut().pool_reason = "no room below 4 GiB for the bounce buffer".to_owned();
+        return;
+    };
+    let mem = {
+        let _frame = kx.enter("swiotlb_init_with_tbl");
+        if kx.k.has(Behaviour::StaticDefaultPool) {
+            let table = align_up(nslabs * IO_TLB_SLOT_SIZE, PAGE_SIZE);
+            let Ok(slots) = kx.memblock_alloc("swiotlb slot table", table, PAGE_SIZE, Bounds::ACCESSIBLE) else {
+                panic_no_memory(kx, table).await;
+                return;
+            };
+            let mem = globals.io_tlb_default_mem.get();
+            if let Ok(object) = kx.k.mem.borrow().heap.get(mem) {
+                object.slots_at.set(slots);
+            }
+            mem
+        } else {
+            let size = align_up(0x38 + nslabs * IO_TLB_SLOT_SIZE, PAGE_SIZE);
+            let object = Rc::new(IoTlbMem::default());
+            let Ok(mem) = kx.memblock_alloc_object(size, PAGE_SIZE, Bounds::ACCESSIBLE, object) else {
+                panic_no_memory(kx, size).await;
+                return;
+            };
+            mem
+        }
+    };
+    let force = globals.swiotlb_force.get() == SwiotlbForce::Force;
+    fill(kx, mem, start, nslabs, force && kx.k.has(Behaviour::ForceBounceInPool), buffer);
+    globals.io_tlb_default_mem.set(mem);
+    kx.note_global("io_tlb_default_mem", mem.id);
+    let facts = PoolFacts {
+        start: start.0,
+        bytes,
+        descriptor: mem.addr,
+        kind: if kx.k.has(Behaviour::StaticDefaultPool) { "static" } else { "heap" },
+        force,
+        at: kx.now(),
+    };
+    kx.k.facts.borrow_mut().pool = Some(facts);
+}
+
+/// Sets an object up that nobody else can see yet (`swiotlb_init_io_tlb_mem`).
+fn fill(kx: &Kx, mem: Ptr<IoTlbMem>, start: PhysAddr, nslabs: u64, force: bool, buffer: u32) {
+    let Ok(object) = kx.k.mem.borrow().heap.get(mem) else { return };
+    let (search, bounce) = rules(kx);
+    let size = PoolSize { nslabs: u32::try_from(nslabs).unwrap_or(u32::MAX), nareas: 1 };
+    object.start.set(start);
+    object.end.set(start.wrapping_add(nslabs << IO_TLB_SHIFT));
+    object.nslabs.set(nslabs);
+    object.force_bounce.set(force);
+    object.buffer_id.set(buffer);
+    *object.pool.borrow_mut() = Some(Pool::new(search, bounce, start, size));
+}
+
+async fn panic_no_memory(kx: &Kx, bytes: u64) {
+    let title = format!("Kernel panic - not syncing: swiotlb_init_with_tbl: Failed to allocate {bytes} bytes align=0x1000");
+    kx.report(Draft::fatal("panic", title).ending("panic"), Vec::new);
+    kx.spin_forever("the machine has stopped").await;
+}
+
+/// Says where the pool lies.
+///
+/// Source: `kernel/dma/swiotlb.c: swiotlb_print_info()`, v5.13.
+pub fn swiotlb_print_info(kx: &Kx) {
+    let mem = kx.k.globals.io_tlb_default_mem.get();
+    let object = kx.k.mem.borrow().heap.get(mem);
+    match object {
+        Ok(object) if object.nslabs.get() > 0 => kx.log(|| {
+            let (start, end) = (object.start.get().0, object.end.get().0);
+            let megabytes = (object.nslabs.get() << IO_TLB_SHIFT) >> 20;
+            format!("software IO TLB: mapped [mem {start:#018x}-{end:#018x}] ({megabytes}MB)")
+        }),
+        Ok(_) | Err(_) => kx.log(|| "software IO TLB: No low mem".to_owned()),
+    }
+}
+
+/// Gives a device a pool of its own, in memory that the firmware set aside for it.
+///
+/// Source: `kernel/dma/swiotlb.c: rmem_swiotlb_device_init()`, next of June 2021, v5.15.
+pub async fn rmem_swiotlb_device_init(kx: &Kx, node: &crate::device::DeviceNode, region: PhysRange) {
+    let _frame = kx.enter("rmem_swiotlb_device_init");
+    let nslabs = region.size() >> IO_TLB_SHIFT;
+    let Ok(mem) = kx.kzalloc(0x38, Rc::new(IoTlbMem::default())).await else { return };
+    fill(kx, mem, region.start, nslabs, true, 0);
+    kx.poke(mem, IoTlbMem::for_alloc, true);
+    kx.store_ptr(node.ptr.get(), crate::device::Device::dma_io_tlb_mem, mem).await;
+    kx.log(|| format!("OF: reserved mem: created restricted DMA pool at {:#x}, size {} MiB", region.start.0, region.size() >> 20));
+}

@@ -1,0 +1,75 @@
+//! Which pool, and whether an address lies in it.
+
+use super::IoTlbMem;
+use crate::device::Device;
+use crate::kernel::{Kx, SwiotlbForce};
+use crate::mem::{PhysAddr, Ptr};
+use crate::profile::Behaviour;
+use crate::swiotlb::nr_slots;
+
+/// The default pool (`io_tlb_default_mem`): a global pointer, or the address of a static object.
+#[must_use]
+pub fn default_pool(kx: &Kx) -> Ptr<IoTlbMem> {
+    kx.k.globals.io_tlb_default_mem.get()
+}
+
+/// The pool of a device: its own pointer where devices have one, else the default.
+pub async fn device_pool(kx: &Kx, dev: Ptr<Device>) -> Ptr<IoTlbMem> {
+    if kx.k.has(Behaviour::DevicePoolPointer) {
+        kx.load(dev, Device::dma_io_tlb_mem).await
+    } else {
+        default_pool(kx)
+    }
+}
+
+/// Whether a physical address lies in the device's pool.
+///
+/// Source: `include/linux/swiotlb.h: is_swiotlb_buffer()`, v5.13, next of June 2021.
+pub async fn is_swiotlb_buffer(kx: &Kx, dev: Ptr<Device>, paddr: PhysAddr) -> bool {
+    let mem = device_pool(kx, dev).await;
+    if mem.is_null() {
+        return false;
+    }
+    paddr >= kx.load(mem, IoTlbMem::start).await && paddr < kx.load(mem, IoTlbMem::end).await
+}
+
+/// Whether everything that this device maps is to bounce: a flag of its pool, or a global.
+///
+/// Source: `include/linux/swiotlb.h: is_swiotlb_force_bounce()`, next of June 2021; `swiotlb_force`, v5.13.
+pub async fn is_swiotlb_force_bounce(kx: &Kx, dev: Ptr<Device>) -> bool {
+    if !kx.k.has(Behaviour::ForceBounceInPool) {
+        return kx.k.globals.swiotlb_force.get() == SwiotlbForce::Force;
+    }
+    let mem = device_pool(kx, dev).await;
+    !mem.is_null() && kx.load(mem, IoTlbMem::force_bounce).await
+}
+
+/// Whether coherent memory of this device comes from its pool. Without `CONFIG_DMA_RESTRICTED_POOL` nobody looks.
+///
+/// Source: `include/linux/swiotlb.h: is_swiotlb_for_alloc()`, next of June 2021.
+pub async fn is_swiotlb_for_alloc(kx: &Kx, dev: Ptr<Device>) -> bool {
+    if !kx.k.has(Behaviour::RestrictedDmaPools) || !kx.k.profile().config.dma_restricted_pool {
+        return false;
+    }
+    let mem = device_pool(kx, dev).await;
+    !mem.is_null() && kx.load(mem, IoTlbMem::for_alloc).await
+}
+
+/// Whether there is a pool at all for this device.
+///
+/// Source: `kernel/dma/swiotlb.c: is_swiotlb_active()`, v5.13 to v5.15.
+pub async fn is_swiotlb_active(kx: &Kx, dev: Ptr<Device>) -> bool {
+    let mem = device_pool(kx, dev).await;
+    if mem.is_null() {
+        return false;
+    }
+    !kx.k.has(Behaviour::StaticDefaultPool) || kx.load(mem, IoTlbMem::nslabs).await != 0
+}
+
+/// The most bytes that one bounce can serve. Source: `kernel/dma/swiotlb.c: swiotlb_max_mapping_size()`, v5.13.
+#[must_use]
+pub fn swiotlb_max_mapping_size() -> u64 {
+    let segment = u64::from(crate::swiotlb::IO_TLB_SEGSIZE) * crate::swiotlb::IO_TLB_SIZE;
+    debug_assert!(nr_slots(segment) == u64::from(crate::swiotlb::IO_TLB_SEGSIZE));
+    segment
+}

@@ -1,0 +1,70 @@
+//! `struct io_tlb_mem`.
+
+use std::cell::{Cell, OnceCell, RefCell};
+
+use sim::sync::{LockClass, SpinLock};
+
+use crate::mem::{LockWord, PhysAddr, Ptr};
+use crate::swiotlb::Pool;
+
+/// Class of `mem->lock`.
+pub const POOL_LOCK: LockClass = LockClass::new(2, "&mem->lock");
+
+/// Bytes of a slot record behind the structure (`struct io_tlb_slot`).
+pub const IO_TLB_SLOT_SIZE: u64 = 24;
+
+crate::kobject! {
+    /// Descriptor of a bounce pool; where the pool is one object from memblock, its slots follow at once.
+    ///
+    /// Source: `include/linux/swiotlb.h: struct io_tlb_mem`, linux-next of June 2021. In 5.13 and 5.14 the last two
+    /// flags are missing.
+    pub struct IoTlbMem = "struct io_tlb_mem" {
+        /// First byte of the bounce buffer.
+        start: PhysAddr = 0x00,
+        /// One past its last byte.
+        end: PhysAddr = 0x08,
+        /// Number of slots.
+        nslabs: u64 = 0x10,
+        /// Slots in use.
+        used: u64 = 0x18,
+        /// Where the next search begins.
+        index: u32 = 0x20,
+        /// Protects the slots.
+        lock: LockWord = 0x24,
+        /// Directory in debugfs.
+        debugfs: Ptr<()> = 0x28,
+        /// Whether it was set up after boot.
+        late_alloc: bool = 0x30,
+        /// Whether everything bounces.
+        force_bounce: bool = 0x31,
+        /// Whether coherent memory comes from it too.
+        for_alloc: bool = 0x32,
+    }
+    beside {
+        /// The slots, while the pool lives.
+        pool: RefCell<Option<Pool>>,
+        /// The lock, while the pool lives.
+        spinlock: OnceCell<SpinLock>,
+        /// Where the slot records lie if not behind the structure: address and heap id.
+        slots_at: Cell<(PhysAddr, u32)>,
+        /// Heap id of the bounce buffer.
+        buffer_id: Cell<u32>,
+    }
+    size 0x38;
+}
+
+impl IoTlbMem {
+    /// The engine's side of `mem->lock`.
+    #[must_use]
+    pub const fn lock_of(&self) -> &OnceCell<SpinLock> {
+        &self.spinlock
+    }
+
+    /// Brings the counters in memory in line with the slots.
+    pub fn publish(&self) {
+        if let Some(pool) = self.pool.borrow().as_ref() {
+            self.used.set(pool.used());
+            self.index.set(pool.areas().first().map_or(0, crate::swiotlb::Area::index));
+        }
+    }
+}

@@ -1,0 +1,362 @@
+//! The engine of one run: slots of contexts, objects and their names, starting and ending.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::future::Future;
+use std::rc::{Rc, Weak};
+
+use super::cpu::Cpu;
+use super::state::{NOBODY, START, Slot, SpawnSpec, Task, ctx};
+use super::timer::Clock;
+use super::{Class, Cx, Ended, RunConfig};
+use crate::choices::{Choices, Stream};
+use crate::inject::Delays;
+use crate::schedule::Schedule;
+use crate::sync::{Clocks, LockDep, Rcu, SyncClock};
+use crate::trace::{CtxRecord, Digest, Event, EventKind, Trace};
+use crate::{CtxId, CtxSet, Finding, Label, MAX_CONTEXTS, Name, Nanos, ObjId};
+
+/// At most this many events are recorded.
+const MAX_EVENTS: usize = 2_000_000;
+
+/// One run of the engine: contexts, CPUs, clock, choices.
+pub struct Sim {
+    pub(crate) config: RunConfig,
+    pub(super) ready: Cell<u64>,
+    pub(super) barred: Cell<u64>,
+    /// Contexts whose wait is for an object. The bit outlives the moment at which they may go on, until they do.
+    pub(super) parked: Cell<u64>,
+    /// Contexts that let time pass.
+    pub(super) sleeping: Cell<u64>,
+    /// Contexts in a wait-for cycle.
+    pub(crate) deadlocked: Cell<u64>,
+    pub(super) alive: Cell<u64>,
+    pub(super) daemons: Cell<u64>,
+    pub(super) current: Cell<u8>,
+    pub(super) chosen: Cell<u8>,
+    /// The slot in which the search for a free one begins.
+    next_slot: Cell<u8>,
+    /// Whether the strategy answers every schedule decision: nothing is recorded, replayed or enumerated.
+    pub(super) by_strategy: bool,
+    pub(super) now: Cell<Nanos>,
+    pub(super) next_deadline: Cell<Nanos>,
+    pub(super) steps: Cell<u64>,
+    pub(super) stopped: Cell<bool>,
+    pub(super) ended: Cell<Ended>,
+    pub(super) digest: Cell<Digest>,
+    pub(super) pending: [Cell<Label>; MAX_CONTEXTS],
+    pub(super) slots: Vec<Slot>,
+    pub(super) cpus: Vec<Cpu>,
+    pub(super) clock: RefCell<Clock>,
+    pub(crate) choices: RefCell<Choices>,
+    pub(super) scheduler: RefCell<Box<dyn Schedule>>,
+    pub(super) delays: Cell<Delays>,
+    objects: RefCell<Objects>,
+    names: RefCell<Vec<(&'static str, u32)>>,
+    serials: Cell<u32>,
+    all_names: RefCell<Vec<Name>>,
+    pub(crate) lockdep: RefCell<LockDep>,
+    pub(crate) clocks: RefCell<Clocks>,
+    pub(crate) rcu: Rcu,
+    pub(super) findings: RefCell<Vec<Finding>>,
+    pub(super) trace: RefCell<Trace>,
+    at_end: RefCell<Option<EndHook>>,
+    this: Weak<Self>,
+}
+
+impl fmt::Debug for Sim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sim").field("steps", &self.steps).field("now", &self.now).finish_non_exhaustive()
+    }
+}
+
+/// Names of objects, looked up only when a run is recorded or replayed.
+#[derive(Default)]
+struct Objects {
+    /// First id, name and distinguishing key of each block of ids, rising.
+    blocks: Vec<(u32, &'static str, u32)>,
+    next: u32,
+}
+
+type EndHook = Box<dyn FnOnce(Cx)>;
+
+impl Sim {
+    /// An engine with nothing in it yet.
+    #[must_use]
+    pub fn new(config: RunConfig, choices: Choices, scheduler: Box<dyn Schedule>) -> Rc<Self> {
+        let cpus = config.cpus.max(1);
+        let sim = Rc::new_cyclic(|this| Self {
+            this: Weak::clone(this),
+            config,
+            ready: Cell::new(0),
+            barred: Cell::new(0),
+            parked: Cell::new(0),
+            sleeping: Cell::new(0),
+            deadlocked: Cell::new(0),
+            alive: Cell::new(0),
+            daemons: Cell::new(0),
+            current: Cell::new(NOBODY),
+            chosen: Cell::new(NOBODY),
+            next_slot: Cell::new(0),
+            by_strategy: choices.unnamed_seed(),
+            now: Cell::new(0),
+            next_deadline: Cell::new(Nanos::MAX),
+            steps: Cell::new(0),
+            stopped: Cell::new(false),
+            ended: Cell::new(Ended::Done),
+            digest: Cell::new(Digest::new()),
+            pending: [const { Cell::new(START) }; MAX_CONTEXTS],
+            slots: (0..MAX_CONTEXTS).map(|_| Slot::default()).collect(),
+            cpus: (0..cpus).map(|_| Cpu::new()).collect(),
+            clock: RefCell::new(Clock::default()),
+            choices: RefCell::new(choices),
+            scheduler: RefCell::new(scheduler),
+            delays: Cell::new(Delays::NONE),
+            objects: RefCell::new(Objects { blocks: Vec::new(), next: 1 }),
+            names: RefCell::new(Vec::new()),
+            serials: Cell::new(0),
+            all_names: RefCell::new(Vec::new()),
+            lockdep: RefCell::new(LockDep::new()),
+            clocks: RefCell::new(Clocks::new(config.races)),
+            rcu: Rcu::new(),
+            findings: RefCell::new(Vec::new()),
+            trace: RefCell::new(Trace::default()),
+            at_end: RefCell::new(None),
+        });
+        sim.scheduler.borrow_mut().begin(sim.choices.borrow_mut().schedule_rng());
+        sim
+    }
+
+    #[inline]
+    pub(crate) fn slot(&self, id: CtxId) -> &Slot {
+        &self.slots[id.index()]
+    }
+
+    /// The contexts that began and have not ended.
+    pub(crate) fn alive(&self) -> CtxSet {
+        CtxSet(self.alive.get())
+    }
+
+    /// Virtual time.
+    #[must_use]
+    pub fn now(&self) -> Nanos {
+        self.now.get()
+    }
+
+    /// Steps executed so far.
+    #[must_use]
+    pub fn steps(&self) -> u64 {
+        self.steps.get()
+    }
+
+    /// Whether events are recorded.
+    #[must_use]
+    pub fn recording(&self) -> bool {
+        self.config.record
+    }
+
+    /// Whether the run is over: what is left of it is only being dropped.
+    #[must_use]
+    pub fn stopped(&self) -> bool {
+        self.stopped.get()
+    }
+
+    /// An id for a shared object called `name`; a second object of the same name is told apart by a number.
+    pub fn object(&self, name: &'static str) -> ObjId {
+        self.objects_of(name, 1)
+    }
+
+    /// Ids for `count` parts of one object, consecutive from the one returned.
+    pub fn objects_of(&self, name: &'static str, count: u32) -> ObjId {
+        let mut objects = self.objects.borrow_mut();
+        let first = objects.next;
+        objects.blocks.push((first, name, 0));
+        objects.next = first.saturating_add(count.max(1));
+        ObjId(first)
+    }
+
+    /// Name of an object: its text, and a number made of its place among those of that text and its part.
+    #[must_use]
+    pub fn object_name(&self, obj: ObjId) -> Name {
+        if obj == ObjId::NONE {
+            return Name::new("");
+        }
+        let mut objects = self.objects.borrow_mut();
+        let Some(at) = objects.blocks.partition_point(|block| block.0 <= obj.0).checked_sub(1) else {
+            return Name { text: "object", nth: obj.0 };
+        };
+        let (first, text, mut key) = objects.blocks[at];
+        if key == 0 {
+            // Numbered on first demand: only recorded and replayed runs need it.
+            key = 1 + u32::try_from(objects.blocks[..at].iter().filter(|block| block.1 == text).count())
+                .unwrap_or(u32::MAX - 1);
+            objects.blocks[at].2 = key;
+        }
+        Name { text, nth: (key - 1) << 5 | (obj.0 - first) & 31 }
+    }
+
+    /// Adds a word to the digest of the run: what models decide and observe belongs to what happened.
+    #[inline]
+    pub fn mix(&self, word: u64) {
+        let mut digest = self.digest.get();
+        digest.mix(word);
+        self.digest.set(digest);
+    }
+
+    /// Starts a context. Until it is first chosen it has done nothing.
+    pub fn spawn<F: Future<Output = ()> + 'static>(
+        self: &Rc<Self>,
+        spec: SpawnSpec,
+        body: impl FnOnce(Cx) -> F,
+    ) -> Option<CtxId> {
+        let id = self.reserve(&spec)?;
+        let cx = Cx { sim: Rc::clone(self), id };
+        self.place(id, Box::pin(body(cx)));
+        Some(id)
+    }
+
+    /// Starts a context from the clock; what was released into `clock` happened before it.
+    pub(super) fn spawn_boxed(&self, spec: SpawnSpec, clock: &SyncClock, body: impl FnOnce(Cx) -> Task) {
+        // The context that happens to be running when the clock strikes has nothing to do with it.
+        let current = self.current.replace(NOBODY);
+        if let Some(id) = self.reserve(&spec)
+            && let Some(sim) = self.this.upgrade()
+        {
+            self.clocks.borrow_mut().acquire(id, clock);
+            self.place(id, body(Cx { sim, id }));
+        }
+        self.current.set(current);
+    }
+
+    /// Name of the context with this serial number, also of one that has ended.
+    #[must_use]
+    pub fn context_name(&self, serial: u32) -> Name {
+        self.all_names.borrow().get(serial as usize).copied().unwrap_or_default()
+    }
+
+    /// Has `hook` called when the run is over, however it ended. It may look at everything and report findings, but
+    /// not await.
+    pub fn at_end(&self, hook: impl FnOnce(Cx) + 'static) {
+        *self.at_end.borrow_mut() = Some(Box::new(hook));
+    }
+
+    pub(super) fn call_end_hook(self: &Rc<Self>) {
+        let Some(hook) = self.at_end.borrow_mut().take() else { return };
+        let spec = SpawnSpec::device("end of run");
+        let id = CtxSet(!self.alive.get()).first().unwrap_or(CtxId(0));
+        self.slot(id).begin(&spec, Name::new(spec.name), self.serials.get());
+        hook(Cx { sim: Rc::clone(self), id });
+    }
+
+    fn reserve(&self, spec: &SpawnSpec) -> Option<CtxId> {
+        let Some(id) = self.free_slot() else {
+            self.too_many_contexts(spec.name);
+            return None;
+        };
+        let spec = SpawnSpec { cpu: spec.cpu % self.config.cpus.max(1), ..*spec };
+        let nth = {
+            let mut names = self.names.borrow_mut();
+            if let Some((_, count)) = names.iter_mut().find(|(text, _)| *text == spec.name) {
+                *count += 1;
+                *count
+            } else {
+                names.push((spec.name, 0));
+                0
+            }
+        };
+        let name = Name { text: spec.name, nth };
+        let serial = self.serials.get();
+        self.serials.set(serial + 1);
+        self.all_names.borrow_mut().push(name);
+        self.slot(id).begin(&spec, name, serial);
+        self.alive.set(self.alive.get() | id.bit());
+        if spec.daemon {
+            self.daemons.set(self.daemons.get() | id.bit());
+        }
+        self.ready.set(self.ready.get() | id.bit());
+        self.pending[id.index()].set(START);
+        self.cpu_add(id);
+        self.clocks.borrow_mut().fork(ctx(self.current.get()), id);
+        self.scheduler.borrow_mut().spawned(id, self.choices.borrow_mut().schedule_rng());
+        self.mix(u64::from(serial) << 8 | u64::from(id.0));
+        if self.config.record {
+            let cpu = (spec.class != Class::Device).then_some(spec.cpu);
+            self.trace.borrow_mut().contexts.push(CtxRecord { name, slot: id, cpu });
+            self.event_of(id, EventKind::Spawned);
+        }
+        Some(id)
+    }
+
+    /// The first free slot after the one given out last. A slot's vector clock outlives its context, so that the
+    /// longer it lies idle, the fewer races between short-lived contexts are missed.
+    fn free_slot(&self) -> Option<CtxId> {
+        let free = !self.alive.get();
+        let after = free & u64::MAX << self.next_slot.get();
+        let id = CtxSet(after).first().or_else(|| CtxSet(free).first())?;
+        self.next_slot.set((id.0 + 1) % 64);
+        Some(id)
+    }
+
+    fn place(&self, id: CtxId, task: Task) {
+        *self.slot(id).future.borrow_mut() = Some(task);
+    }
+
+    pub(super) fn finish(&self, id: CtxId) {
+        if self.config.record {
+            self.event_of(id, EventKind::Ended);
+        }
+        self.check_ended_clean(id);
+        // What it left behind does not haunt the next context in this slot.
+        let slot = self.slot(id);
+        slot.held.borrow_mut().clear();
+        slot.rcu_nesting.set(0);
+        self.cpu_remove(id);
+        let gone = !id.bit();
+        self.alive.set(self.alive.get() & gone);
+        self.daemons.set(self.daemons.get() & gone);
+        self.ready.set(self.ready.get() & gone);
+        self.rcu_reader_gone(id);
+        let task = slot.future.borrow_mut().take();
+        drop(task);
+    }
+
+    pub(super) fn name_of(&self, id: CtxId) -> Name {
+        self.slot(id).name.get()
+    }
+
+    /// Answers a choice asked by the context `id`, or by the run itself.
+    pub(crate) fn value(
+        &self,
+        who: Option<CtxId>,
+        stream: Stream,
+        what: &'static str,
+        of: u64,
+        obj: ObjId,
+    ) -> u64 {
+        let taken = self.choices.borrow_mut().value(stream, what, of, || {
+            (who.map_or(Name::new("run"), |id| self.name_of(id)), self.object_name(obj))
+        });
+        self.mix(taken);
+        if self.config.record
+            && let Some(id) = who
+        {
+            self.event_of(id, EventKind::Choice { what, taken, of });
+        }
+        taken
+    }
+
+    /// A choice made for the run as a whole, before or outside any context.
+    pub fn choose(&self, stream: Stream, what: &'static str, of: u64) -> u64 {
+        self.value(None, stream, what, of, ObjId::NONE)
+    }
+
+    pub(crate) fn event_of(&self, id: CtxId, kind: EventKind) {
+        let mut trace = self.trace.borrow_mut();
+        if trace.events.len() >= MAX_EVENTS {
+            trace.truncated = true;
+            return;
+        }
+        let ctx = self.slot(id).serial.get();
+        trace.events.push(Event { step: self.steps.get(), time: self.now.get(), ctx, kind });
+    }
+}

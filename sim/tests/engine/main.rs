@@ -1,0 +1,15 @@
+//! The engine as its users see it, a module per theme.
+
+mod common;
+mod determinism;
+mod executor;
+mod locks;
+mod masking;
+mod minimise;
+mod oracles;
+mod progress;
+mod races;
+mod random_programs;
+mod replay;
+mod strategies;
+mod waits;
