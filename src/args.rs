@@ -232,9 +232,9 @@ pub(crate) struct DiffArgs {
     /// Another one
     #[arg(value_name = "B")]
     pub(crate) b: PathBuf,
-    /// The seed whose boot is compared
-    #[arg(long, value_name = "N", value_parser = parse_seed, default_value_t = 0)]
-    pub(crate) seed: u64,
+    /// The seed whose boot is compared [default: the one in which most mappings are made]
+    #[arg(long, value_name = "N", value_parser = parse_seed)]
+    pub(crate) seed: Option<u64>,
     /// Seeds whose outcomes are compared
     #[arg(long, value_name = "N|A..B", value_parser = parse_seeds, default_value = "50")]
     pub(crate) seeds: Range<u64>,

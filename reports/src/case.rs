@@ -128,7 +128,9 @@ impl Case<'_> {
     }
 
     fn way(&self, out: &mut String, paint: Paint) {
-        let lines = interleaving(self.trace, self.finding);
+        let earlier: Vec<&Finding> =
+            self.neighbours.iter().filter(|other| other.earlier).map(|other| other.finding).collect();
+        let lines = interleaving(self.trace, self.finding, &earlier);
         if lines.is_empty() {
             return;
         }

@@ -77,7 +77,7 @@ fn an_interleaving_is_short_and_shows_both_sides() {
     for seed in 0..60 {
         let end = toy::run(Mode::Seed(seed));
         for finding in &end.findings {
-            let lines = interleaving(&end.trace, finding);
+            let lines = interleaving(&end.trace, finding, &[]);
             assert!(!lines.is_empty() && lines.len() <= MAX_LINES, "seed {seed}: {} lines", lines.len());
             let text = lines.join("\n");
             assert_mailable(&text);
@@ -93,7 +93,7 @@ fn an_interleaving_is_short_and_shows_both_sides() {
 #[test]
 fn without_a_recorded_run_there_is_no_interleaving() {
     let (_, end) = seed();
-    assert!(interleaving(&sim::trace::Trace::default(), &end.findings[0]).is_empty());
+    assert!(interleaving(&sim::trace::Trace::default(), &end.findings[0], &[]).is_empty());
 }
 
 #[test]

@@ -19,6 +19,8 @@ use crate::output::Out;
 
 /// Folders that hold parts of scenarios and no scenarios.
 const PARTS: [&str; 2] = ["machines", "drivers"];
+/// So many remarks on a scenario are shown.
+const MAX_REMARKS: usize = 5;
 /// How deep folders are searched.
 const MAX_DEPTH: usize = 16;
 
@@ -116,7 +118,7 @@ fn one(scenario: Resolved, args: &TestArgs, all: &mut TestJson, out: &mut Out) {
         let word = if verdict.met() { out.paint.good("passed  ") } else { out.paint.bad("failed  ") };
         let time = result.elapsed.as_secs_f64();
         out.line(&format!(
-            "{word} {:<58} {:>8} seeds {time:>7.2} s  {}",
+            "{word} {:<64} {:>8} seeds {time:>7.2} s  {}",
             ascii(&simulation.scenario().name),
             summary.ran,
             outcome(summary)
@@ -124,8 +126,12 @@ fn one(scenario: Resolved, args: &TestArgs, all: &mut TestJson, out: &mut Out) {
         if !verdict.met() {
             indented(out, "expected: ", &expect::in_words(&expect));
         }
-        for remark in verdict.remarks() {
-            indented(out, "but:      ", &remark);
+        let remarks = verdict.remarks();
+        for remark in remarks.iter().take(MAX_REMARKS) {
+            indented(out, if verdict.met() { "note:     " } else { "but:      " }, remark);
+        }
+        if let Some(more @ 1..) = remarks.len().checked_sub(MAX_REMARKS) {
+            indented(out, "          ", &format!("and {more} more: `dmasim run` shows them"));
         }
         out.flush();
     }

@@ -124,7 +124,7 @@ fn diff_compares_and_gives_a_reason() {
     folder.dmasim(&["diff", "good.ron", "other.ron", "--seeds", "4"]).exits(0).says(&[
         "Configuration",
         "CPUs",
-        "Path taken (seed 0)",
+        "Path taken (seed ",
         "Outcome",
         "Why",
     ]);

@@ -48,6 +48,11 @@ impl Folder {
     }
 }
 
+/// Where lines are broken does not matter.
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// What a command left behind.
 #[derive(Debug)]
 pub(crate) struct Done {
@@ -74,7 +79,7 @@ impl Done {
     #[track_caller]
     pub(crate) fn complains(self, texts: &[&str]) -> Self {
         for text in texts {
-            assert!(self.stderr.contains(text), "no \"{text}\" in:\n{}", self.stderr);
+            assert!(one_line(&self.stderr).contains(&one_line(text)), "no \"{text}\" in:\n{}", self.stderr);
         }
         self
     }
@@ -83,7 +88,7 @@ impl Done {
     #[track_caller]
     pub(crate) fn says(self, texts: &[&str]) -> Self {
         for text in texts {
-            assert!(self.stdout.contains(text), "no \"{text}\" in:\n{}", self.stdout);
+            assert!(one_line(&self.stdout).contains(&one_line(text)), "no \"{text}\" in:\n{}", self.stdout);
         }
         self
     }
