@@ -56,9 +56,9 @@ impl Kx {
         details
     }
 
-    /// The CPU faults on an address. Ends the run.
-    pub async fn page_fault(&self, addr: u64, access: &'static str) {
-        let (kind, title) = if addr < 4096 {
+    /// How the CPU faults on an address: kind of finding and the kernel's first line.
+    pub(super) fn fault_of(addr: u64) -> (&'static str, String) {
+        if addr < 4096 {
             ("null-pointer", format!("BUG: kernel NULL pointer dereference, address: {addr:016x}"))
         } else if KernelImage::canonical(addr) {
             ("page-fault", format!("BUG: unable to handle page fault for address: {addr:016x}"))
@@ -67,7 +67,12 @@ impl Kx {
                 "general-protection-fault",
                 format!("general protection fault, probably for non-canonical address {addr:#x}: 0000"),
             )
-        };
+        }
+    }
+
+    /// The CPU faults on an address. Ends the run.
+    pub async fn page_fault(&self, addr: u64, access: &'static str) {
+        let (kind, title) = Self::fault_of(addr);
         self.report(Draft::fatal(kind, title).discriminator(access).ending("oops"), || {
             let code = if access == "write" { "0x0002" } else { "0x0000" };
             let mut lines = vec![

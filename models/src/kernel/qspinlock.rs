@@ -139,9 +139,9 @@ impl Kx {
 
     async fn queued_fault(&self, prev: u64, cpu: u64, word: u32) {
         let own = self.per_cpu_offset(u64::from(self.cpu())).wrapping_add(QNODES_OFFSET);
-        let title = format!("BUG: unable to handle page fault for address: {prev:016x}");
+        let (kind, title) = Self::fault_of(prev);
         let tail = (u32::from(self.cpu()) + 1) << 18;
-        let draft = Draft::fatal("page-fault", title).discriminator("write").ending("oops");
+        let draft = Draft::fatal(kind, title).discriminator("write").ending("oops");
         self.report(draft, || {
             vec![
                 (

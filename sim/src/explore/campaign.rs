@@ -147,7 +147,7 @@ fn ending(findings: &[Finding]) -> String {
             parts.push(finding.ending);
         }
     }
-    if parts.is_empty() { "ran to its end".to_owned() } else { parts.join(", then ") }
+    if parts.is_empty() { "nothing visible: it ran to its end".to_owned() } else { parts.join(", then ") }
 }
 
 /// Who wants to know how far a campaign is.
