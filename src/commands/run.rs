@@ -223,6 +223,7 @@ fn cases(
             ran,
             trace: &explained.run.end.trace,
             choices: &explained.choices,
+            drawn: &explained.drawn,
             shortened: explained.shortened,
             neighbours: neighbours
                 .map(|(at, finding)| Neighbour {
