@@ -79,6 +79,8 @@ fn too_few_seeds_do_not_decide_about_what_is_rare() {
     let folder = Folder::new();
     folder.write("rare.ron", &expecting(r#"Findings(all: [(kind: "page-fault")])"#));
     folder.dmasim(&["run", "rare.ron", "--seed", "7"]).exits(0).says(&["not decided by 1 of 200 seeds"]);
+    let json = folder.dmasim(&["run", "rare.ron", "--seed", "7", "--format", "json"]).exits(0).json();
+    assert_eq!(json["expectation"]["result"], "not decided");
     folder.dmasim(&["run", "rare.ron"]).exits(1);
 }
 
