@@ -168,6 +168,7 @@ pub(super) fn fill(kx: &Kx, phys: PhysAddr, size: u64, class: JunkClass, owner: 
         JunkClass::SmallInts => Class::SmallInts,
         JunkClass::Text => Class::Text,
         JunkClass::Pointers => Class::Pointers,
+        JunkClass::Ints32 => Class::Ints32,
         JunkClass::Random => Class::Random,
     };
     let source = if class == Class::Zero {

@@ -63,12 +63,14 @@ pub enum JunkClass {
     Untouched,
     /// All bytes zero.
     Zero,
-    /// 32-bit integers below 256: counters, flags, small indices.
+    /// 64-bit integers, most of them below 256: counters, sizes, small indices.
     SmallInts,
     /// Printable ASCII, as in logs, scripts and unit files.
     Text,
     /// 64-bit kernel addresses.
     Pointers,
+    /// Pairs of 32-bit integers: counts, flags, -1.
+    Ints32,
     /// Uniform bytes, as in compressed or encrypted files.
     Random,
 }
