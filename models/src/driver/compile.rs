@@ -63,7 +63,6 @@ impl<'a> Compiler<'a> {
             probe,
             queues,
             remove,
-            names: compiler.names.len(),
             locks: compiler.locks,
         }
     }

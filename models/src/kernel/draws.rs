@@ -57,7 +57,7 @@ impl Draws {
         if let Some(delay) = inject.delay {
             let share = strength(sim, "share of delayed steps", per_mille(delay.percent));
             // `percent` speaks of a hundred steps of one context; a delay in each would stop everything.
-            draws.delay_every = if share == 0 { 0 } else { (20_000 / share).max(20) };
+            draws.delay_every = 20_000_u64.checked_div(share).map_or(0, |every| every.max(20));
             draws.delay_max = delay.max_us * 1000;
         }
         if let Some(fail) = inject.alloc_fail {
