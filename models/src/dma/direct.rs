@@ -23,7 +23,7 @@ pub fn phys_to_dma(kx: &Kx, phys: PhysAddr, unencrypted: bool) -> DmaAddr {
 
 /// The way back.
 #[must_use]
-pub const fn dma_to_phys(addr: DmaAddr) -> PhysAddr {
+pub(super) const fn dma_to_phys(addr: DmaAddr) -> PhysAddr {
     PhysAddr(addr.0 & !ENCRYPTED)
 }
 

@@ -29,7 +29,7 @@ pub async fn dma_map_page_attrs(
     };
     note_path(kx, dev, ops, addr.is_none());
     if let Some(dma) = addr {
-        let new = NewMapping { dma, size, phys, dir, kind: MapKind::Single, ops };
+        let new = NewMapping { dma, size, phys, dir, kind: MapKind::Single, ops, given: !attrs.skip_cpu_sync };
         kx.k.ledger.mapped(kx, dev, &new, &[(dma, phys, size)]);
     }
     addr

@@ -18,15 +18,18 @@ pub struct GfpFlags {
     pub atomic: bool,
     /// Whether the memory comes zeroed (`__GFP_ZERO`).
     pub zero: bool,
+    /// Whether injection spares it. The core's own small requests that may sleep do not fail in practice, and what
+    /// would follow if they did is not what drivers are tested for.
+    pub spared: bool,
 }
 
 impl GfpFlags {
     /// `GFP_KERNEL`.
-    pub const KERNEL: Self = Self { zone: Gfp::Kernel, atomic: false, zero: false };
+    pub const KERNEL: Self = Self { zone: Gfp::Kernel, atomic: false, zero: false, spared: false };
     /// `GFP_ATOMIC`.
-    pub const ATOMIC: Self = Self { zone: Gfp::Kernel, atomic: true, zero: false };
-    /// `GFP_KERNEL | __GFP_ZERO`.
-    pub const ZEROED: Self = Self { zone: Gfp::Kernel, atomic: false, zero: true };
+    pub const ATOMIC: Self = Self { atomic: true, ..Self::KERNEL };
+    /// `GFP_KERNEL | __GFP_ZERO`, as the core asks for its own objects.
+    pub const ZEROED: Self = Self { zero: true, spared: true, ..Self::KERNEL };
 }
 
 /// There was none.
@@ -146,6 +149,9 @@ impl Kx {
 
     /// Whether an allocation is to fail, by injection.
     fn allocation_fails(&self, flags: GfpFlags) -> bool {
+        if flags.spared {
+            return false;
+        }
         let draws = &self.k.draws;
         if draws.alloc_fail > 0 && self.chance(Stream::Injection, "allocation fails", draws.alloc_fail) {
             self.injected(|| "an allocation fails".to_owned());

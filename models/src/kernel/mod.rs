@@ -13,13 +13,14 @@ mod symbols;
 mod stacks;
 mod draws;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use sim::sync::Mutex;
 use sim::{Cx, ObjId};
 
 use crate::driver::Programs;
@@ -78,6 +79,8 @@ pub struct Kernel {
     pub image: KernelImage,
     /// Devices known to the driver core, by number.
     pub devices: RefCell<Vec<Rc<DeviceNode>>>,
+    /// `pci_rescan_remove_lock`, once somebody took it.
+    pub pci_rescan_remove_lock: OnceCell<Mutex>,
     /// Drivers that have registered.
     pub drivers: RefCell<Vec<RegisteredDriver>>,
     /// The IOMMU and the core of its subsystem.
@@ -115,7 +118,7 @@ impl Kernel {
         sim: &sim::Sim,
         details: bool,
     ) -> Self {
-        let image = KernelImage::new(&scenario.machine);
+        let image = KernelImage::new(&scenario.machine, scenario.command_line.mem_limit);
         let iommu = IommuCore::new(scenario.machine.devices.len());
         Self {
             scenario,
@@ -124,6 +127,7 @@ impl Kernel {
             globals: Globals::default(),
             image,
             devices: RefCell::new(Vec::new()),
+            pci_rescan_remove_lock: OnceCell::new(),
             drivers: RefCell::new(Vec::new()),
             iommu,
             ledger: Ledger::default(),

@@ -40,6 +40,7 @@ pub const FINDINGS: &[(&str, &str)] = &[
     ("recursive-locking", "a context took a lock that it holds already"),
     ("sleep-in-atomic", "a function that may sleep was called where nobody may sleep"),
     ("slots-inconsistent", "the lists and counters of a bounce pool contradict one another"),
+    ("slots-lost", "slots of a bounce pool are in use by no mapping"),
     ("soft-lockup", "a CPU spins for ever with interrupts on"),
     ("stale-translation", "a device's access was translated to memory where its mapping no longer leads"),
     ("too-many-contexts", "a run had more contexts at one time than the engine holds"),

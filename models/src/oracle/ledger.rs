@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use crate::device::{Device, DeviceNode};
 use crate::dma::{Attrs, Ops};
 use crate::kernel::Kx;
-use crate::mem::{DmaAddr, PhysAddr, Ptr, Site, Source};
+use crate::mem::{DmaAddr, PhysAddr, PhysRange, Ptr, Site, Source};
 use crate::swiotlb::Direction;
 
 /// How a mapping was asked for.
@@ -49,6 +49,8 @@ pub struct NewMapping {
     pub kind: MapKind,
     /// Through which implementation.
     pub ops: Ops,
+    /// Whether the device may look at the buffer already (no `DMA_ATTR_SKIP_CPU_SYNC`).
+    pub given: bool,
 }
 
 /// A stretch of a mapping whose buffer is in one piece.
@@ -118,7 +120,7 @@ impl Ledger {
                 phys,
                 target: target_of(kx, &node, new.ops, dma).unwrap_or(phys),
                 owner: kx.k.mem.borrow().heap.shadow().object_at(phys),
-                given: content_at(kx, phys, len),
+                given: if new.given { content_at(kx, phys, len) } else { None },
             })
             .collect();
         let mapping = Mapping { device: node.index, new: *new, pieces, wrote: None, since: kx.site() };
@@ -234,6 +236,8 @@ impl Ledger {
         if for_cpu {
             if mapping.new.dir.reaches_cpu() {
                 check_arrived(kx, &node, &mapping);
+                // The CPU owns the buffer now, and may write to it.
+                self.change(node.index, dma, |mapping| mapping.wrote = None);
             }
             return;
         }
@@ -262,6 +266,12 @@ impl Ledger {
             drop(live);
             kx.report(Draft::warning("leak-mapping", title), || vec![("left".to_owned(), vec![line])]);
         }
+    }
+
+    /// Whether any live mapping leads into a range of memory.
+    pub(super) fn reaches(&self, range: PhysRange) -> bool {
+        let live = self.live.borrow();
+        live.iter().flat_map(|mapping| &mapping.pieces).any(|piece| range.contains(piece.target))
     }
 
     fn find(&self, device: usize, dma: DmaAddr) -> Option<Mapping> {

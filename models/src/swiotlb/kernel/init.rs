@@ -5,8 +5,9 @@ use std::rc::Rc;
 use sim::Draft;
 
 use super::object::{IO_TLB_SLOT_SIZE, IoTlbMem};
-use crate::kernel::{Kx, SwiotlbForce, Symbol};
-use crate::mem::{PAGE_SIZE, PhysAddr, PhysRange, Ptr, align_up};
+use crate::device::{Device, DeviceNode};
+use crate::kernel::{Kx, NoMemory, SwiotlbForce, Symbol};
+use crate::mem::{PAGE_SIZE, PhysAddr, Ptr, align_up};
 use crate::memblock::Bounds;
 use crate::profile::Behaviour;
 use crate::run::PoolFacts;
@@ -135,15 +136,35 @@ pub fn swiotlb_print_info(kx: &Kx) {
     }
 }
 
-/// Gives a device a pool of its own, in memory that the firmware set aside for it.
+/// Gives a device the pool that the firmware set aside for it, if it did and the kernel knows such pools: before each
+/// probe, with a descriptor that is made at the first.
 ///
-/// Source: `kernel/dma/swiotlb.c: rmem_swiotlb_device_init()`, next of June 2021, v5.15.
-pub async fn rmem_swiotlb_device_init(kx: &Kx, node: &crate::device::DeviceNode, region: PhysRange) {
+/// Source: `drivers/of/device.c: of_dma_configure_id()`, `kernel/dma/swiotlb.c: rmem_swiotlb_device_init()`, next of
+/// June 2021, v5.15.
+///
+/// # Errors
+/// There is no memory for the descriptor.
+pub async fn rmem_swiotlb_device_init(kx: &Kx, node: &DeviceNode) -> Result<(), NoMemory> {
+    let Some(region) = node.spec(&kx.k).restricted_pool else { return Ok(()) };
+    if !kx.k.has(Behaviour::RestrictedDmaPools) || !kx.k.profile().config.dma_restricted_pool {
+        return Ok(());
+    }
     let _frame = kx.enter("rmem_swiotlb_device_init");
-    let nslabs = region.size() >> IO_TLB_SHIFT;
-    let Ok(mem) = kx.kzalloc(0x38, Rc::new(IoTlbMem::default())).await else { return };
-    fill(kx, mem, region.start, nslabs, true, 0);
-    kx.poke(mem, IoTlbMem::for_alloc, true);
-    kx.store_ptr(node.ptr.get(), crate::device::Device::dma_io_tlb_mem, mem).await;
-    kx.log(|| format!("OF: reserved mem: created restricted DMA pool at {:#x}, size {} MiB", region.start.0, region.size() >> 20));
+    let known = kx.k.globals.restricted_pools.borrow().iter().find(|(start, _)| start.0 == region.start).copied();
+    let mem = match known {
+        Some((_, mem)) => mem,
+        None => {
+            let nslabs = region.size >> IO_TLB_SHIFT;
+            let start = PhysAddr(region.start);
+            let mem = kx.kzalloc(0x38, Rc::new(IoTlbMem::default())).await?;
+            fill(kx, mem, start, nslabs, true, 0);
+            kx.poke(mem, IoTlbMem::for_alloc, true);
+            kx.k.globals.restricted_pools.borrow_mut().push((start, mem));
+            let megabytes = region.size >> 20;
+            kx.log(|| format!("OF: reserved mem: created restricted DMA pool at {start}, size {megabytes} MiB"));
+            mem
+        }
+    };
+    kx.store_ptr(node.ptr.get(), Device::dma_io_tlb_mem, mem).await;
+    Ok(())
 }
