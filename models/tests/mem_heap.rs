@@ -2,8 +2,9 @@
 
 use std::rc::Rc;
 
+use models::swiotlb::IoTlbMem;
 use models::mem::{
-    Access, Fault, Heap, IoTlbMem, JunkClass, Kobject, LockWord, PAGE_OFFSET, PageOwner, PhysAddr, PhysRange,
+    Access, Fault, Heap, JunkClass, Kobject, LockWord, PAGE_OFFSET, PageOwner, PhysAddr, PhysRange,
     Ptr, ShadowError, Site, Source,
 };
 

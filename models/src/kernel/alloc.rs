@@ -36,15 +36,19 @@ impl GfpFlags {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoMemory;
 
+/// Labels of an object: its fields, and up to the end what the models keep beside it.
+const LABELS: u32 = 32;
+
 impl Kernel {
     /// Gives a new object its engine labels.
-    fn enter_labels(&self, sim: &sim::Sim, id: u32, type_name: &'static str, fields: u32) {
+    fn enter_labels<T: Kobject>(&self, sim: &sim::Sim, id: u32) {
+        let (type_name, parts) = (T::TYPE_NAME, T::FULL_NAMES);
         let mut labels = self.labels.borrow_mut();
         let slot = id as usize;
         if labels.len() <= slot {
             labels.resize(slot + 1, ObjId::NONE);
         }
-        labels[slot] = sim.objects_of(type_name, fields);
+        labels[slot] = sim.objects_with_parts(type_name, parts, LABELS);
     }
 }
 
@@ -97,7 +101,7 @@ impl Kx {
         let _ = mem.heap.write_at(addr, size, Source::Zero, 0);
         let ptr = mem.heap.alloc_object(addr, size, site, object).unwrap_or(Ptr::wild(addr.virt()));
         drop(mem);
-        self.k.enter_labels(self.sim(), ptr.id, T::TYPE_NAME, 32);
+        self.k.enter_labels::<T>(self.sim(), ptr.id);
         self.note_stack(ptr.id, false);
         Ok(ptr)
     }
@@ -183,7 +187,26 @@ impl Kx {
         drop(mem);
         self.sim().mix(addr.0);
         self.note_stack(id, false);
+        self.note_reuse(range, what);
         Ok((addr, id))
+    }
+
+    /// For the trace: whose memory is used again.
+    fn note_reuse(&self, range: PhysRange, what: &'static str) {
+        if !self.sim().recording() {
+            return;
+        }
+        let mem = self.k.mem.borrow();
+        let objects = mem.heap.shadow().objects();
+        // Only structures are worth telling: pages of processes change hands all the time.
+        let former = objects.iter().rev().find(|(_, record)| {
+            let overlaps = record.range.start < range.end && range.start < record.range.end;
+            !record.alive && overlaps && record.type_name.starts_with("struct ")
+        });
+        if let Some((_, record)) = former {
+            let (name, at) = (record.type_name, range.start);
+            self.note(|| format!("memory of the freed {name} at {at} is used again: {what}"));
+        }
     }
 
     /// Gives pages back (`__free_pages`).
@@ -238,7 +261,7 @@ impl Kx {
         }
         drop(mem);
         self.mix_ptr(ptr);
-        self.k.enter_labels(self.sim(), ptr.id, T::TYPE_NAME, 32);
+        self.k.enter_labels::<T>(self.sim(), ptr.id);
         self.note_stack(ptr.id, false);
         Ok(ptr)
     }
@@ -277,7 +300,7 @@ impl Kx {
 
     /// Gives an object that was entered by hand its engine labels.
     pub fn label_object<T: Kobject>(&self, ptr: Ptr<T>) {
-        self.k.enter_labels(self.sim(), ptr.id, T::TYPE_NAME, 32);
+        self.k.enter_labels::<T>(self.sim(), ptr.id);
     }
 
     /// The engine's label of memory that is no object.
