@@ -78,7 +78,7 @@ impl World {
     about: "one thing",
     kernel: (version: "{version}", config: [{config}]),
     cmdline: "{cmdline}",
-    machine: Inline((
+    machine: Inline(
         name: "small", cpu_vendor: Amd, cpus: 4, nr_cpus: 320, iommu: {iommu}, {machine}
         e820: [
             (start: 0x0, end: 0x9ffff, kind: Usable),
@@ -90,14 +90,14 @@ impl World {
             (bdf: "0000:01:00.0", name: "disk", driver: "disk", isolation: 1, {device}),
             (bdf: "0000:02:00.0", name: "spare", isolation: 2),
         ],
-    )),
-    drivers: [Inline((
+    ),
+    drivers: [Inline(
         name: "disk",
         registers: {registers},
         probe: [{probe}],
         workload: [(name: "io", start_ms: Fixed(1), body: [{body}])],
         remove: [{remove}],
-    ))],
+    )],
     processes: [{processes}],
     inject: ({inject} settle_ms: 20000),
 )"#
