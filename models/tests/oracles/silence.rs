@@ -105,8 +105,8 @@ fn devices_with_demands() {
     for device in ["untrusted: true", "dma_bits: 32", "bus_dma_limit: 0xffffffff", restricted] {
         for cmdline in ["quiet", "amd_iommu=off", "swiotlb=force"] {
             for version in ["5.13", "5.15", "next-2021-06"] {
-                // Without its IOMMU that kernel gives nothing up; with it, it has the bug.
-                if version == "next-2021-06" && cmdline == "quiet" {
+                // With the IOMMU the pool is given up, and both need it: see below.
+                if cmdline == "quiet" && (version == "next-2021-06" || device == "untrusted: true") {
                     continue;
                 }
                 let world = World {
@@ -133,4 +133,22 @@ fn a_restricted_pool_is_used() {
     assert_eq!((facts.devices[0].pool, facts.devices[0].bounced), ("restricted pool", 1));
     let facts = World { config: "", ..world }.facts();
     assert_eq!((facts.devices[0].pool, facts.devices[0].bounced), ("default pool", 0));
+}
+
+/// Partial pages of an untrusted device are bounced also behind an IOMMU, whose AMD driver gave the pool up: what the
+/// real kernels did until that driver stopped doing so (5.19).
+#[test]
+fn an_untrusted_device_without_a_pool() {
+    let body = r#"Map(name: "m", size: Fixed(512), dir: FromDevice, on_error: Skip), Unmap(name: "m")"#;
+    let untrusted = World { body, device: "untrusted: true", ..WORLD };
+    World { version: "5.13", ..untrusted.clone() }.fires("panic");
+    untrusted.fires("mapping-error");
+    for world in [
+        World { device: "", ..untrusted.clone() },
+        World { cmdline: "iommu=pt", ..untrusted.clone() },
+        World { iommu: "Vtd(snoop: true)", cmdline: "intel_iommu=on", ..untrusted },
+    ] {
+        world.is_silent();
+        World { version: "5.13", ..world }.is_silent();
+    }
 }
