@@ -232,9 +232,9 @@ pub(crate) struct DiffArgs {
     /// Another one
     #[arg(value_name = "B")]
     pub(crate) b: PathBuf,
-    /// The seed whose boot is compared
-    #[arg(long, value_name = "N", value_parser = parse_seed, default_value_t = 0)]
-    pub(crate) seed: u64,
+    /// The seed whose boot is compared [default: the one in which most mappings are made]
+    #[arg(long, value_name = "N", value_parser = parse_seed)]
+    pub(crate) seed: Option<u64>,
     /// Seeds whose outcomes are compared
     #[arg(long, value_name = "N|A..B", value_parser = parse_seeds, default_value = "50")]
     pub(crate) seeds: Range<u64>,
@@ -280,13 +280,13 @@ pub(crate) enum ScenarioCommand {
     },
 }
 
-/// Seeds stay below this, so that counting on from them cannot overflow.
-const SEED_LIMIT: u64 = 1 << 63;
+/// Seeds stay below this: each is exact in JSON, and counting on from them cannot overflow.
+const SEED_LIMIT: u64 = 1 << 53;
 
 fn parse_seed(text: &str) -> Result<u64, String> {
     match text.replace('_', "").parse::<u64>() {
         Ok(seed) if seed < SEED_LIMIT => Ok(seed),
-        Ok(_) => Err("a seed is below 2^63".to_owned()),
+        Ok(_) => Err("a seed is below 2^53".to_owned()),
         Err(_) => Err(format!("`{text}` is not a seed: a whole number is expected")),
     }
 }

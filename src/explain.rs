@@ -3,11 +3,13 @@
 use models::run::{Request, Run, Simulation, Source};
 use reports::case::Shortened;
 use sim::Finding;
-use sim::choices::{ChoiceList, Token};
+use sim::choices::{ChoiceList, Record, Token};
 use sim::explore::{SignatureStats, catching, minimise};
 
 use crate::campaign::Tweaks;
 
+/// Who asks for choices that concern the run as a whole.
+const OF_THE_RUN: &str = "run";
 /// Runs that shortening may take.
 const BUDGET: u32 = 300;
 
@@ -18,6 +20,8 @@ pub(crate) struct Explained {
     pub(crate) run: Run,
     /// Its choices.
     pub(crate) choices: ChoiceList,
+    /// What the seed drew for the run as a whole.
+    pub(crate) drawn: Vec<Record>,
     /// How it was shortened.
     pub(crate) shortened: Option<Shortened>,
     /// What the seed shows when it is not shortened.
@@ -54,6 +58,7 @@ pub(crate) fn explain(
     }
     let list = first.end.choices.take_records();
     let whole = first.end.findings.clone();
+    let drawn = list.records.iter().filter(|record| record.site.who.text == OF_THE_RUN).copied().collect();
     let mut worker = simulation.worker();
     let minimised = minimise(&list, BUDGET, |choices| {
         let quick = Request { source: Source::Replay(choices.clone()), ..Request::quick(seed) };
@@ -84,5 +89,5 @@ pub(crate) fn explain(
         signature: hash,
         choices: choices.clone(),
     };
-    Ok(Explained { run, token: token.encode(), choices, shortened, whole, hash })
+    Ok(Explained { run, token: token.encode(), choices, drawn, shortened, whole, hash })
 }

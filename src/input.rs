@@ -4,7 +4,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, ThemeCharacters, ThemeStyles};
-use models::scenario::{LoadError, Loaded, Overrides, Problem, Resolved, load};
+use models::oracle::FINDINGS;
+use models::scenario::{Expect, LoadError, Loaded, Overrides, Problem, Resolved, load, nearest};
 use reports::{Paint, WIDTH, ascii, wrap};
 
 use crate::args::{EngineArgs, KernelArgs};
@@ -38,7 +39,17 @@ impl Failure {
         match self {
             Self::Text(text) => {
                 let word = out.error_paint.bad("error:");
-                out.error_line(&format!("{word} {text}"));
+                for (n, line) in text.lines().enumerate() {
+                    let depth = line.len() - line.trim_start().len();
+                    let indent = " ".repeat(depth + 2);
+                    for (m, part) in wrap(line.trim_start(), WIDTH - 8).iter().enumerate() {
+                        match (n, m) {
+                            (0, 0) => out.error_line(&format!("{word} {part}")),
+                            (_, 0) => out.error_line(&format!("{}{part}", " ".repeat(depth))),
+                            _ => out.error_line(&format!("{indent}{part}")),
+                        }
+                    }
+                }
             }
             Self::Load(error) => {
                 for problem in error.problems().iter().take(MAX_SHOWN) {
@@ -149,7 +160,27 @@ pub(crate) fn resolve(path: &Path, kernel: &KernelArgs, out: &mut Out) -> Result
     let loaded = wanted.load()?;
     let resolved = loaded.resolve(&kernel.overrides(wanted.variant.as_deref()))?;
     warn(&resolved.warnings, out);
+    warn_kinds(&resolved, out);
     Ok(resolved)
+}
+
+/// Says which kinds of findings the expectation names that do not exist: it can never be met.
+pub(crate) fn warn_kinds(scenario: &Resolved, out: &mut Out) {
+    let Expect::Findings { all, .. } = &scenario.expect else { return };
+    for pattern in all {
+        if out.quiet || FINDINGS.iter().any(|(kind, _)| *kind == pattern.kind) {
+            continue;
+        }
+        let near = nearest(&pattern.kind, FINDINGS.iter().map(|(kind, _)| *kind));
+        let near = near.map_or("`dmasim list findings` has them all".to_owned(), |near| {
+            format!("did you mean `{near}`?")
+        });
+        out.error_line(&format!(
+            "warning: {}: expect: no kind of finding is called `{}`\n  help: {near}",
+            scenario.name,
+            ascii(&pattern.kind)
+        ));
+    }
 }
 
 /// Shows warnings, unless nobody wants any.

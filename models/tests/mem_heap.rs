@@ -3,9 +3,10 @@
 use std::rc::Rc;
 
 use models::mem::{
-    Access, Fault, Heap, IoTlbMem, JunkClass, Kobject, LockWord, PAGE_OFFSET, PageOwner, PhysAddr, PhysRange,
-    Ptr, ShadowError, Site, Source,
+    Access, Fault, Heap, JunkClass, Kobject, LockWord, PAGE_OFFSET, PageOwner, PhysAddr, PhysRange, Ptr,
+    ShadowError, Site, Source,
 };
+use models::swiotlb::IoTlbMem;
 
 const AT: PhysAddr = PhysAddr(0x1_5653_f000);
 /// Descriptor and slots of a 64 MiB pool.

@@ -1,6 +1,6 @@
 //! One finding, told to a kernel engineer.
 
-use sim::choices::{Answer, ChoiceList};
+use sim::choices::{Answer, ChoiceList, Record};
 use sim::trace::{EventKind, Trace};
 use sim::{Finding, Severity};
 
@@ -55,6 +55,8 @@ pub struct Case<'a> {
     pub trace: &'a Trace,
     /// Its choices.
     pub choices: &'a ChoiceList,
+    /// What the seed drew for the run as a whole: which injections, how strong.
+    pub drawn: &'a [Record],
     /// How it was shortened, if it was.
     pub shortened: Option<Shortened>,
     /// What else the first seed shows.
@@ -126,7 +128,9 @@ impl Case<'_> {
     }
 
     fn way(&self, out: &mut String, paint: Paint) {
-        let lines = interleaving(self.trace, self.finding);
+        let earlier: Vec<&Finding> =
+            self.neighbours.iter().filter(|other| other.earlier).map(|other| other.finding).collect();
+        let lines = interleaving(self.trace, self.finding, &earlier);
         if lines.is_empty() {
             return;
         }
@@ -167,22 +171,40 @@ impl Case<'_> {
                 _ => None,
             })
             .collect();
-        if options.is_empty() && self.choices.records.is_empty() {
+        if options.is_empty() && self.drawn.is_empty() && self.choices.records.is_empty() {
             return;
         }
         section(out, paint, "Drawn");
         for option in options {
             paragraph(out, "  ", option);
         }
+        let drawn: Vec<String> = self
+            .drawn
+            .iter()
+            .map(|record| match record.answer {
+                Answer::Value { taken, of } => format!("{} {taken} of {of}", record.site.what),
+                Answer::Switch(to) => format!("{} {to}", record.site.what),
+            })
+            .collect();
+        if !drawn.is_empty() {
+            paragraph(
+                out,
+                "  ",
+                &format!("for the whole run, by seed {}: {}", self.first_seed, drawn.join("; ")),
+            );
+        }
+        if self.shortened.is_some() && !self.choices.records.is_empty() {
+            out.push_str("  choices that are left, all others having their default:\n");
+        }
         for record in self.choices.records.iter().take(MAX_CHOICES) {
             let answer = match record.answer {
                 Answer::Switch(to) => format!("{to} goes on instead"),
                 Answer::Value { taken, of } => format!("{taken} of {of}"),
             };
-            paragraph(out, "  ", &format!("{}: {answer}", record.site));
+            paragraph(out, "    ", &format!("{}: {answer}", record.site));
         }
         if let Some(more @ 1..) = self.choices.records.len().checked_sub(MAX_CHOICES) {
-            out.push_str(&format!("  ... and {more} more\n"));
+            out.push_str(&format!("    ... and {more} more\n"));
         }
     }
 }

@@ -39,6 +39,8 @@ impl Row {
     }
 }
 
+/// So many signatures of a side are shown.
+const SIGNATURES: usize = 3;
 const WORD: usize = 14;
 const CELL: usize = (WIDTH - WORD - 4) / 2;
 
@@ -100,10 +102,15 @@ fn outcome(a: &Summary, b: &Summary) -> Vec<Row> {
     };
     let signatures = |summary: &Summary| {
         let list = summary.by_first_seed();
-        list.iter()
+        let mut lines: Vec<String> = list
+            .iter()
+            .take(SIGNATURES)
             .map(|stats| format!("{} x {}", stats.count, stats.finding.signature()))
-            .collect::<Vec<_>>()
-            .join("\n")
+            .collect();
+        if let Some(more @ 1..) = list.len().checked_sub(SIGNATURES) {
+            lines.push(format!("and {more} more"));
+        }
+        lines.join("\n")
     };
     let endings = |summary: &Summary| {
         let list = summary.endings.iter().map(|(ending, count)| format!("{count} x {ending}"));

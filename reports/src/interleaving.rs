@@ -13,10 +13,14 @@ use crate::trace::{who, words};
 
 /// At most this many lines.
 pub const MAX_LINES: usize = 40;
-/// At most this many columns.
-const MAX_COLUMNS: usize = 4;
+/// At most this many columns: with more, names of functions no longer fit.
+const MAX_COLUMNS: usize = 3;
+/// An object that is touched more often than this is no clue.
+const MAX_TOUCHED: usize = 12;
 /// A cell goes on for at most this many lines.
 const MAX_CELL_LINES: usize = 4;
+/// Lines over the first event.
+const HEAD_LINES: usize = 3;
 /// Width of the column with the time.
 const TIME_WIDTH: usize = 14;
 
@@ -32,11 +36,13 @@ struct Row {
     weight: u8,
 }
 
-/// The shortest way to `finding`, as far as the recorded run `trace` tells it. Empty if nothing was recorded.
+/// The shortest way to `finding`, as far as the recorded run `trace` tells it. What came `earlier` in that run may be
+/// its cause, and is followed too. Empty if nothing was recorded.
 #[must_use]
-pub fn interleaving(trace: &Trace, finding: &Finding) -> Vec<String> {
+pub fn interleaving(trace: &Trace, finding: &Finding, earlier: &[&Finding]) -> Vec<String> {
     let Some(end) = position(trace, finding) else { return Vec::new() };
-    let mut rows = rows(trace, finding, end);
+    let topic = Topic::new(trace, finding, earlier, end);
+    let mut rows = rows(trace, finding, &topic, end);
     thin_out(&mut rows);
     rows.sort_by_key(|row| (row.weight, end - row.at));
     let columns = columns(&rows, trace.events[end].ctx);
@@ -46,7 +52,7 @@ pub fn interleaving(trace: &Trace, finding: &Finding) -> Vec<String> {
     let mut refused = 0;
     for row in &rows {
         shown.insert(row.at, row);
-        if height(trace, &shown, width) > MAX_LINES - 2 {
+        if height(trace, &shown, width) > MAX_LINES - HEAD_LINES {
             shown.remove(&row.at);
             refused += 1;
             if refused > MAX_LINES {
@@ -64,9 +70,8 @@ fn position(trace: &Trace, finding: &Finding) -> Option<usize> {
     exact.or_else(|| trace.events.iter().position(|e| is_it(&e.kind)))
 }
 
-fn rows(trace: &Trace, finding: &Finding, end: usize) -> Vec<Row> {
+fn rows(trace: &Trace, finding: &Finding, topic: &Topic, end: usize) -> Vec<Row> {
     let own = trace.events[end].ctx;
-    let topic = Topic::new(trace, finding, end);
     let stack = stack(trace, finding, end);
     let mut rows = Vec::new();
     for (at, event) in trace.events[..=end].iter().enumerate() {
@@ -80,7 +85,7 @@ fn rows(trace: &Trace, finding: &Finding, end: usize) -> Vec<Row> {
             EventKind::Step { object, .. } if topic.touched(*object) => 2,
             EventKind::Step { .. } => continue,
             EventKind::Enter(_) if stack.contains(&at) => 3,
-            EventKind::Enter(function) if *function == topic.function => 2,
+            EventKind::Enter(function) if topic.functions.contains(*function) => 2,
             EventKind::Injected(_) | EventKind::Preempted { .. } => 3,
             EventKind::Spawned => 4,
             EventKind::Log(text) if topic.told(text) => 2,
@@ -99,34 +104,66 @@ fn rows(trace: &Trace, finding: &Finding, end: usize) -> Vec<Row> {
 
 /// What the finding is about, as far as it can be recognised in other events.
 struct Topic {
-    /// Type of the object without `struct`.
-    object: String,
+    /// Types of the objects without `struct`.
+    objects: BTreeSet<String>,
     /// The object of the step at which it was found.
     last: Name,
-    /// The function that belongs to its signature, such as the one that freed the object.
-    function: &'static str,
+    /// The functions that allocated, freed or kept the objects, as far as the findings say.
+    functions: BTreeSet<String>,
 }
 
 impl Topic {
-    fn new(trace: &Trace, finding: &Finding, end: usize) -> Self {
+    fn new(trace: &Trace, finding: &Finding, earlier: &[&Finding], end: usize) -> Self {
         let own = trace.events[end].ctx;
-        let last = trace.events[..end].iter().rev().filter(|e| e.ctx == own).find_map(|e| match e.kind {
-            EventKind::Step { object, .. } => Some(object),
+        let object_of = |kind: &EventKind| match kind {
+            EventKind::Step { object, .. } => Some(*object),
             _ => None,
-        });
-        let object = finding.object.strip_prefix("struct ").unwrap_or(finding.object).to_owned();
-        Self { object, last: last.unwrap_or(Name::new("")), function: finding.discriminator }
+        };
+        let before = &trace.events[..end];
+        let last = before.iter().rev().filter(|e| e.ctx == own).find_map(|e| object_of(&e.kind));
+        let last = last
+            .filter(|name| before.iter().filter(|e| object_of(&e.kind) == Some(*name)).count() <= MAX_TOUCHED)
+            .unwrap_or(Name::new(""));
+        let mut topic = Self { objects: BTreeSet::new(), last, functions: BTreeSet::new() };
+        for finding in std::iter::once(&finding).chain(earlier) {
+            if !finding.object.is_empty() {
+                let bare = finding.object.strip_prefix("struct ").unwrap_or(finding.object);
+                topic.objects.insert(bare.to_owned());
+            }
+            topic.functions.extend(functions(finding));
+        }
+        topic
     }
 
     fn told(&self, text: &str) -> bool {
-        (!self.object.is_empty() && text.contains(&self.object))
-            || (!self.function.is_empty() && text.contains(self.function))
+        self.objects.iter().chain(&self.functions).any(|word| text.contains(word.as_str()))
     }
 
     fn touched(&self, object: Name) -> bool {
         !object.text.is_empty()
-            && (object == self.last || (!self.object.is_empty() && object.text.contains(&self.object)))
+            && (object == self.last || self.objects.iter().any(|part| object.text.contains(part.as_str())))
     }
+}
+
+/// The functions that a finding names beside its own stack: the further part of its signature, the innermost function
+/// of each stack in its details, and who holds a pointer since when.
+fn functions(finding: &Finding) -> BTreeSet<String> {
+    let is_name =
+        |word: &str| word.contains('_') && word.chars().all(|c| c == '_' || c.is_ascii_alphanumeric());
+    let mut names = BTreeSet::new();
+    let mut add = |word: Option<&str>| {
+        if let Some(word) = word.filter(|word| is_name(word)) {
+            names.insert(word.to_owned());
+        }
+    };
+    add(Some(finding.discriminator));
+    for (_, lines) in &finding.details {
+        add(lines.iter().map(|line| line.trim()).find(|line| is_name(line)));
+        for line in lines {
+            add(line.split_once("since ").and_then(|(_, rest)| rest.split(' ').next()));
+        }
+    }
+    names
 }
 
 /// Where the functions on the finding's call stack were entered.
@@ -211,16 +248,19 @@ fn height(trace: &Trace, shown: &BTreeMap<usize, &Row>, width: usize) -> usize {
 
 fn draw(trace: &Trace, columns: &[u32], shown: &BTreeMap<usize, &Row>, width: usize) -> Vec<String> {
     let place = |ctx: u32| columns.iter().position(|c| *c == ctx).unwrap_or(0);
-    let mut head = format!("{:>width$}", "time [s]", width = TIME_WIDTH);
+    let mut names = format!("{:>TIME_WIDTH$}", "time [s]");
+    let mut cpus = " ".repeat(TIME_WIDTH);
     let mut rule = "-".repeat(TIME_WIDTH);
     for &ctx in columns {
         let (name, cpu) = who(trace, ctx);
-        let mut title = ascii(&if cpu == "-" { name } else { format!("{name} ({cpu})") });
-        title.truncate(width);
-        head.push_str(&format!("  {title:<width$}"));
+        let mut name = ascii(&name);
+        name.truncate(width);
+        let cpu = if cpu == "-" { "no CPU" } else { cpu.as_str() };
+        names.push_str(&format!("  {name:<width$}"));
+        cpus.push_str(&format!("  {cpu:<width$}"));
         rule.push_str(&format!("  {}", "-".repeat(width)));
     }
-    let mut lines = vec![head.trim_end().to_owned(), rule];
+    let mut lines = vec![names.trim_end().to_owned(), cpus.trim_end().to_owned(), rule];
     let mut next = 0;
     for (&at, row) in shown {
         if gap(trace, next, at) {

@@ -60,7 +60,7 @@ impl FindingJson {
 /// Whether what came out is what the scenario expects.
 #[derive(Clone, Debug, Serialize)]
 pub struct ExpectationJson {
-    /// `met`, `not met`, or `none` if the scenario was changed from the command line.
+    /// `met`, `not met`, `not decided` if too few seeds were run, or `none` if the scenario was changed from the command line.
     pub result: &'static str,
     /// Why it is not met, or what could not be judged.
     pub remarks: Vec<String>,

@@ -14,7 +14,7 @@ pub enum Level {
     Full,
 }
 
-/// The head over the lines of [`line`].
+/// The head over the lines of [`line()`].
 #[must_use]
 pub fn header() -> String {
     format!("{:>14} {:>7}  {:<4} {:<20} {}", "time [s]", "step", "cpu", "context", "event")

@@ -90,7 +90,7 @@ fn render(a: (&Resolved, &Facts, bool), b: (&Resolved, &Facts, bool)) -> String 
 
 #[test]
 fn why_one_fails_and_the_other_does_not() {
-    let a = scenario(&Overrides { version: Some("next-2021-06".to_owned()), ..Overrides::default() });
+    let a = scenario(&Overrides { revert: vec!["swiotlb-exit-message".to_owned()], ..Overrides::default() });
     let b = scenario(&Overrides { append: Some("swiotlb=force".to_owned()), ..Overrides::default() });
     insta::assert_snapshot!(render(
         (&a, &facts("freed pool", true), true),

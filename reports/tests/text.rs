@@ -48,6 +48,7 @@ fn a_case_tells_the_story() {
         ran: 1000,
         trace: &end.trace,
         choices: &minimised.choices,
+        drawn: &list.records[..1],
         shortened: Some(Shortened {
             before: list.records.len(),
             after: minimised.choices.records.len(),
@@ -76,7 +77,7 @@ fn an_interleaving_is_short_and_shows_both_sides() {
     for seed in 0..60 {
         let end = toy::run(Mode::Seed(seed));
         for finding in &end.findings {
-            let lines = interleaving(&end.trace, finding);
+            let lines = interleaving(&end.trace, finding, &[]);
             assert!(!lines.is_empty() && lines.len() <= MAX_LINES, "seed {seed}: {} lines", lines.len());
             let text = lines.join("\n");
             assert_mailable(&text);
@@ -92,7 +93,7 @@ fn an_interleaving_is_short_and_shows_both_sides() {
 #[test]
 fn without_a_recorded_run_there_is_no_interleaving() {
     let (_, end) = seed();
-    assert!(interleaving(&sim::trace::Trace::default(), &end.findings[0]).is_empty());
+    assert!(interleaving(&sim::trace::Trace::default(), &end.findings[0], &[]).is_empty());
 }
 
 #[test]

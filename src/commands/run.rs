@@ -223,6 +223,7 @@ fn cases(
             ran,
             trace: &explained.run.end.trace,
             choices: &explained.choices,
+            drawn: &explained.drawn,
             shortened: explained.shortened,
             neighbours: neighbours
                 .map(|(at, finding)| Neighbour {
@@ -273,7 +274,11 @@ fn judged(verdict: Option<&Verdict>) -> ExpectationJson {
     match verdict {
         None => ExpectationJson { result: "none", remarks: Vec::new() },
         Some(verdict) => ExpectationJson {
-            result: if verdict.met() { "met" } else { "not met" },
+            result: match () {
+                () if verdict.open() => "not decided",
+                () if verdict.met() => "met",
+                () => "not met",
+            },
             remarks: verdict.remarks(),
         },
     }
@@ -287,7 +292,9 @@ fn conclude(out: &mut Out, expect: &Expect, verdict: Option<&Verdict>, failed: u
         ));
         return;
     };
-    let text = if verdict.met() {
+    let text = if verdict.open() {
+        "Nothing speaks against what is expected, but too few seeds were run to decide:".to_owned()
+    } else if verdict.met() {
         out.paint.good(&format!("As expected: {}.", expect::in_words(expect)))
     } else {
         out.paint.bad("Not as expected:")

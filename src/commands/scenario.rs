@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::Exit;
 use crate::args::ScenarioCommand;
-use crate::input::{Failure, Wanted, variant, warn};
+use crate::input::{Failure, Wanted, variant, warn, warn_kinds};
 use crate::output::Out;
 
 /// What `scenario new` writes.
@@ -40,8 +40,10 @@ fn check_one(file: &Path, out: &mut Out) -> Result<String, Failure> {
     let names: Vec<String> = loaded.variants().map(|(name, _)| name.to_owned()).collect();
     let only = wanted.variant.as_deref();
     let resolved = variant(&loaded, only)?;
+    warn_kinds(&resolved, out);
     for name in names.iter().filter(|_| only.is_none()) {
-        variant(&loaded, Some(name))?;
+        let resolved = variant(&loaded, Some(name))?;
+        warn_kinds(&resolved, out);
     }
     let variants = match names.len() {
         _ if only.is_some() => String::new(),

@@ -13,12 +13,14 @@ use super::run::first_log;
 use crate::args::{Format, TestArgs};
 use crate::campaign::{self, Plan, Tweaks};
 use crate::expect;
-use crate::input::{Failure, Wanted, variant};
+use crate::input::{Failure, Wanted, variant, warn_kinds};
 use crate::interrupt;
 use crate::output::Out;
 
 /// Folders that hold parts of scenarios and no scenarios.
 const PARTS: [&str; 2] = ["machines", "drivers"];
+/// So many remarks on a scenario are shown.
+const MAX_REMARKS: usize = 5;
 /// How deep folders are searched.
 const MAX_DEPTH: usize = 16;
 
@@ -104,6 +106,7 @@ fn one(scenario: Resolved, args: &TestArgs, all: &mut TestJson, out: &mut Out) {
         tweaks: Tweaks::of(&args.engine),
         quiet: out.quiet,
     };
+    warn_kinds(&scenario, out);
     let wanted = scenario.explore.seeds;
     let expect = scenario.expect.clone();
     let simulation = Simulation::new(scenario);
@@ -115,7 +118,7 @@ fn one(scenario: Resolved, args: &TestArgs, all: &mut TestJson, out: &mut Out) {
         let word = if verdict.met() { out.paint.good("passed  ") } else { out.paint.bad("failed  ") };
         let time = result.elapsed.as_secs_f64();
         out.line(&format!(
-            "{word} {:<58} {:>8} seeds {time:>7.2} s  {}",
+            "{word} {:<64} {:>8} seeds {time:>7.2} s  {}",
             ascii(&simulation.scenario().name),
             summary.ran,
             outcome(summary)
@@ -123,8 +126,12 @@ fn one(scenario: Resolved, args: &TestArgs, all: &mut TestJson, out: &mut Out) {
         if !verdict.met() {
             indented(out, "expected: ", &expect::in_words(&expect));
         }
-        for remark in verdict.remarks() {
-            indented(out, "but:      ", &remark);
+        let remarks = verdict.remarks();
+        for remark in remarks.iter().take(MAX_REMARKS) {
+            indented(out, if verdict.met() { "note:     " } else { "but:      " }, remark);
+        }
+        if let Some(more @ 1..) = remarks.len().checked_sub(MAX_REMARKS) {
+            indented(out, "          ", &format!("and {more} more: `dmasim run` shows them"));
         }
         out.flush();
     }

@@ -3,6 +3,8 @@
 use std::rc::Rc;
 
 use sim::SpawnSpec;
+use sim::choices::Stream;
+use sim::sync::{LockClass, Mutex};
 
 use super::initialize::pci_device_add;
 use super::probe::{device_attach, driver_probe_device};
@@ -11,6 +13,12 @@ use crate::kernel::Kx;
 use crate::scenario::intern;
 use crate::scenario::schema::{Plugged, ProbeType, Unplugged};
 
+/// Class of `pci_rescan_remove_lock`.
+const RESCAN_REMOVE_LOCK: LockClass = LockClass::new(4, "pci_rescan_remove_lock");
+
+/// Devices that injection pulls out are gone so many milliseconds after the bus scan.
+const LATEST_PULL: u64 = 8_000;
+
 /// Finds all devices that are there at boot.
 ///
 /// Source: `drivers/acpi/pci_root.c: acpi_pci_root_add()`, `drivers/pci/probe.c: pci_scan_child_bus()`,
@@ -18,6 +26,7 @@ use crate::scenario::schema::{Plugged, ProbeType, Unplugged};
 pub async fn pci_scan(kx: &Kx) {
     let _frame = kx.enter("pci_scan_child_bus");
     let machine = &kx.k.scenario.machine;
+    rescan_remove_lock(kx).lock(kx.cx()).await;
     for (index, spec) in machine.devices.iter().enumerate() {
         match spec.plugged {
             Plugged::AtBoot => add_one(kx, index).await,
@@ -25,6 +34,33 @@ pub async fn pci_scan(kx: &Kx) {
         }
         if let Unplugged::After { ms } = spec.unplugged {
             later(kx, spec.bdf.as_str(), ms, index, false);
+        }
+    }
+    rescan_remove_lock(kx).unlock(kx.cx());
+    pull_out(kx);
+}
+
+/// `pci_rescan_remove_lock`: devices come and go one at a time.
+///
+/// Source: `drivers/pci/probe.c: pci_lock_rescan_remove()`, v5.13.
+pub(super) fn rescan_remove_lock(kx: &Kx) -> &Mutex {
+    kx.k.pci_rescan_remove_lock.get_or_init(|| Mutex::new(kx.cx(), RESCAN_REMOVE_LOCK))
+}
+
+/// Injection: pulls some of the devices out at some time.
+fn pull_out(kx: &Kx) {
+    let per_mille = kx.k.draws.hot_unplug;
+    let Some(spec) = kx.k.scenario.inject.hot_unplug.as_ref().filter(|_| per_mille > 0) else { return };
+    let mut left = spec.devices;
+    for (index, device) in kx.k.scenario.machine.devices.iter().enumerate() {
+        if left == 0 {
+            return;
+        }
+        if device.driver.is_some() && kx.chance(Stream::Injection, "device pulled out", per_mille) {
+            left -= 1;
+            let ms = kx.choose(Stream::Injection, "when it is pulled out", LATEST_PULL);
+            kx.injected(|| format!("{} is pulled out after {ms} ms", device.bdf));
+            later(kx, device.bdf.as_str(), ms, index, false);
         }
     }
 }
@@ -50,9 +86,11 @@ fn later(kx: &Kx, bdf: &str, ms: u64, index: usize, plug: bool) {
 /// Source: `drivers/pci/hotplug/pciehp_pci.c: pciehp_configure_device()`, v5.13.
 pub async fn pci_rescan_one(kx: &Kx, index: usize) {
     let _frame = kx.enter("pciehp_configure_device");
+    rescan_remove_lock(kx).lock(kx.cx()).await;
     if kx.k.node(index).is_none() && index < kx.k.scenario.machine.devices.len() {
         add_one(kx, index).await;
     }
+    rescan_remove_lock(kx).unlock(kx.cx());
 }
 
 async fn add_one(kx: &Kx, index: usize) {

@@ -33,16 +33,20 @@ pub async fn device_initialize(kx: &Kx, node: &DeviceNode) {
 /// # Errors
 /// There is no memory for it.
 pub(super) async fn pci_device_add(kx: &Kx, node: &Rc<DeviceNode>) -> Result<(), NoMemory> {
-    let object = Rc::new(Device::default());
-    object.index.set(node.index);
     let dev = {
         let _frame = kx.enter("pci_alloc_dev");
-        kx.kzalloc(PCI_DEV_SIZE, object).await?
+        kx.kzalloc(PCI_DEV_SIZE, Rc::new(Device::default())).await?
     };
     node.ptr.set(dev);
     let _frame = kx.enter("pci_device_add");
     device_initialize(kx, node).await;
-    let parms = kx.kzalloc(16, Rc::new(DeviceDmaParameters::default())).await?;
+    let parms = match kx.kzalloc(16, Rc::new(DeviceDmaParameters::default())).await {
+        Ok(parms) => parms,
+        Err(error) => {
+            super::remove::put_device(kx, node).await;
+            return Err(error);
+        }
+    };
     // Set before anybody else can see the device: no step is needed.
     let spec = node.spec(&kx.k);
     kx.poke(parms, DeviceDmaParameters::max_segment_size, 65536);
@@ -61,7 +65,13 @@ pub(super) async fn pci_device_add(kx: &Kx, node: &Rc<DeviceNode>) -> Result<(),
 async fn device_add(kx: &Kx, node: &Rc<DeviceNode>) {
     let _frame = kx.enter("device_add");
     kx.step(sim::Kind::Signal, kx.memory_label()).await;
-    kx.k.devices.borrow_mut().push(Rc::clone(node));
+    {
+        let mut devices = kx.k.devices.borrow_mut();
+        if let Ok(object) = kx.k.mem.borrow().heap.get_ref(node.ptr.get()) {
+            object.place.set(devices.len());
+        }
+        devices.push(Rc::clone(node));
+    }
     kx.log(|| format!("pci {}: {}", node.bdf, describe(node.spec(&kx.k))));
     let window = kx.k.draws.probe_before_init;
     if window > 0 {

@@ -88,11 +88,11 @@ pub struct RegisteredDriver {
 }
 
 impl Kernel {
-    /// The driver core's view of the device of a structure.
+    /// The driver core's view of the device of a structure, also while the device is being removed.
     #[must_use]
     pub fn node_of(&self, dev: Ptr<Device>) -> Option<Rc<DeviceNode>> {
-        let index = self.mem.borrow().heap.get_ref(dev).ok()?.index.get();
-        self.node(index)
+        let place = self.mem.borrow().heap.get_ref(dev).ok()?.place.get();
+        self.devices.borrow().get(place).cloned()
     }
 
     /// The device with this number in the machine's list, if the bus scan has met it.

@@ -30,8 +30,8 @@ crate::kobject! {
         iommu_group: Ptr<IommuGroup> = 0x2d8,
     }
     beside {
-        /// Number in the driver core's list.
-        index: std::cell::Cell<usize>,
+        /// Place in the driver core's list.
+        place: std::cell::Cell<usize>,
     }
     size 0x2f0;
 }

@@ -9,9 +9,10 @@ use super::{Device, DeviceNode};
 use crate::driver::{self, Instance};
 use crate::kernel::Kx;
 use crate::scenario::intern;
+use crate::swiotlb::kernel::rmem_swiotlb_device_init;
 
 /// `-EPROBE_DEFER`.
-pub const EPROBE_DEFER: u32 = 517;
+pub(super) const EPROBE_DEFER: u32 = 517;
 
 /// Offers a device to all drivers.
 ///
@@ -46,6 +47,9 @@ pub async fn driver_probe_device(kx: &Kx, node: &Rc<DeviceNode>, index: usize) {
     }
     trample(kx, node);
     let _frame = kx.enter("really_probe");
+    if rmem_swiotlb_device_init(kx, node).await.is_err() {
+        kx.log(|| format!("{}: cannot set up its restricted DMA pool", node.bdf));
+    }
     kx.store(node.ptr.get(), Device::driver, 1 + index as u64).await;
     let instance = Instance::new(kx, node, index);
     *node.instance.borrow_mut() = Some(Rc::clone(&instance));

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::bus::rescan_remove_lock;
 use super::{Device, DeviceNode};
 use crate::driver;
 use crate::iommu::core::iommu_release_device;
@@ -30,19 +31,20 @@ pub async fn device_release_driver(kx: &Kx, node: &Rc<DeviceNode>) {
 /// Source: `drivers/pci/remove.c: pci_stop_and_remove_bus_device()`, `drivers/base/core.c: device_del()`, v5.13.
 pub async fn pci_stop_and_remove(kx: &Kx, node: &Rc<DeviceNode>) {
     let _frame = kx.enter("pci_stop_and_remove_bus_device");
-    if !node.present.replace(false) {
-        return;
+    rescan_remove_lock(kx).lock(kx.cx()).await;
+    if node.present.replace(false) {
+        device_release_driver(kx, node).await;
+        let _del = kx.enter("device_del");
+        iommu_release_device(kx, node).await;
+        put_device(kx, node).await;
     }
-    device_release_driver(kx, node).await;
-    let _del = kx.enter("device_del");
-    iommu_release_device(kx, node).await;
-    put_device(kx, node).await;
+    rescan_remove_lock(kx).unlock(kx.cx());
 }
 
 /// Drops a reference; the last one frees the structure.
 ///
 /// Source: `drivers/base/core.c: put_device()`, `drivers/pci/probe.c: pci_release_dev()`, v5.13.
-pub async fn put_device(kx: &Kx, node: &DeviceNode) {
+pub(super) async fn put_device(kx: &Kx, node: &DeviceNode) {
     let dev = node.ptr.get();
     let count = kx.load(dev, Device::kref).await;
     kx.store(dev, Device::kref, count.saturating_sub(1)).await;

@@ -6,8 +6,8 @@ use crate::iommu::dma::{iommu_dma_map_coherent, iommu_dma_unmap_coherent};
 use crate::kernel::{GfpFlags, Kx};
 use crate::mem::{DmaAddr, Gfp, PhysAddr, Ptr};
 use crate::oracle::{MapKind, NewMapping};
-use crate::swiotlb::kernel::{is_swiotlb_for_alloc, swiotlb_alloc, swiotlb_free};
 use crate::swiotlb::Direction;
+use crate::swiotlb::kernel::{is_swiotlb_for_alloc, swiotlb_alloc, swiotlb_free};
 
 /// A piece of coherent memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +50,7 @@ pub async fn dma_alloc_attrs(kx: &Kx, dev: Ptr<Device>, size: u64) -> Option<Coh
         dir: Direction::Bidirectional,
         kind: MapKind::Coherent,
         ops,
+        given: true,
     };
     kx.k.ledger.mapped(kx, dev, &new, &[(new.dma, new.phys, size)]);
     Some(coherent)
@@ -58,7 +59,7 @@ pub async fn dma_alloc_attrs(kx: &Kx, dev: Ptr<Device>, size: u64) -> Option<Coh
 async fn pages(kx: &Kx, size: u64, zone: Gfp) -> Option<(PhysAddr, u8, u32)> {
     let pages = size.div_ceil(4096).max(1).next_power_of_two();
     let order = u8::try_from(pages.ilog2()).ok()?;
-    let flags = GfpFlags { zone, atomic: kx.atomic_reason().is_some(), zero: true };
+    let flags = GfpFlags { zone, atomic: kx.atomic_reason().is_some(), zero: true, spared: false };
     let (phys, id) = kx.alloc_pages("coherent memory", order, flags).await.ok()?;
     Some((phys, order, id))
 }

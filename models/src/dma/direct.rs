@@ -23,7 +23,7 @@ pub fn phys_to_dma(kx: &Kx, phys: PhysAddr, unencrypted: bool) -> DmaAddr {
 
 /// The way back.
 #[must_use]
-pub const fn dma_to_phys(addr: DmaAddr) -> PhysAddr {
+pub(super) const fn dma_to_phys(addr: DmaAddr) -> PhysAddr {
     PhysAddr(addr.0 & !ENCRYPTED)
 }
 
@@ -65,7 +65,9 @@ pub async fn dma_direct_map_page(
         if kx.k.globals.once("DMA addr overflow") {
             let mask = kx.peek(dev, Device::dma_mask).unwrap_or(0);
             let limit = kx.peek(dev, Device::bus_dma_limit).unwrap_or(0);
-            kx.log(|| format!("DMA addr {dma_addr:#018x}+{size} overflow (mask {mask:x}, bus limit {limit:x})."));
+            kx.log(|| {
+                format!("DMA addr {dma_addr:#018x}+{size} overflow (mask {mask:x}, bus limit {limit:x}).")
+            });
         }
         return None;
     }

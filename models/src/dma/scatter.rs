@@ -39,20 +39,27 @@ pub async fn dma_map_sg_attrs(
     let ops = get_dma_ops(kx, dev).await;
     let segments = match ops {
         Ops::Direct => direct_map_sg(kx, dev, list, dir, attrs).await,
-        Ops::Iommu => iommu_dma_map_sg(kx, dev, list, dir).await,
+        Ops::Iommu => iommu_dma_map_sg(kx, dev, list, dir, attrs).await,
     };
     note_path(kx, dev, ops, segments == 0);
     for entry in list.iter().take(segments) {
         let (dma, size, phys) = (entry.dma, entry.dma_length, entry.phys);
         let inside = |e: &&SgEntry| dma <= e.at && e.at.0 < dma.0 + size;
         let pieces: Vec<_> = list.iter().filter(inside).map(|e| (e.at, e.phys, e.length)).collect();
-        let new = NewMapping { dma, size, phys, dir, kind: MapKind::Scatter, ops };
+        let new =
+            NewMapping { dma, size, phys, dir, kind: MapKind::Scatter, ops, given: !attrs.skip_cpu_sync };
         kx.k.ledger.mapped(kx, dev, &new, &pieces);
     }
     segments
 }
 
-async fn direct_map_sg(kx: &Kx, dev: Ptr<Device>, list: &mut [SgEntry], dir: Direction, attrs: Attrs) -> usize {
+async fn direct_map_sg(
+    kx: &Kx,
+    dev: Ptr<Device>,
+    list: &mut [SgEntry],
+    dir: Direction,
+    attrs: Attrs,
+) -> usize {
     let _frame = kx.enter("dma_direct_map_sg");
     for n in 0..list.len() {
         let (phys, length) = (list[n].phys, list[n].length);
@@ -97,7 +104,7 @@ pub async fn dma_unmap_sg_attrs(
                 dma_direct_unmap_page(kx, dev, entry.dma, entry.dma_length, dir, attrs).await;
             }
         }
-        Ops::Iommu => iommu_dma_unmap_sg(kx, dev, list, segments).await,
+        Ops::Iommu => iommu_dma_unmap_sg(kx, dev, list, segments, dir, attrs).await,
     }
     for entry in list.iter().take(segments) {
         kx.k.ledger.unmapped(kx, dev, entry.dma, entry.dma_length, attrs);

@@ -1,6 +1,6 @@
 //! A driver bound to a device: its state, its probe, its work, its removal.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::rc::Rc;
 
 use sim::SpawnSpec;
@@ -9,7 +9,7 @@ use sim::sync::{LockClass, SpinLock, WaitQueue};
 
 use super::exec::{Flow, run_block};
 use super::io::free_item;
-use super::items::{Item, draw};
+use super::items::{Item, Items, draw};
 use super::program::{DriverProgram, NameId};
 use crate::device::{Device, DeviceNode};
 use crate::kernel::Kx;
@@ -29,11 +29,35 @@ pub struct Instance {
     /// The device's address, for names.
     pub bdf: &'static str,
     pub(super) ptr: Ptr<Device>,
-    pub(super) items: RefCell<Vec<Option<Item>>>,
+    pub(super) items: Items,
     pub(super) locks: Vec<SpinLock>,
+    /// What probe and remove have asked the device for.
+    outstanding: Rc<Outstanding>,
     pub(super) going: Cell<bool>,
     pub(super) running: Cell<u32>,
     pub(super) idle: WaitQueue,
+}
+
+/// Requests that the device has not completed.
+#[derive(Debug)]
+pub(super) struct Outstanding {
+    count: Cell<u32>,
+    done: WaitQueue,
+}
+
+impl Outstanding {
+    fn new(kx: &Kx) -> Rc<Self> {
+        Rc::new(Self { count: Cell::new(0), done: WaitQueue::new(kx.cx(), "driver completion") })
+    }
+
+    pub(super) fn begin(&self) {
+        self.count.set(self.count.get() + 1);
+    }
+
+    pub(super) fn complete(&self, kx: &Kx) {
+        self.count.set(self.count.get().saturating_sub(1));
+        self.done.wake_all(kx);
+    }
 }
 
 /// What one context of a driver sees: its own names, and those of the instance.
@@ -41,45 +65,77 @@ pub struct Instance {
 pub(super) struct Env {
     pub(super) instance: Rc<Instance>,
     /// Names made here; probe's go to the instance.
-    pub(super) items: RefCell<Vec<Option<Item>>>,
+    items: Items,
+    /// For an interrupt handler: the context that submitted the request.
+    submitter: Option<Rc<Self>>,
     pub(super) is_probe: bool,
-    pub(super) outstanding: Cell<u32>,
-    pub(super) done: WaitQueue,
+    pub(super) outstanding: Rc<Outstanding>,
 }
 
 impl Env {
     pub(super) fn new(kx: &Kx, instance: &Rc<Instance>, is_probe: bool) -> Rc<Self> {
+        let outstanding = if is_probe { Rc::clone(&instance.outstanding) } else { Outstanding::new(kx) };
+        let instance = Rc::clone(instance);
+        Rc::new(Self { instance, items: Items::default(), submitter: None, is_probe, outstanding })
+    }
+
+    /// For the handler of an interrupt that says that a request is done: the name under which the request was made
+    /// means what it meant then.
+    pub(super) fn of_irq(submitter: &Rc<Self>, request: Option<(NameId, Item)>) -> Rc<Self> {
+        let items = Items::default();
+        if let Some((name, item)) = request {
+            items.put(name, item);
+        }
         Rc::new(Self {
-            instance: Rc::clone(instance),
-            items: RefCell::new(Vec::new()),
-            is_probe,
-            outstanding: Cell::new(0),
-            done: WaitQueue::new(kx.cx(), "driver completion"),
+            instance: Rc::clone(&submitter.instance),
+            items,
+            submitter: Some(Rc::clone(submitter)),
+            is_probe: submitter.is_probe,
+            outstanding: Rc::clone(&submitter.outstanding),
         })
     }
 
-    /// What a name stands for.
-    pub(super) fn get(&self, name: NameId) -> Option<Item> {
-        let at = usize::from(name);
-        let own = self.items.borrow().get(at).cloned().flatten();
-        own.or_else(|| self.instance.items.borrow().get(at).cloned().flatten())
+    /// Where names are looked up, in order.
+    fn scopes(&self) -> impl Iterator<Item = &Items> {
+        let submitter = self.submitter.as_deref().map(|env| &env.items);
+        std::iter::once(&self.items).chain(submitter).chain(std::iter::once(&self.instance.items))
     }
 
-    /// The same, and forgets it.
+    /// What a name stands for, be it gone or not.
+    pub(super) fn get(&self, name: NameId) -> Option<Item> {
+        self.scopes().find_map(|items| items.get(name))
+    }
+
+    /// The same, and marks it as gone.
     pub(super) fn take(&self, name: NameId) -> Option<Item> {
-        let at = usize::from(name);
-        let own = self.items.borrow_mut().get_mut(at).and_then(Option::take);
-        own.or_else(|| self.instance.items.borrow_mut().get_mut(at).and_then(Option::take))
+        let item = self.get(name)?;
+        for items in self.scopes() {
+            items.retire(name, &item);
+        }
+        Some(item)
     }
 
     /// Gives a name a meaning.
     pub(super) fn put(&self, name: NameId, item: Item) {
-        let at = usize::from(name);
-        let mut items = if self.is_probe { self.instance.items.borrow_mut() } else { self.items.borrow_mut() };
-        if items.len() <= at {
-            items.resize_with(at + 1, || None);
+        self.items.forget(name);
+        self.home().put(name, item);
+    }
+
+    /// What would have had this name was not made: the name stands for nothing.
+    pub(super) fn forget_gone(&self, name: NameId) {
+        for items in self.scopes() {
+            if items.get(name).is_some_and(|item| item.is_gone()) {
+                items.forget(name);
+            }
         }
-        items[at] = Some(item);
+    }
+
+    /// Where new names go.
+    fn home(&self) -> &Items {
+        if self.is_probe {
+            return &self.instance.items;
+        }
+        self.submitter.as_deref().map_or(&self.items, |env| &env.items)
     }
 }
 
@@ -98,8 +154,9 @@ impl Instance {
             driver,
             bdf: node.bdf,
             ptr: node.ptr.get(),
-            items: RefCell::new(Vec::new()),
+            items: Items::default(),
             locks: locks.collect(),
+            outstanding: Outstanding::new(kx),
             going: Cell::new(false),
             running: Cell::new(0),
             idle: WaitQueue::new(kx.cx(), "driver idle"),
@@ -120,7 +177,11 @@ pub async fn probe(kx: &Kx, instance: &Rc<Instance>) -> Result<(), u32> {
     let body = std::sync::Arc::clone(&instance.program(kx).probe);
     match run_block(kx, &env, &body).await {
         Flow::Next => Ok(()),
-        Flow::Return(errno) => Err(errno),
+        Flow::Return(errno) => {
+            // What was handed to the device is stopped before anything is given back.
+            wait_all(kx, &env).await;
+            Err(errno)
+        }
     }
 }
 
@@ -131,7 +192,8 @@ pub fn start_workload(kx: &Kx, instance: &Rc<Instance>) {
         let cpus = kx.k.cpus();
         let chosen = match queue.cpu {
             CpuChoice::Any => {
-                let cpu = u8::try_from(kx.choose(Stream::Workload, "CPU of a queue", u64::from(cpus))).unwrap_or(0);
+                let cpu =
+                    u8::try_from(kx.choose(Stream::Workload, "CPU of a queue", u64::from(cpus))).unwrap_or(0);
                 cpu..=cpu
             }
             CpuChoice::Cpu(cpu) => {
@@ -157,8 +219,7 @@ pub fn start_workload(kx: &Kx, instance: &Rc<Instance>) {
                 }
                 wait_all(&kx, &env).await;
                 // What this context made and still holds goes with it, as a well-behaved driver sees to.
-                let left = env.items.take();
-                for item in left.into_iter().flatten() {
+                for item in env.items.take() {
                     free_item(&kx, item).await;
                 }
                 instance.running.set(instance.running.get() - 1);
@@ -170,8 +231,8 @@ pub fn start_workload(kx: &Kx, instance: &Rc<Instance>) {
 
 /// Waits until the device has done all that this context asked it for.
 pub(super) async fn wait_all(kx: &Kx, env: &Env) {
-    while env.outstanding.get() > 0 {
-        env.done.wait(kx).await;
+    while env.outstanding.count.get() > 0 {
+        env.outstanding.done.wait(kx).await;
     }
 }
 
@@ -188,8 +249,7 @@ pub async fn remove(kx: &Kx, instance: &Rc<Instance>) {
 
 /// A probe that failed gives back what it took, in reverse order, as managed resources do.
 pub async fn undo(kx: &Kx, instance: &Rc<Instance>) {
-    let left = instance.items.take();
-    for item in left.into_iter().flatten().rev() {
+    for item in instance.items.take().into_iter().rev() {
         free_item(kx, item).await;
     }
 }

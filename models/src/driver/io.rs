@@ -3,18 +3,17 @@
 use std::rc::Rc;
 
 use sim::choices::Stream;
-use sim::{Kind, SpawnSpec};
+use sim::{Draft, Kind, SpawnSpec};
 
 use super::exec::run_block;
 use super::instance::Env;
-use super::items::{Buffer, Item, draw, fill};
+use super::items::{Buffer, Item, MapItem, draw, fill};
 use super::maps::{bus_ranges, cpu_range, unmap_item, unmap_sg_item};
 use super::program::{Block, NameId};
 use crate::dma;
 use crate::kernel::{GfpFlags, Kx};
 use crate::mem::{PhysAddr, Source};
 use crate::oracle::device_dma;
-use crate::scenario::intern;
 use crate::scenario::schema::{Dist, JunkClass};
 
 /// `-ENOMEM`.
@@ -57,6 +56,7 @@ pub(super) async fn free_item(kx: &Kx, item: Item) {
         Item::Map(map) => unmap_item(kx, &map).await,
         Item::Sg(sg) => unmap_sg_item(kx, &sg).await,
         Item::Coherent(coherent, dev) => dma::dma_free_attrs(kx, dev, &coherent).await,
+        Item::Gone(_) => {}
     }
 }
 
@@ -69,8 +69,8 @@ pub(super) async fn alloc_coherent(kx: &Kx, env: &Rc<Env>, name: NameId, size: &
 }
 
 pub(super) async fn free_coherent(kx: &Kx, env: &Rc<Env>, name: NameId) -> Result<(), u32> {
-    if let Some(Item::Coherent(coherent, dev)) = env.take(name) {
-        dma::dma_free_attrs(kx, dev, &coherent).await;
+    if let Some(Item::Coherent(coherent, dev)) = env.take(name).as_ref().map(Item::thing) {
+        dma::dma_free_attrs(kx, *dev, coherent).await;
     }
     Ok(())
 }
@@ -91,8 +91,8 @@ pub(super) async fn alloc_buffer(
 }
 
 pub(super) async fn free_buffer(kx: &Kx, env: &Rc<Env>, name: NameId) -> Result<(), u32> {
-    if let Some(Item::Buffer(buffer)) = env.take(name) {
-        free_memory(kx, &buffer).await;
+    if let Some(Item::Buffer(buffer)) = env.take(name).as_ref().map(Item::thing) {
+        free_memory(kx, buffer).await;
     }
     Ok(())
 }
@@ -112,25 +112,54 @@ pub(super) async fn alloc_object(
 }
 
 pub(super) async fn free_object(kx: &Kx, env: &Rc<Env>, name: NameId) -> Result<(), u32> {
-    if let Some(Item::Object(buffer)) = env.take(name) {
-        free_memory(kx, &buffer).await;
+    if let Some(Item::Object(buffer)) = env.take(name).as_ref().map(Item::thing) {
+        free_memory(kx, buffer).await;
     }
     Ok(())
 }
 
 pub(super) async fn cpu_write(kx: &Kx, env: &Rc<Env>, name: NameId) -> Result<(), u32> {
-    if let Some((phys, size)) = env.get(name).as_ref().and_then(cpu_range) {
+    let Some(item) = env.get(name) else { return Ok(()) };
+    if let Some((phys, size)) = cpu_range(&item) {
         kx.step(Kind::Write, kx.memory_label()).await;
+        check_alive(kx, &item, "Write");
         write_data(kx, phys, size);
     }
     Ok(())
 }
 
 pub(super) async fn cpu_read(kx: &Kx, env: &Rc<Env>, name: NameId) -> Result<(), u32> {
-    if env.get(name).as_ref().and_then(cpu_range).is_some() {
+    let Some(item) = env.get(name) else { return Ok(()) };
+    if cpu_range(&item).is_some() {
         kx.step(Kind::Read, kx.memory_label()).await;
+        check_alive(kx, &item, "Read");
     }
     Ok(())
+}
+
+/// A driver's own buffer must still be its own.
+fn check_alive(kx: &Kx, item: &Item, access: &'static str) {
+    let buffer = match item.thing() {
+        Item::Buffer(buffer) | Item::Object(buffer) => *buffer,
+        Item::Map(MapItem { own: Some(buffer), .. }) => *buffer,
+        Item::Map(_) | Item::Sg(_) | Item::Coherent(..) | Item::Gone(_) => return,
+    };
+    let mem = kx.k.mem.borrow();
+    let Some(freed) = mem.heap.record(buffer.id).and_then(|record| record.free) else { return };
+    let type_name = mem.heap.record(buffer.id).map_or("", |record| record.type_name);
+    drop(mem);
+    let title = format!(
+        "BUG: KASAN: use-after-free in {}: {access} of size {} at addr {:016x} by task {}",
+        kx.function(),
+        buffer.size,
+        buffer.phys.virt(),
+        kx.name()
+    );
+    kx.report(Draft::warning("use-after-free", title).object(type_name).discriminator(freed.func), || {
+        let mut details = Vec::new();
+        kx.k.explain_object(buffer.id, kx.sim(), &mut details);
+        details
+    });
 }
 
 /// The device does its DMA while the driver waits.
@@ -148,7 +177,7 @@ pub(super) fn submit(kx: &Kx, env: &Rc<Env>, name: NameId, write: bool, latency_
     let Some(item) = env.get(name) else { return };
     let ranges = bus_ranges(&item);
     let latency = draw(kx, "latency", latency_us) * 1000;
-    env.outstanding.set(env.outstanding.get() + 1);
+    env.outstanding.begin();
     let (k, env, cpu) = (Rc::clone(&kx.k), Rc::clone(env), kx.cpu());
     kx.spawn(SpawnSpec::device(env.instance.bdf), move |cx| async move {
         let kx = Kx::new(cx, k);
@@ -167,22 +196,20 @@ pub(super) fn submit(kx: &Kx, env: &Rc<Env>, name: NameId, write: bool, latency_
         if draws.spurious_irq > 0 && kx.chance(Stream::Injection, "spurious interrupt", draws.spurious_irq) {
             kx.injected(|| format!("a spurious interrupt of {}", env.instance.bdf));
             // Its handler finds nothing to do.
-            raise(&kx, &env, cpu, Block::from([]), false);
+            raise(&kx, Env::of_irq(&env, None), cpu, Block::from([]), false);
         }
-        raise(&kx, &env, cpu, irq, true);
+        raise(&kx, Env::of_irq(&env, Some((name, item))), cpu, irq, true);
     });
 }
 
-fn raise(kx: &Kx, env: &Rc<Env>, cpu: u8, irq: Block, completes: bool) {
-    let name = intern("irq").unwrap_or("irq");
-    let (k, env) = (Rc::clone(&kx.k), Rc::clone(env));
-    kx.spawn(SpawnSpec::hardirq(name, cpu), move |cx| async move {
+fn raise(kx: &Kx, env: Rc<Env>, cpu: u8, irq: Block, completes: bool) {
+    let k = Rc::clone(&kx.k);
+    kx.spawn(SpawnSpec::hardirq("irq", cpu), move |cx| async move {
         let kx = Kx::new(cx, k);
         let _frame = kx.enter("handle_irq_event");
         run_block(&kx, &env, &irq).await;
         if completes {
-            env.outstanding.set(env.outstanding.get().saturating_sub(1));
-            env.done.wake_all(&kx);
+            env.outstanding.complete(&kx);
         }
     });
 }

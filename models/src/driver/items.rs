@@ -1,6 +1,11 @@
 //! What names of a driver stand for at run time, and what is drawn.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use sim::choices::Stream;
+
+use super::program::NameId;
 
 use crate::device::Device;
 use crate::dma::{Attrs, Coherent, SgEntry};
@@ -23,6 +28,8 @@ pub(super) struct Buffer {
 /// A mapping.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct MapItem {
+    /// Tells mappings apart, also those of one address.
+    pub(super) serial: u32,
     pub(super) dev: Ptr<Device>,
     pub(super) dma: DmaAddr,
     pub(super) size: u64,
@@ -36,6 +43,7 @@ pub(super) struct MapItem {
 /// A mapped scatterlist.
 #[derive(Clone, Debug)]
 pub(super) struct SgItem {
+    pub(super) serial: u32,
     pub(super) dev: Ptr<Device>,
     pub(super) list: Vec<SgEntry>,
     pub(super) segments: usize,
@@ -49,9 +57,77 @@ pub(super) struct SgItem {
 pub(super) enum Item {
     Buffer(Buffer),
     Map(MapItem),
-    Sg(SgItem),
+    Sg(Rc<SgItem>),
     Coherent(Coherent, Ptr<Device>),
     Object(Buffer),
+    /// What was unmapped or freed: who uses it again makes a mistake that is worth finding.
+    Gone(Rc<Self>),
+}
+
+impl Item {
+    /// What it is or was.
+    pub(super) fn thing(&self) -> &Self {
+        match self {
+            Self::Gone(thing) => thing,
+            thing => thing,
+        }
+    }
+
+    /// Whether it is there no more.
+    pub(super) const fn is_gone(&self) -> bool {
+        matches!(self, Self::Gone(_))
+    }
+
+    /// Whether both are the same mapping or memory.
+    fn same(&self, other: &Self) -> bool {
+        match (self.thing(), other.thing()) {
+            (Self::Buffer(a) | Self::Object(a), Self::Buffer(b) | Self::Object(b)) => a.id == b.id,
+            (Self::Map(a), Self::Map(b)) => a.serial == b.serial,
+            (Self::Sg(a), Self::Sg(b)) => a.serial == b.serial,
+            (Self::Coherent(a, _), Self::Coherent(b, _)) => a == b,
+            _ => false,
+        }
+    }
+}
+
+/// Things by their names.
+#[derive(Debug, Default)]
+pub(super) struct Items(RefCell<Vec<Option<Item>>>);
+
+impl Items {
+    pub(super) fn get(&self, name: NameId) -> Option<Item> {
+        self.0.borrow().get(usize::from(name)).cloned().flatten()
+    }
+
+    pub(super) fn put(&self, name: NameId, item: Item) {
+        let mut items = self.0.borrow_mut();
+        let at = usize::from(name);
+        if items.len() <= at {
+            items.resize_with(at + 1, || None);
+        }
+        items[at] = Some(item);
+    }
+
+    pub(super) fn forget(&self, name: NameId) {
+        if let Some(item) = self.0.borrow_mut().get_mut(usize::from(name)) {
+            *item = None;
+        }
+    }
+
+    /// Marks a thing as gone, if that is what the name still stands for here.
+    pub(super) fn retire(&self, name: NameId, thing: &Item) {
+        if let Some(Some(item)) = self.0.borrow_mut().get_mut(usize::from(name))
+            && item.same(thing)
+            && !item.is_gone()
+        {
+            *item = Item::Gone(Rc::new(item.clone()));
+        }
+    }
+
+    /// Takes all of them out.
+    pub(super) fn take(&self) -> Vec<Item> {
+        self.0.take().into_iter().flatten().collect()
+    }
 }
 
 /// Draws from a distribution. The first of its alternatives is the simplest.
@@ -71,7 +147,12 @@ pub(crate) fn draw(kx: &Kx, what: &'static str, dist: &Dist) -> u64 {
 }
 
 /// Draws by weight.
-pub(super) fn weighted<'a, T>(kx: &Kx, stream: Stream, what: &'static str, pairs: &'a [(u32, T)]) -> Option<&'a T> {
+pub(super) fn weighted<'a, T>(
+    kx: &Kx,
+    stream: Stream,
+    what: &'static str,
+    pairs: &'a [(u32, T)],
+) -> Option<&'a T> {
     let total: u64 = pairs.iter().map(|(weight, _)| u64::from(*weight)).sum();
     let mut at = kx.choose(stream, what, total);
     for (weight, value) in pairs {

@@ -38,6 +38,7 @@ fn report_failure(kx: &Kx, env: &Env, dev: Ptr<Device>, size: u64) {
 }
 
 pub(super) async fn map(kx: &Kx, env: &Rc<Env>, args: &MapOp) -> Result<(), u32> {
+    env.forget_gone(args.name);
     let (phys, size, own) = match args.buffer {
         Some(name) => {
             let Some(Item::Buffer(buffer)) = env.get(name) else { return Ok(()) };
@@ -62,7 +63,8 @@ pub(super) async fn map(kx: &Kx, env: &Rc<Env>, args: &MapOp) -> Result<(), u32>
     loop {
         if let Some(dma) = dma::dma_map_page_attrs(kx, dev, phys, size, args.dir, args.attrs).await {
             let (dir, attrs) = (args.dir, args.attrs);
-            env.put(args.name, Item::Map(MapItem { dev, dma, size, dir, attrs, phys, own }));
+            let serial = kx.k.next_tag();
+            env.put(args.name, Item::Map(MapItem { serial, dev, dma, size, dir, attrs, phys, own }));
             return Ok(());
         }
         tries -= 1;
@@ -97,6 +99,7 @@ const fn fail_quietly(on_error: OnError) -> Result<(), u32> {
 }
 
 pub(super) async fn map_sg(kx: &Kx, env: &Rc<Env>, args: &MapSgOp) -> Result<(), u32> {
+    env.forget_gone(args.name);
     let count = draw(kx, "entries", &args.entries).clamp(1, 256);
     let mut buffers: Vec<Buffer> = Vec::new();
     let mut list: Vec<SgEntry> = Vec::new();
@@ -121,7 +124,11 @@ pub(super) async fn map_sg(kx: &Kx, env: &Rc<Env>, args: &MapSgOp) -> Result<(),
         let segments = dma::dma_map_sg_attrs(kx, dev, &mut list, args.dir, args.attrs).await;
         if segments > 0 {
             let (dir, attrs) = (args.dir, args.attrs);
-            env.put(args.name, Item::Sg(SgItem { dev, list, segments, dir, attrs, buffers }));
+            let serial = kx.k.next_tag();
+            env.put(
+                args.name,
+                Item::Sg(Rc::new(SgItem { serial, dev, list, segments, dir, attrs, buffers })),
+            );
             return Ok(());
         }
         tries -= 1;
@@ -140,8 +147,15 @@ pub(super) async fn map_sg(kx: &Kx, env: &Rc<Env>, args: &MapSgOp) -> Result<(),
 }
 
 pub(super) async fn unmap(kx: &Kx, env: &Rc<Env>, name: NameId) -> Result<(), u32> {
-    if let Some(Item::Map(item)) = env.take(name) {
-        unmap_item(kx, &item).await;
+    match env.take(name) {
+        Some(Item::Map(item)) => unmap_item(kx, &item).await,
+        // Once more, as a driver that has lost count does; the buffer stays freed once.
+        Some(Item::Gone(thing)) => {
+            if let Item::Map(item) = &*thing {
+                unmap_item(kx, &MapItem { own: None, ..*item }).await;
+            }
+        }
+        Some(Item::Buffer(_) | Item::Sg(_) | Item::Coherent(..) | Item::Object(_)) | None => {}
     }
     Ok(())
 }
@@ -154,8 +168,15 @@ pub(super) async fn unmap_item(kx: &Kx, item: &MapItem) {
 }
 
 pub(super) async fn unmap_sg(kx: &Kx, env: &Rc<Env>, name: NameId) -> Result<(), u32> {
-    if let Some(Item::Sg(item)) = env.take(name) {
-        unmap_sg_item(kx, &item).await;
+    match env.take(name) {
+        Some(Item::Sg(item)) => unmap_sg_item(kx, &item).await,
+        Some(Item::Gone(thing)) => {
+            if let Item::Sg(item) = &*thing {
+                let SgItem { dev, list, segments, dir, attrs, .. } = &**item;
+                dma::dma_unmap_sg_attrs(kx, *dev, list, *segments, *dir, *attrs).await;
+            }
+        }
+        Some(Item::Buffer(_) | Item::Map(_) | Item::Coherent(..) | Item::Object(_)) | None => {}
     }
     Ok(())
 }
@@ -168,34 +189,37 @@ pub(super) async fn unmap_sg_item(kx: &Kx, item: &SgItem) {
 }
 
 pub(super) async fn sync(kx: &Kx, env: &Rc<Env>, name: NameId, for_cpu: bool) -> Result<(), u32> {
-    match env.get(name) {
-        Some(Item::Map(item)) => dma::dma_sync_single(kx, item.dev, item.dma, item.size, item.dir, for_cpu).await,
+    match env.get(name).as_ref().map(Item::thing) {
+        Some(Item::Map(item)) => {
+            dma::dma_sync_single(kx, item.dev, item.dma, item.size, item.dir, for_cpu).await;
+        }
         Some(Item::Sg(item)) => {
             for entry in item.list.iter().take(item.segments) {
                 dma::dma_sync_single(kx, item.dev, entry.dma, entry.dma_length, item.dir, for_cpu).await;
             }
         }
-        Some(Item::Buffer(_) | Item::Coherent(..) | Item::Object(_)) | None => {}
+        Some(Item::Buffer(_) | Item::Coherent(..) | Item::Object(_) | Item::Gone(_)) | None => {}
     }
     Ok(())
 }
 
 /// Where the device finds what a name stands for.
 pub(super) fn bus_ranges(item: &Item) -> Vec<(crate::mem::DmaAddr, u64)> {
-    match item {
+    match item.thing() {
         Item::Map(map) => vec![(map.dma, map.size)],
         Item::Sg(sg) => sg.list.iter().take(sg.segments).map(|entry| (entry.dma, entry.dma_length)).collect(),
         Item::Coherent(coherent, _) => vec![(coherent.dma, coherent.size)],
-        Item::Buffer(_) | Item::Object(_) => Vec::new(),
+        Item::Buffer(_) | Item::Object(_) | Item::Gone(_) => Vec::new(),
     }
 }
 
 /// Where the CPU finds it.
 pub(super) fn cpu_range(item: &Item) -> Option<(PhysAddr, u64)> {
-    match item {
+    match item.thing() {
         Item::Map(map) => Some((map.phys, map.size)),
         Item::Sg(sg) => sg.buffers.first().map(|buffer| (buffer.phys, buffer.size)),
         Item::Coherent(coherent, _) => Some((coherent.phys, coherent.size)),
         Item::Buffer(buffer) | Item::Object(buffer) => Some((buffer.phys, buffer.size)),
+        Item::Gone(_) => None,
     }
 }

@@ -94,8 +94,6 @@ pub struct DriverProgram {
     pub(super) probe: Block,
     pub(super) queues: Vec<QueueProgram>,
     pub(super) remove: Block,
-    /// How many names it uses.
-    pub(super) names: usize,
     /// Names of its locks.
     pub(super) locks: Vec<&'static str>,
 }

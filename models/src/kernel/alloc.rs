@@ -18,30 +18,37 @@ pub struct GfpFlags {
     pub atomic: bool,
     /// Whether the memory comes zeroed (`__GFP_ZERO`).
     pub zero: bool,
+    /// Whether injection spares it. The core's own small requests that may sleep do not fail in practice, and what
+    /// would follow if they did is not what drivers are tested for.
+    pub spared: bool,
 }
 
 impl GfpFlags {
     /// `GFP_KERNEL`.
-    pub const KERNEL: Self = Self { zone: Gfp::Kernel, atomic: false, zero: false };
+    pub const KERNEL: Self = Self { zone: Gfp::Kernel, atomic: false, zero: false, spared: false };
     /// `GFP_ATOMIC`.
-    pub const ATOMIC: Self = Self { zone: Gfp::Kernel, atomic: true, zero: false };
-    /// `GFP_KERNEL | __GFP_ZERO`.
-    pub const ZEROED: Self = Self { zone: Gfp::Kernel, atomic: false, zero: true };
+    pub const ATOMIC: Self = Self { atomic: true, ..Self::KERNEL };
+    /// `GFP_KERNEL | __GFP_ZERO`, as the core asks for its own objects.
+    pub const ZEROED: Self = Self { zero: true, spared: true, ..Self::KERNEL };
 }
 
 /// There was none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoMemory;
 
+/// Labels of an object: its fields, and up to the end what the models keep beside it.
+const LABELS: u32 = 32;
+
 impl Kernel {
     /// Gives a new object its engine labels.
-    fn enter_labels(&self, sim: &sim::Sim, id: u32, type_name: &'static str, fields: u32) {
+    fn enter_labels<T: Kobject>(&self, sim: &sim::Sim, id: u32) {
+        let (type_name, parts) = (T::TYPE_NAME, T::FULL_NAMES);
         let mut labels = self.labels.borrow_mut();
         let slot = id as usize;
         if labels.len() <= slot {
             labels.resize(slot + 1, ObjId::NONE);
         }
-        labels[slot] = sim.objects_of(type_name, fields);
+        labels[slot] = sim.objects_with_parts(type_name, parts, LABELS);
     }
 }
 
@@ -94,12 +101,17 @@ impl Kx {
         let _ = mem.heap.write_at(addr, size, Source::Zero, 0);
         let ptr = mem.heap.alloc_object(addr, size, site, object).unwrap_or(Ptr::wild(addr.virt()));
         drop(mem);
-        self.k.enter_labels(self.sim(), ptr.id, T::TYPE_NAME, 32);
+        self.k.enter_labels::<T>(self.sim(), ptr.id);
         self.note_stack(ptr.id, false);
         Ok(ptr)
     }
 
-    fn memblock_reserve_found(&self, size: u64, align: u64, bounds: Bounds) -> Result<PhysAddr, MemblockError> {
+    fn memblock_reserve_found(
+        &self,
+        size: u64,
+        align: u64,
+        bounds: Bounds,
+    ) -> Result<PhysAddr, MemblockError> {
         let owner = Owner::new(self.function(), self.now());
         let addr =
             self.k.mem.borrow_mut().memblock.alloc_try_nid(size, align, bounds, NodeId::NO_NODE, owner)?;
@@ -107,7 +119,13 @@ impl Kx {
         self.note(|| format!("memblock: {size} bytes at {addr} for {}", owner.site));
         if self.k.scenario.command_line.memblock_debug {
             self.log(|| format!("memblock_alloc_try_nid: {size} bytes align={align:#x} nid=-1 from={:#018x} max_addr={:#018x} {}", bounds.min.0, bounds.max.0, owner.site));
-            self.log(|| format!("memblock_reserve: [{:#018x}-{:#018x}] memblock_alloc_range_nid", addr.0, addr.0 + size - 1));
+            self.log(|| {
+                format!(
+                    "memblock_reserve: [{:#018x}-{:#018x}] memblock_alloc_range_nid",
+                    addr.0,
+                    addr.0 + size - 1
+                )
+            });
         }
         Ok(addr)
     }
@@ -135,19 +153,28 @@ impl Kx {
         self.sim().mix(base.0 ^ size);
         drop(mem);
         if let Err(error) = freed {
-            self.report(Draft::warning("bad-free", format!("memblock_free_late of {base}: {error}")), Vec::new);
+            self.report(
+                Draft::warning("bad-free", format!("memblock_free_late of {base}: {error}")),
+                Vec::new,
+            );
         }
         self.note_stack(id, true);
     }
 
     /// Whether an allocation is to fail, by injection.
     fn allocation_fails(&self, flags: GfpFlags) -> bool {
+        if flags.spared {
+            return false;
+        }
         let draws = &self.k.draws;
         if draws.alloc_fail > 0 && self.chance(Stream::Injection, "allocation fails", draws.alloc_fail) {
             self.injected(|| "an allocation fails".to_owned());
             return true;
         }
-        if flags.atomic && draws.memory_pressure > 0 && self.chance(Stream::Injection, "memory pressure", draws.memory_pressure) {
+        if flags.atomic
+            && draws.memory_pressure > 0
+            && self.chance(Stream::Injection, "memory pressure", draws.memory_pressure)
+        {
             self.injected(|| "memory pressure: an atomic allocation fails".to_owned());
             return true;
         }
@@ -158,7 +185,12 @@ impl Kx {
     ///
     /// # Errors
     /// There are none, or the failure was injected.
-    pub async fn alloc_pages(&self, what: &'static str, order: u8, flags: GfpFlags) -> Result<(PhysAddr, u32), NoMemory> {
+    pub async fn alloc_pages(
+        &self,
+        what: &'static str,
+        order: u8,
+        flags: GfpFlags,
+    ) -> Result<(PhysAddr, u32), NoMemory> {
         if !flags.atomic {
             self.might_sleep();
         }
@@ -177,7 +209,26 @@ impl Kx {
         drop(mem);
         self.sim().mix(addr.0);
         self.note_stack(id, false);
+        self.note_reuse(range, what);
         Ok((addr, id))
+    }
+
+    /// For the trace: whose memory is used again.
+    fn note_reuse(&self, range: PhysRange, what: &'static str) {
+        if !self.sim().recording() {
+            return;
+        }
+        let mem = self.k.mem.borrow();
+        let objects = mem.heap.shadow().objects();
+        // Only structures are worth telling: pages of processes change hands all the time.
+        let former = objects.iter().rev().find(|(_, record)| {
+            // Its first page is where its fields are.
+            !record.alive && range.contains(record.range.start) && record.type_name.starts_with("struct ")
+        });
+        if let Some((_, record)) = former {
+            let (name, at) = (record.type_name, range.start);
+            self.note(|| format!("memory of the freed {name} at {at} is used again: {what}"));
+        }
     }
 
     /// Gives pages back (`__free_pages`).
@@ -202,7 +253,12 @@ impl Kx {
     ///
     /// # Errors
     /// There is none, or the failure was injected.
-    pub async fn kmalloc(&self, what: &'static str, size: u64, flags: GfpFlags) -> Result<(PhysAddr, u32), NoMemory> {
+    pub async fn kmalloc(
+        &self,
+        what: &'static str,
+        size: u64,
+        flags: GfpFlags,
+    ) -> Result<(PhysAddr, u32), NoMemory> {
         self.before_slab(flags).await?;
         let site = self.site();
         let mut mem = self.k.mem.borrow_mut();
@@ -232,7 +288,7 @@ impl Kx {
         }
         drop(mem);
         self.mix_ptr(ptr);
-        self.k.enter_labels(self.sim(), ptr.id, T::TYPE_NAME, 32);
+        self.k.enter_labels::<T>(self.sim(), ptr.id);
         self.note_stack(ptr.id, false);
         Ok(ptr)
     }
@@ -271,7 +327,7 @@ impl Kx {
 
     /// Gives an object that was entered by hand its engine labels.
     pub fn label_object<T: Kobject>(&self, ptr: Ptr<T>) {
-        self.k.enter_labels(self.sim(), ptr.id, T::TYPE_NAME, 32);
+        self.k.enter_labels::<T>(self.sim(), ptr.id);
     }
 
     /// The engine's label of memory that is no object.

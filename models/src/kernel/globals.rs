@@ -61,6 +61,8 @@ pub struct Globals {
     pub swiotlb_force: Cell<SwiotlbForce>,
     /// `io_tlb_default_mem`, where it is a pointer.
     pub io_tlb_default_mem: Cell<Ptr<IoTlbMem>>,
+    /// Pools of devices of their own, by where they lie.
+    pub restricted_pools: RefCell<Vec<(PhysAddr, Ptr<IoTlbMem>)>>,
     /// `default_nslabs`.
     pub default_nslabs: Cell<u64>,
     /// `no_iommu`.

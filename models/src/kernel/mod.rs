@@ -5,25 +5,26 @@
 
 mod access;
 mod alloc;
+mod draws;
 mod globals;
 mod holders;
 mod oops;
 mod qspinlock;
-mod symbols;
 mod stacks;
-mod draws;
+mod symbols;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use sim::sync::Mutex;
 use sim::{Cx, ObjId};
 
-use crate::driver::Programs;
 use crate::device::{DeviceNode, RegisteredDriver};
+use crate::driver::Programs;
 use crate::iommu::core::IommuCore;
 use crate::mem::Site;
 use crate::memblock::Memblock;
@@ -33,13 +34,13 @@ use crate::run::Facts;
 use crate::scenario::Resolved;
 
 pub use alloc::{GfpFlags, NoMemory};
+pub use draws::Draws;
 pub use globals::{Globals, Phase, SwiotlbForce};
 pub use holders::Holder;
 pub use oops::seconds;
 pub use qspinlock::LockHeld;
-pub use symbols::{KernelImage, Symbol};
-pub use draws::Draws;
 pub use stacks::Stacks;
+pub use symbols::{KernelImage, Symbol};
 
 /// Simulated memory and those who manage it. A worker keeps it from run to run.
 #[derive(Debug)]
@@ -78,6 +79,8 @@ pub struct Kernel {
     pub image: KernelImage,
     /// Devices known to the driver core, by number.
     pub devices: RefCell<Vec<Rc<DeviceNode>>>,
+    /// `pci_rescan_remove_lock`, once somebody took it.
+    pub pci_rescan_remove_lock: OnceCell<Mutex>,
     /// Drivers that have registered.
     pub drivers: RefCell<Vec<RegisteredDriver>>,
     /// The IOMMU and the core of its subsystem.
@@ -115,7 +118,7 @@ impl Kernel {
         sim: &sim::Sim,
         details: bool,
     ) -> Self {
-        let image = KernelImage::new(&scenario.machine);
+        let image = KernelImage::new(&scenario.machine, scenario.command_line.mem_limit);
         let iommu = IommuCore::new(scenario.machine.devices.len());
         Self {
             scenario,
@@ -124,6 +127,7 @@ impl Kernel {
             globals: Globals::default(),
             image,
             devices: RefCell::new(Vec::new()),
+            pci_rescan_remove_lock: OnceCell::new(),
             drivers: RefCell::new(Vec::new()),
             iommu,
             ledger: Ledger::default(),

@@ -5,7 +5,7 @@ use crate::mem::{PhysAddr, PhysRange};
 use crate::scenario::schema::{E820Kind, Machine};
 
 /// Virtual address of the kernel image without randomisation (`__START_KERNEL`).
-pub const IMAGE_BASE: u64 = 0xffff_ffff_8100_0000;
+pub(super) const IMAGE_BASE: u64 = 0xffff_ffff_8100_0000;
 
 /// Objects of the kernel image that the models point at. The distances are ours; only their being in the image counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,9 +35,9 @@ impl Symbol {
 }
 
 /// Offset of `qnodes` in the per-CPU area, from the crash of July 2021: RCX minus the per-CPU base.
-pub const QNODES_OFFSET: u64 = 0x2d580;
+pub(super) const QNODES_OFFSET: u64 = 0x2d580;
 /// `sizeof(struct qnode)` with paravirtual spinlocks.
-pub const QNODE_SIZE: u64 = 32;
+pub(super) const QNODE_SIZE: u64 = 32;
 
 /// The kernel image and the RAM around it.
 #[derive(Clone, Debug)]
@@ -47,14 +47,17 @@ pub struct KernelImage {
 }
 
 impl KernelImage {
-    /// Of this machine.
+    /// Of this machine, with RAM up to `mem=`.
     #[must_use]
-    pub fn new(machine: &Machine) -> Self {
+    pub fn new(machine: &Machine, mem_limit: Option<u64>) -> Self {
+        let limit = mem_limit.unwrap_or(u64::MAX);
         let ram = machine
             .e820
             .iter()
             .filter(|entry| entry.kind == E820Kind::Usable)
-            .map(|entry| PhysRange { start: PhysAddr(entry.start), end: PhysAddr(entry.end.saturating_add(1)) })
+            .map(|entry| (entry.start, entry.end.saturating_add(1).min(limit)))
+            .filter(|(start, end)| start < end)
+            .map(|(start, end)| PhysRange { start: PhysAddr(start), end: PhysAddr(end) })
             .collect();
         Self { image: PhysRange::new(PhysAddr(machine.kernel_image.start), machine.kernel_image.size), ram }
     }

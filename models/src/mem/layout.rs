@@ -76,6 +76,8 @@ pub trait Kobject: fmt::Debug + 'static {
     const TYPE_NAME: &'static str;
     /// Its fields, in the order of the declaration.
     const FIELDS: &'static [FieldInfo];
+    /// The fields' names with the type's in front.
+    const FULL_NAMES: &'static [&'static str];
 
     /// The layout of a kernel variant; 0 is the default, and so is a number that the declaration does not know.
     fn layout(variant: u8) -> &'static Layout;
@@ -268,6 +270,8 @@ macro_rules! kobject {
             const TYPE_NAME: &'static str = $kernel;
             const FIELDS: &'static [$crate::mem::FieldInfo] =
                 &[ $( $crate::mem::FieldInfo::of::<$type>(stringify!($field)) ),+ ];
+            const FULL_NAMES: &'static [&'static str] =
+                &[ $( concat!($kernel, ".", stringify!($field)) ),+ ];
 
             fn layout(variant: u8) -> &'static $crate::mem::Layout {
                 static DEFAULT: $crate::mem::Layout =

@@ -3,28 +3,38 @@
 use sim::Draft;
 
 use crate::kernel::Kx;
+use crate::mem::{Kobject, PhysRange, Ptr};
 use crate::profile::Behaviour;
+use crate::swiotlb::IoTlbMem;
 
 /// The checks at the end of a run.
 pub fn end_of_run(kx: &Kx) {
     let _frame = kx.enter("end of run");
-    check_pool(kx);
+    check_pool(kx, kx.k.globals.io_tlb_default_mem.get());
+    for (_, mem) in kx.k.globals.restricted_pools.borrow().iter() {
+        check_pool(kx, *mem);
+    }
 }
 
-/// The default pool's counters must agree with its slots.
-fn check_pool(kx: &Kx) {
-    let mem = kx.k.globals.io_tlb_default_mem.get();
+/// A pool's counters must agree with its slots, and slots in use must belong to somebody.
+fn check_pool(kx: &Kx, mem: Ptr<IoTlbMem>) {
     let object = kx.k.mem.borrow().heap.get(mem);
     let Ok(object) = object else { return };
     let pool = object.pool.borrow();
     let Some(pool) = pool.as_ref() else { return };
     if let Some(violation) = pool.violation() {
         let title = format!("swiotlb: {violation:?}");
-        kx.report(Draft::warning("slots-inconsistent", title).object("struct io_tlb_mem"), Vec::new);
+        kx.report(Draft::warning("slots-inconsistent", title).object(IoTlbMem::TYPE_NAME), Vec::new);
     }
     let counted = object.used.get();
     if counted != pool.used() && !kx.k.has(Behaviour::GlobalPoolVariables) {
-        let title = format!("swiotlb: the descriptor counts {counted} slots in use, the slots say {}", pool.used());
-        kx.report(Draft::warning("slots-inconsistent", title).object("struct io_tlb_mem"), Vec::new);
+        let title =
+            format!("swiotlb: the descriptor counts {counted} slots in use, the slots say {}", pool.used());
+        kx.report(Draft::warning("slots-inconsistent", title).object(IoTlbMem::TYPE_NAME), Vec::new);
+    }
+    let buffer = PhysRange { start: object.start.get(), end: object.end.get() };
+    if pool.used() > 0 && !kx.k.ledger.reaches(buffer) {
+        let title = format!("swiotlb: {} slots are in use, and no mapping leads to them", pool.used());
+        kx.report(Draft::warning("slots-lost", title).object(IoTlbMem::TYPE_NAME), Vec::new);
     }
 }

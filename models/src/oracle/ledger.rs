@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use crate::device::{Device, DeviceNode};
 use crate::dma::{Attrs, Ops};
 use crate::kernel::Kx;
-use crate::mem::{DmaAddr, PhysAddr, Ptr, Site, Source};
+use crate::mem::{DmaAddr, PhysAddr, PhysRange, Ptr, Site, Source};
 use crate::swiotlb::Direction;
 
 /// How a mapping was asked for.
@@ -49,6 +49,8 @@ pub struct NewMapping {
     pub kind: MapKind,
     /// Through which implementation.
     pub ops: Ops,
+    /// Whether the device may look at the buffer already (no `DMA_ATTR_SKIP_CPU_SYNC`).
+    pub given: bool,
 }
 
 /// A stretch of a mapping whose buffer is in one piece.
@@ -118,7 +120,7 @@ impl Ledger {
                 phys,
                 target: target_of(kx, &node, new.ops, dma).unwrap_or(phys),
                 owner: kx.k.mem.borrow().heap.shadow().object_at(phys),
-                given: content_at(kx, phys, len),
+                given: if new.given { content_at(kx, phys, len) } else { None },
             })
             .collect();
         let mapping = Mapping { device: node.index, new: *new, pieces, wrote: None, since: kx.site() };
@@ -127,7 +129,10 @@ impl Ledger {
 
     /// Checks an unmap against what was mapped. What is gone is gone: the mapping leaves the ledger when the unmap is
     /// done.
-    #[expect(clippy::too_many_arguments, reason = "the arguments of dma_unmap_page_attrs, and how it was called")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the arguments of dma_unmap_page_attrs, and how it was called"
+    )]
     pub fn unmapping(
         &self,
         kx: &Kx,
@@ -223,7 +228,10 @@ impl Ledger {
                 "DMA-API: {}: device driver tries to sync DMA memory it has not allocated [device address={:#018x}] [size={size} bytes] {way}",
                 node.bdf, dma.0
             );
-            kx.report(Draft::warning("dma-api-misuse", title).discriminator("sync outside a mapping"), Vec::new);
+            kx.report(
+                Draft::warning("dma-api-misuse", title).discriminator("sync outside a mapping"),
+                Vec::new,
+            );
         }
     }
 
@@ -234,6 +242,8 @@ impl Ledger {
         if for_cpu {
             if mapping.new.dir.reaches_cpu() {
                 check_arrived(kx, &node, &mapping);
+                // The CPU owns the buffer now, and may write to it.
+                self.change(node.index, dma, |mapping| mapping.wrote = None);
             }
             return;
         }
@@ -257,11 +267,18 @@ impl Ledger {
                 left.len()
             );
             let since = first.since;
-            let line = format!("first: {} bytes at {}, mapped in {}", first.new.size, first.new.dma, since.func);
+            let line =
+                format!("first: {} bytes at {}, mapped in {}", first.new.size, first.new.dma, since.func);
             drop(left);
             drop(live);
             kx.report(Draft::warning("leak-mapping", title), || vec![("left".to_owned(), vec![line])]);
         }
+    }
+
+    /// Whether any live mapping leads into a range of memory.
+    pub(super) fn reaches(&self, range: PhysRange) -> bool {
+        let live = self.live.borrow();
+        live.iter().flat_map(|mapping| &mapping.pieces).any(|piece| range.contains(piece.target))
     }
 
     fn find(&self, device: usize, dma: DmaAddr) -> Option<Mapping> {
@@ -325,7 +342,10 @@ fn check_arrived(kx: &Kx, node: &DeviceNode, mapping: &Mapping) {
         let Some((range, source, _)) = wrong else { continue };
         drop(mem);
         let at = range.start;
-        let title = format!("{}: the device wrote {written} bytes, and the buffer holds {source:?} at {at}", node.bdf);
+        let title = format!(
+            "{}: the device wrote {written} bytes, and the buffer holds {source:?} at {at}",
+            node.bdf
+        );
         kx.report(Draft::warning("lost-write", title), Vec::new);
         return;
     }

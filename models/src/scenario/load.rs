@@ -236,9 +236,10 @@ impl Reader<'_> {
             expect: file.expect,
         };
         let layer = self.layer(fields, path, &here);
-        let own = file.variants.map(|variants| self.variants(variants, path, &here));
-        let (base, inherited) = below.map_or_else(Default::default, |l| (l.base, l.variants));
-        Some(Layers { root: source, base: base.under(layer), variants: own.unwrap_or(inherited) })
+        // Variants are not inherited: each replaces fields of the file that it was written for.
+        let variants = file.variants.map_or_else(Vec::new, |variants| self.variants(variants, path, &here));
+        let base = below.map_or_else(Default::default, |l| l.base);
+        Some(Layers { root: source, base: base.under(layer), variants })
     }
 
     fn extended(&mut self, from: &Path, name: &str, at: &Origin, chain: &mut Vec<PathBuf>) -> Option<Layers> {

@@ -1,11 +1,14 @@
 //! What two boots decided.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use models::run::{DeviceFacts, Facts};
 
 use super::Row;
 use crate::layout::{counted, instant};
+
+/// So many functions of a call stack are enough here.
+const FRAMES: usize = 2;
 
 pub(super) fn rows(a: &Facts, b: &Facts) -> Vec<Row> {
     let mut rows = vec![
@@ -14,15 +17,36 @@ pub(super) fn rows(a: &Facts, b: &Facts) -> Vec<Row> {
         Row::new("because", &a.pool_reason, &b.pool_reason),
         Row::new("torn down", torn_down(a), torn_down(b)),
     ];
+    // Devices that map are shown one by one, the others by what they point at.
+    let busy = |device: &&DeviceFacts| device.maps + device.failed > 0 || !device.path.is_empty();
     let addresses: BTreeSet<&str> =
-        a.devices.iter().chain(&b.devices).map(|device| device.bdf.as_str()).collect();
-    for bdf in addresses {
+        a.devices.iter().chain(&b.devices).filter(busy).map(|device| device.bdf.as_str()).collect();
+    for bdf in &addresses {
         let of = |facts: &Facts| {
-            facts.devices.iter().find(|device| device.bdf == bdf).map(device).unwrap_or_default()
+            facts.devices.iter().find(|device| device.bdf == *bdf).map(device).unwrap_or_default()
         };
         rows.push(Row::new(bdf, of(a), of(b)));
     }
+    rows.push(Row::new("other devices", idle(a, &addresses), idle(b, &addresses)));
     rows
+}
+
+/// The devices without a row of their own, counted by what they point at.
+fn idle(facts: &Facts, shown: &BTreeSet<&str>) -> String {
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    for device in facts.devices.iter().filter(|device| !shown.contains(device.bdf.as_str())) {
+        *counts.entry(device.pool).or_default() += 1;
+    }
+    let text = |(pool, count): (&&str, &u64)| format!("{count} {}", pointing(pool));
+    counts.iter().map(text).collect::<Vec<_>>().join("; ")
+}
+
+fn pointing(pool: &str) -> String {
+    match pool {
+        "" | "no pointer" => "with no pool pointer".to_owned(),
+        "NULL" => "with a pool pointer that is NULL".to_owned(),
+        pool => format!("pointing at the {pool}"),
+    }
 }
 
 fn pool(facts: &Facts) -> String {
@@ -43,16 +67,15 @@ fn pool(facts: &Facts) -> String {
 fn torn_down(facts: &Facts) -> String {
     match &facts.torn_down {
         None => "never".to_owned(),
-        Some(end) => format!("at {} by {}: {}", instant(end.at), end.frames.join(" <- "), end.why),
+        Some(end) => {
+            let frames: Vec<&str> = end.frames.iter().take(FRAMES).copied().collect();
+            format!("at {} by {}: {}", instant(end.at), frames.join(" <- "), end.why)
+        }
     }
 }
 
 fn device(device: &DeviceFacts) -> String {
     let mut parts = Vec::new();
-    if !device.name.is_empty() {
-        parts.push(device.name.clone());
-    }
-    parts.push(device.driver.as_ref().map_or("no driver".to_owned(), |driver| format!("driver {driver}")));
     if !device.path.is_empty() {
         parts.push(device.path.to_owned());
     }
@@ -62,11 +85,7 @@ fn device(device: &DeviceFacts) -> String {
         (None, "") => {}
         (None, domain) => parts.push(format!("{domain} domain")),
     }
-    match device.pool {
-        "" | "no pointer" => {}
-        "NULL" => parts.push("pool pointer NULL".to_owned()),
-        pool => parts.push(format!("points at the {pool} since {}", instant(device.pool_since))),
-    }
+    parts.push(pointing(device.pool));
     let mut maps = counted(device.maps, "map");
     for (n, word) in [(device.bounced, "bounced"), (device.failed, "failed")] {
         if n > 0 {
@@ -74,5 +93,6 @@ fn device(device: &DeviceFacts) -> String {
         }
     }
     parts.push(maps);
-    parts.join("; ")
+    let name = if device.name.is_empty() { String::new() } else { format!("{}: ", device.name) };
+    format!("{name}{}", parts.join("; "))
 }

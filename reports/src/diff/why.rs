@@ -43,7 +43,9 @@ fn one_fails(bad: (&str, &Facts), good: (&str, &Facts)) -> Vec<String> {
 /// The pool is gone and somebody still points at it.
 fn dangling((name, facts): (&str, &Facts)) -> Option<String> {
     let end = facts.torn_down.as_ref()?;
-    let stale: Vec<&DeviceFacts> = facts.devices.iter().filter(|device| device.pool == FREED).collect();
+    let mut stale: Vec<&DeviceFacts> = facts.devices.iter().filter(|device| device.pool == FREED).collect();
+    // Those that map come first: they are the ones that follow the pointer.
+    stale.sort_by_key(|device| (device.path.is_empty(), device.path != "dma-direct", &device.bdf));
     if stale.is_empty() {
         return None;
     }
@@ -57,7 +59,8 @@ fn dangling((name, facts): (&str, &Facts)) -> Option<String> {
         devices(&stale)
     );
     if !direct.is_empty() {
-        text.push_str(&format!(" Of these, {} maps through dma-direct.", devices(&direct)));
+        let verb = if direct.len() == 1 { "maps" } else { "map" };
+        text.push_str(&format!(" Of these, {} {verb} through dma-direct.", devices(&direct)));
     }
     Some(text)
 }

@@ -70,11 +70,21 @@ impl fmt::Debug for Sim {
     }
 }
 
+/// The ids of one object and its parts.
+#[derive(Clone, Copy)]
+struct Block {
+    first: u32,
+    text: &'static str,
+    /// Its place among the objects of this text, from 1; 0 while nobody has asked.
+    key: u32,
+    parts: &'static [&'static str],
+}
+
 /// Names of objects, looked up only when a run is recorded or replayed.
 #[derive(Default)]
 struct Objects {
-    /// First id, name and distinguishing key of each block of ids, rising.
-    blocks: Vec<(u32, &'static str, u32)>,
+    /// By first id, rising.
+    blocks: Vec<Block>,
     next: u32,
 }
 
@@ -170,27 +180,45 @@ impl Sim {
     pub fn objects_of(&self, name: &'static str, count: u32) -> ObjId {
         let mut objects = self.objects.borrow_mut();
         let first = objects.next;
-        objects.blocks.push((first, name, 0));
+        objects.blocks.push(Block { first, text: name, key: 0, parts: &[] });
         objects.next = first.saturating_add(count.max(1));
         ObjId(first)
     }
 
-    /// Name of an object: its text, and a number made of its place among those of that text and its part.
+    /// The same, for parts with names of their own; those beyond `parts` are numbered.
+    pub fn objects_with_parts(
+        &self,
+        name: &'static str,
+        parts: &'static [&'static str],
+        count: u32,
+    ) -> ObjId {
+        let id = self.objects_of(name, count);
+        if let Some(block) = self.objects.borrow_mut().blocks.last_mut() {
+            block.parts = parts;
+        }
+        id
+    }
+
+    /// Name of an object: its text, and a number made of its place among those of that text and, if it has no name of
+    /// its own, its part.
     #[must_use]
     pub fn object_name(&self, obj: ObjId) -> Name {
         if obj == ObjId::NONE {
             return Name::new("");
         }
         let mut objects = self.objects.borrow_mut();
-        let Some(at) = objects.blocks.partition_point(|block| block.0 <= obj.0).checked_sub(1) else {
+        let Some(at) = objects.blocks.partition_point(|block| block.first <= obj.0).checked_sub(1) else {
             return Name { text: "object", nth: obj.0 };
         };
-        let (first, text, mut key) = objects.blocks[at];
+        let Block { first, text, mut key, parts } = objects.blocks[at];
         if key == 0 {
             // Numbered on first demand: only recorded and replayed runs need it.
-            key = 1 + u32::try_from(objects.blocks[..at].iter().filter(|block| block.1 == text).count())
+            key = 1 + u32::try_from(objects.blocks[..at].iter().filter(|block| block.text == text).count())
                 .unwrap_or(u32::MAX - 1);
-            objects.blocks[at].2 = key;
+            objects.blocks[at].key = key;
+        }
+        if let Some(part) = parts.get((obj.0 - first) as usize) {
+            return Name { text: part, nth: key - 1 };
         }
         Name { text, nth: (key - 1) << 5 | (obj.0 - first) & 31 }
     }

@@ -59,7 +59,7 @@ fn translate(kx: &Kx, domain: Ptr<IommuDomain>, addr: DmaAddr, write: bool) -> D
 
 /// Where a device's address leads by its page table, without the cache and without an access.
 #[must_use]
-pub fn peek_translation(kx: &Kx, node: &DeviceNode, addr: DmaAddr) -> Option<PhysAddr> {
+pub(crate) fn peek_translation(kx: &Kx, node: &DeviceNode, addr: DmaAddr) -> Option<PhysAddr> {
     let DeviceEntry::Domain(domain) = kx.k.iommu.entry(node.index) else { return None };
     let object = kx.k.mem.borrow().heap.get(domain).ok()?;
     let cookie = object.cookie.borrow();
@@ -78,7 +78,7 @@ pub async fn iotlb_flush_domain(kx: &Kx, domain: Ptr<IommuDomain>) {
 }
 
 /// Drops cached translations of a range.
-pub async fn iotlb_flush_range(kx: &Kx, domain: Ptr<IommuDomain>, addr: DmaAddr, size: u64) {
+pub(crate) async fn iotlb_flush_range(kx: &Kx, domain: Ptr<IommuDomain>, addr: DmaAddr, size: u64) {
     kx.step(sim::Kind::Io, kx.label(domain.id, 30)).await;
     let (first, last) = (addr.0 >> PAGE_SHIFT, addr.0.wrapping_add(size.max(1) - 1) >> PAGE_SHIFT);
     if let Ok(object) = kx.k.mem.borrow().heap.get(domain)

@@ -10,7 +10,7 @@ use crate::iommu::pagetable::PageTable;
 use crate::mem::Ptr;
 
 /// Class of `group->mutex`.
-pub const GROUP_LOCK: LockClass = LockClass::new(3, "&group->mutex");
+pub(super) const GROUP_LOCK: LockClass = LockClass::new(3, "&group->mutex");
 
 /// What a translated domain consists of besides its structure.
 #[derive(Debug)]

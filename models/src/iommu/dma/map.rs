@@ -7,10 +7,12 @@ use crate::device::Device;
 use crate::dma::Attrs;
 use crate::iommu::core::{IommuDomain, iommu_get_dma_domain};
 use crate::kernel::Kx;
-use crate::mem::{DmaAddr, PAGE_SIZE, PhysAddr, Ptr, align_up};
+use crate::mem::{DmaAddr, Field, PAGE_SIZE, PhysAddr, Ptr, align_up};
 use crate::profile::Behaviour;
 use crate::swiotlb::Direction;
-use crate::swiotlb::kernel::{is_swiotlb_buffer, swiotlb_sync_single, swiotlb_tbl_map_single, swiotlb_tbl_unmap_single};
+use crate::swiotlb::kernel::{
+    is_swiotlb_buffer, swiotlb_sync_single, swiotlb_tbl_map_single, swiotlb_tbl_unmap_single,
+};
 
 /// Maps a buffer; an untrusted device's partial pages are bounced.
 ///
@@ -32,7 +34,7 @@ pub async fn iommu_dma_map_page(
         aligned = align_up(size, PAGE_SIZE);
         phys = swiotlb_tbl_map_single(kx, dev, phys, size, aligned, dir, attrs).await?;
     }
-    let addr = map(kx, dev, domain, phys, aligned, dir).await;
+    let addr = map(kx, dev, domain, phys, aligned, dir, Device::dma_mask).await;
     if addr.is_none() && is_swiotlb_buffer(kx, dev, phys).await {
         swiotlb_tbl_unmap_single(kx, dev, phys, size, dir, attrs).await;
     }
@@ -49,11 +51,12 @@ async fn map(
     phys: PhysAddr,
     size: u64,
     dir: Direction,
+    mask: Field<Device, u64>,
 ) -> Option<DmaAddr> {
     let _frame = kx.enter("__iommu_dma_map");
     let offset = phys.page_offset();
     let length = align_up(size + offset, PAGE_SIZE);
-    let Some(addr) = alloc_iova(kx, dev, domain, length).await else {
+    let Some(addr) = alloc_iova(kx, dev, domain, length, mask).await else {
         if let Some(node) = kx.k.node_of(dev) {
             node.why_failed.set("no IO virtual address is left");
         }
@@ -93,7 +96,8 @@ pub async fn iommu_dma_unmap_page(
     let _inner = kx.enter("__iommu_dma_unmap_swiotlb");
     let Some(domain) = dma_domain(kx, dev).await else { return };
     let Some(phys) = iova_to_phys(kx, domain, addr).await else {
-        let title = format!("WARNING: in __iommu_dma_unmap_swiotlb: {addr:#x} is not mapped (WARN_ON(!phys))");
+        let title =
+            format!("WARNING: in __iommu_dma_unmap_swiotlb: {addr:#x} is not mapped (WARN_ON(!phys))");
         kx.report(Draft::warning("warn-on", title), Vec::new);
         return;
     };
@@ -133,7 +137,7 @@ pub async fn iommu_dma_sync_single(
 pub async fn iommu_dma_map_coherent(kx: &Kx, dev: Ptr<Device>, phys: PhysAddr, size: u64) -> Option<DmaAddr> {
     let _frame = kx.enter("iommu_dma_alloc");
     let domain = dma_domain(kx, dev).await?;
-    map(kx, dev, domain, phys, size, Direction::Bidirectional).await
+    map(kx, dev, domain, phys, size, Direction::Bidirectional, Device::coherent_dma_mask).await
 }
 
 /// Takes the translation of coherent memory back.

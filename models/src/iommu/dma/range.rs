@@ -7,11 +7,15 @@ use crate::iommu::core_internal::{free_table_page, iotlb_flush_range, table_page
 use crate::iommu::iova::{Cpu, IovaPfn, Plenty};
 use crate::iommu::pagetable::{Prot, Unmapped};
 use crate::kernel::Kx;
-use crate::mem::{DmaAddr, PAGE_SHIFT, PAGE_SIZE, PhysAddr, Ptr, align_up};
+use crate::mem::{DmaAddr, Field, PAGE_SHIFT, PAGE_SIZE, PhysAddr, Ptr, align_up};
 use crate::swiotlb::Direction;
 
 /// Does something with the translations of a living domain.
-pub(super) fn with_cookie<R>(kx: &Kx, domain: Ptr<IommuDomain>, f: impl FnOnce(&mut Cookie) -> R) -> Option<R> {
+pub(super) fn with_cookie<R>(
+    kx: &Kx,
+    domain: Ptr<IommuDomain>,
+    f: impl FnOnce(&mut Cookie) -> R,
+) -> Option<R> {
     let object = kx.k.mem.borrow().heap.get(domain).ok()?;
     let mut cookie = object.cookie.borrow_mut();
     cookie.as_mut().map(f)
@@ -25,8 +29,14 @@ const fn prot_of(dir: Direction) -> Prot {
 /// Takes a range: below 4 GiB first, so that PCI devices need no dual-address cycle.
 ///
 /// Source: `drivers/iommu/dma-iommu.c: iommu_dma_alloc_iova()`, v5.13.
-pub(super) async fn alloc_iova(kx: &Kx, dev: Ptr<Device>, domain: Ptr<IommuDomain>, size: u64) -> Option<DmaAddr> {
-    let mask = kx.load(dev, Device::dma_mask).await;
+pub(super) async fn alloc_iova(
+    kx: &Kx,
+    dev: Ptr<Device>,
+    domain: Ptr<IommuDomain>,
+    size: u64,
+    mask: Field<Device, u64>,
+) -> Option<DmaAddr> {
+    let mask = kx.load(dev, mask).await;
     let bus_limit = kx.load(dev, Device::bus_dma_limit).await;
     let limit = if bus_limit == 0 { mask } else { mask.min(bus_limit) };
     kx.step(sim::Kind::Atomic, kx.label(domain.id, 28)).await;
@@ -63,7 +73,8 @@ pub(super) async fn free_iova(kx: &Kx, domain: Ptr<IommuDomain>, addr: DmaAddr, 
     kx.step(sim::Kind::Atomic, kx.label(domain.id, 28)).await;
     let cpu = Cpu(u32::from(kx.cpu()));
     with_cookie(kx, domain, |cookie| {
-        let _ = cookie.iovad.free_iova_fast(cpu, IovaPfn(addr.0 >> PAGE_SHIFT), size >> PAGE_SHIFT, &mut Plenty);
+        let _ =
+            cookie.iovad.free_iova_fast(cpu, IovaPfn(addr.0 >> PAGE_SHIFT), size >> PAGE_SHIFT, &mut Plenty);
     });
 }
 
@@ -78,16 +89,32 @@ pub(super) async fn map_range(
 ) -> bool {
     kx.step(sim::Kind::Write, kx.label(domain.id, 29)).await;
     let mapped = with_cookie(kx, domain, |cookie| {
-        cookie.table.map(addr, phys, size, prot_of(dir), &mut || table_page(kx)).map(|mapped| mapped.freed)
+        cookie.table.map(addr, phys, size, prot_of(dir), &mut || table_page(kx))
     });
     match mapped {
-        Some(Ok(freed)) => {
-            for page in freed {
+        Some(Ok(mapped)) => {
+            for page in mapped.freed {
                 free_table_page(kx, page.page);
             }
             true
         }
-        Some(Err(_)) | None => false,
+        Some(Err(failure)) => {
+            for page in failure.done.freed.into_iter().chain(failure.unrolled.freed) {
+                free_table_page(kx, page.page);
+            }
+            false
+        }
+        None => false,
+    }
+}
+
+/// Takes the translation of a range back that no device has used yet (`iommu_unmap`).
+pub(super) async fn unmap_range(kx: &Kx, domain: Ptr<IommuDomain>, addr: DmaAddr, size: u64) {
+    kx.step(sim::Kind::Write, kx.label(domain.id, 29)).await;
+    let freed = with_cookie(kx, domain, |cookie| cookie.table.unmap(addr, size).freed);
+    iotlb_flush_range(kx, domain, addr, size).await;
+    for page in freed.into_iter().flatten() {
+        free_table_page(kx, page.page);
     }
 }
 

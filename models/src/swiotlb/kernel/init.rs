@@ -5,8 +5,9 @@ use std::rc::Rc;
 use sim::Draft;
 
 use super::object::{IO_TLB_SLOT_SIZE, IoTlbMem};
-use crate::kernel::{Kx, SwiotlbForce, Symbol};
-use crate::mem::{PAGE_SIZE, PhysAddr, PhysRange, Ptr, align_up};
+use crate::device::{Device, DeviceNode};
+use crate::kernel::{Kx, NoMemory, SwiotlbForce, Symbol};
+use crate::mem::{PAGE_SIZE, PhysAddr, Ptr, align_up};
 use crate::memblock::Bounds;
 use crate::profile::Behaviour;
 use crate::run::PoolFacts;
@@ -40,7 +41,8 @@ fn rules(kx: &Kx) -> (SearchRules, BounceRules) {
     } else {
         SearchRules::v5_13()
     };
-    let bounce = if kx.k.has(Behaviour::PrefillFromDevice) { BounceRules::v5_18() } else { BounceRules::v5_13() };
+    let bounce =
+        if kx.k.has(Behaviour::PrefillFromDevice) { BounceRules::v5_18() } else { BounceRules::v5_13() };
     (search, bounce)
 }
 
@@ -66,7 +68,8 @@ pub async fn swiotlb_init(kx: &Kx) {
         let _frame = kx.enter("swiotlb_init_with_tbl");
         if kx.k.has(Behaviour::StaticDefaultPool) {
             let table = align_up(nslabs * IO_TLB_SLOT_SIZE, PAGE_SIZE);
-            let Ok(slots) = kx.memblock_alloc("swiotlb slot table", table, PAGE_SIZE, Bounds::ACCESSIBLE) else {
+            let Ok(slots) = kx.memblock_alloc("swiotlb slot table", table, PAGE_SIZE, Bounds::ACCESSIBLE)
+            else {
                 panic_no_memory(kx, table).await;
                 return;
             };
@@ -114,7 +117,9 @@ fn fill(kx: &Kx, mem: Ptr<IoTlbMem>, start: PhysAddr, nslabs: u64, force: bool, 
 }
 
 async fn panic_no_memory(kx: &Kx, bytes: u64) {
-    let title = format!("Kernel panic - not syncing: swiotlb_init_with_tbl: Failed to allocate {bytes} bytes align=0x1000");
+    let title = format!(
+        "Kernel panic - not syncing: swiotlb_init_with_tbl: Failed to allocate {bytes} bytes align=0x1000"
+    );
     kx.report(Draft::fatal("panic", title).ending("panic"), Vec::new);
     kx.spin_forever("the machine has stopped").await;
 }
@@ -135,15 +140,38 @@ pub fn swiotlb_print_info(kx: &Kx) {
     }
 }
 
-/// Gives a device a pool of its own, in memory that the firmware set aside for it.
+/// Gives a device the pool that the firmware set aside for it, if it did and the kernel knows such pools: before each
+/// probe, with a descriptor that is made at the first.
 ///
-/// Source: `kernel/dma/swiotlb.c: rmem_swiotlb_device_init()`, next of June 2021, v5.15.
-pub async fn rmem_swiotlb_device_init(kx: &Kx, node: &crate::device::DeviceNode, region: PhysRange) {
+/// Source: `drivers/of/device.c: of_dma_configure_id()`, `kernel/dma/swiotlb.c: rmem_swiotlb_device_init()`, next of
+/// June 2021, v5.15.
+///
+/// # Errors
+/// There is no memory for the descriptor.
+pub async fn rmem_swiotlb_device_init(kx: &Kx, node: &DeviceNode) -> Result<(), NoMemory> {
+    let Some(region) = node.spec(&kx.k).restricted_pool else { return Ok(()) };
+    if !kx.k.has(Behaviour::RestrictedDmaPools) || !kx.k.profile().config.dma_restricted_pool {
+        return Ok(());
+    }
     let _frame = kx.enter("rmem_swiotlb_device_init");
-    let nslabs = region.size() >> IO_TLB_SHIFT;
-    let Ok(mem) = kx.kzalloc(0x38, Rc::new(IoTlbMem::default())).await else { return };
-    fill(kx, mem, region.start, nslabs, true, 0);
-    kx.poke(mem, IoTlbMem::for_alloc, true);
-    kx.store_ptr(node.ptr.get(), crate::device::Device::dma_io_tlb_mem, mem).await;
-    kx.log(|| format!("OF: reserved mem: created restricted DMA pool at {:#x}, size {} MiB", region.start.0, region.size() >> 20));
+    let known =
+        kx.k.globals.restricted_pools.borrow().iter().find(|(start, _)| start.0 == region.start).copied();
+    let mem = match known {
+        Some((_, mem)) => mem,
+        None => {
+            let nslabs = region.size >> IO_TLB_SHIFT;
+            let start = PhysAddr(region.start);
+            let mem = kx.kzalloc(0x38, Rc::new(IoTlbMem::default())).await?;
+            fill(kx, mem, start, nslabs, true, 0);
+            kx.poke(mem, IoTlbMem::for_alloc, true);
+            kx.k.globals.restricted_pools.borrow_mut().push((start, mem));
+            let megabytes = region.size >> 20;
+            kx.log(|| {
+                format!("OF: reserved mem: created restricted DMA pool at {start}, size {megabytes} MiB")
+            });
+            mem
+        }
+    };
+    kx.store_ptr(node.ptr.get(), Device::dma_io_tlb_mem, mem).await;
+    Ok(())
 }

@@ -1,0 +1,6 @@
+//! The command as a user types it: outcomes, exit codes, JSON, and what it says to mistakes.
+
+mod docs;
+mod input;
+mod run;
+mod support;
