@@ -2,11 +2,11 @@
 
 use std::rc::Rc;
 
-use models::swiotlb::IoTlbMem;
 use models::mem::{
-    Access, Fault, Heap, JunkClass, Kobject, LockWord, PAGE_OFFSET, PageOwner, PhysAddr, PhysRange,
-    Ptr, ShadowError, Site, Source,
+    Access, Fault, Heap, JunkClass, Kobject, LockWord, PAGE_OFFSET, PageOwner, PhysAddr, PhysRange, Ptr,
+    ShadowError, Site, Source,
 };
+use models::swiotlb::IoTlbMem;
 
 const AT: PhysAddr = PhysAddr(0x1_5653_f000);
 /// Descriptor and slots of a 64 MiB pool.

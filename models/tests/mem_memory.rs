@@ -4,9 +4,10 @@
 use std::rc::Rc;
 
 use models::mem::{
-    Access, Fault, IoTlbMem, JunkClass, Memory, MemoryError, PageOwner, PcpLimits, PhysAddr, PhysRange,
-    Placement, Ptr, Site, SlabContext, SlabError, Source,
+    Access, Fault, JunkClass, Memory, MemoryError, PageOwner, PcpLimits, PhysAddr, PhysRange, Placement, Ptr,
+    Site, SlabContext, SlabError, Source,
 };
+use models::swiotlb::IoTlbMem;
 
 const RAM: PhysRange = PhysRange { start: PhysAddr(0), end: PhysAddr(6 << 30) };
 const POOL: PhysRange = PhysRange { start: PhysAddr(0x1_5653_f000), end: PhysAddr(0x1_5660_0000) };

@@ -2,7 +2,8 @@
 
 use std::rc::Rc;
 
-use models::mem::{Heap, IoTlbMem, PhysAddr, PhysRange, Ptr, ShadowError, Site};
+use models::mem::{Heap, PhysAddr, PhysRange, Ptr, ShadowError, Site};
+use models::swiotlb::IoTlbMem;
 use proptest::prelude::*;
 
 /// The twin's window: four pages, of which the third and fourth are a slab.

@@ -14,7 +14,9 @@ pub mod schedule;
 pub mod sync;
 pub mod trace;
 
-pub use context::{Class, DelayedWork, IrqFlags, Timer, Work, Cx, Draft, Ended, Frame, RunConfig, RunEnd, Sim, SpawnSpec};
+pub use context::{
+    Class, Cx, DelayedWork, Draft, Ended, Frame, IrqFlags, RunConfig, RunEnd, Sim, SpawnSpec, Timer, Work,
+};
 pub use finding::{Finding, Severity};
 pub use label::{CtxId, CtxSet, Kind, Label, MAX_CONTEXTS, Name, ObjId};
 

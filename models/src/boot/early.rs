@@ -24,7 +24,9 @@ pub(super) async fn setup_arch(kx: &Kx) {
     let limit = scenario.command_line.mem_limit.unwrap_or(u64::MAX);
     let mut max = 0;
     for entry in &machine.e820 {
-        kx.log(|| format!("BIOS-e820: [mem {:#018x}-{:#018x}] {}", entry.start, entry.end, kind_name(entry.kind)));
+        kx.log(|| {
+            format!("BIOS-e820: [mem {:#018x}-{:#018x}] {}", entry.start, entry.end, kind_name(entry.kind))
+        });
         if entry.kind != E820Kind::Usable {
             continue;
         }
@@ -108,7 +110,9 @@ const fn kind_name(kind: E820Kind) -> &'static str {
 fn reserve(kx: &Kx, who: &'static str, region: Region) {
     let owner = Owner::new(who, kx.now());
     let _ = kx.k.mem.borrow_mut().memblock.reserve(PhysAddr(region.start), region.size, owner);
-    kx.note(|| format!("memblock: [{:#x}-{:#x}] reserved by {who}", region.start, region.start + region.size - 1));
+    kx.note(|| {
+        format!("memblock: [{:#x}-{:#x}] reserved by {who}", region.start, region.start + region.size - 1)
+    });
 }
 
 fn alloc(kx: &Kx, who: &'static str, what: &'static str, size: u64, align: u64) -> Option<PhysAddr> {

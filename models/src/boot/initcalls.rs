@@ -48,7 +48,8 @@ pub(super) async fn do_basic_setup(kx: &Kx) {
 /// Source: `drivers/iommu/iommu.c: iommu_subsys_init()`, v5.13.
 fn iommu_subsys_init(kx: &Kx) {
     let type_ = if kx.k.globals.default_passthrough.get() { "Passthrough" } else { "Translated" };
-    let set = if kx.k.scenario.command_line.passthrough.is_some() { "(set via kernel command line)" } else { "" };
+    let set =
+        if kx.k.scenario.command_line.passthrough.is_some() { "(set via kernel command line)" } else { "" };
     kx.log(|| format!("iommu: Default domain type: {type_} {set}").trim_end().to_owned());
 }
 

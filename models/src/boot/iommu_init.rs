@@ -1,6 +1,8 @@
 //! Bounce buffers and IOMMUs: who is detected, and the late decision.
 
-use crate::iommu::core::{IommuDriver, amd_iommu_detect, amd_iommu_init, detect_intel_iommu, intel_iommu_init};
+use crate::iommu::core::{
+    IommuDriver, amd_iommu_detect, amd_iommu_init, detect_intel_iommu, intel_iommu_init,
+};
 use crate::kernel::{Kx, SwiotlbForce};
 use crate::swiotlb::kernel::{swiotlb_exit, swiotlb_init, swiotlb_print_info};
 

@@ -6,8 +6,8 @@ use crate::iommu::dma::{iommu_dma_map_coherent, iommu_dma_unmap_coherent};
 use crate::kernel::{GfpFlags, Kx};
 use crate::mem::{DmaAddr, Gfp, PhysAddr, Ptr};
 use crate::oracle::{MapKind, NewMapping};
-use crate::swiotlb::kernel::{is_swiotlb_for_alloc, swiotlb_alloc, swiotlb_free};
 use crate::swiotlb::Direction;
+use crate::swiotlb::kernel::{is_swiotlb_for_alloc, swiotlb_alloc, swiotlb_free};
 
 /// A piece of coherent memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

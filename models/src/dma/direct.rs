@@ -65,7 +65,9 @@ pub async fn dma_direct_map_page(
         if kx.k.globals.once("DMA addr overflow") {
             let mask = kx.peek(dev, Device::dma_mask).unwrap_or(0);
             let limit = kx.peek(dev, Device::bus_dma_limit).unwrap_or(0);
-            kx.log(|| format!("DMA addr {dma_addr:#018x}+{size} overflow (mask {mask:x}, bus limit {limit:x})."));
+            kx.log(|| {
+                format!("DMA addr {dma_addr:#018x}+{size} overflow (mask {mask:x}, bus limit {limit:x}).")
+            });
         }
         return None;
     }

@@ -29,7 +29,8 @@ pub async fn dma_map_page_attrs(
     };
     note_path(kx, dev, ops, addr.is_none());
     if let Some(dma) = addr {
-        let new = NewMapping { dma, size, phys, dir, kind: MapKind::Single, ops, given: !attrs.skip_cpu_sync };
+        let new =
+            NewMapping { dma, size, phys, dir, kind: MapKind::Single, ops, given: !attrs.skip_cpu_sync };
         kx.k.ledger.mapped(kx, dev, &new, &[(dma, phys, size)]);
     }
     addr
@@ -70,7 +71,14 @@ pub async fn dma_unmap_page_attrs(
 /// Hands a mapped buffer to the CPU or back to the device.
 ///
 /// Source: `kernel/dma/mapping.c: dma_sync_single_for_cpu()`, `dma_sync_single_for_device()`, v5.13.
-pub async fn dma_sync_single(kx: &Kx, dev: Ptr<Device>, addr: DmaAddr, size: u64, dir: Direction, for_cpu: bool) {
+pub async fn dma_sync_single(
+    kx: &Kx,
+    dev: Ptr<Device>,
+    addr: DmaAddr,
+    size: u64,
+    dir: Direction,
+    for_cpu: bool,
+) {
     let _frame = kx.enter(if for_cpu { "dma_sync_single_for_cpu" } else { "dma_sync_single_for_device" });
     kx.k.ledger.syncing(kx, dev, addr, size, for_cpu);
     match get_dma_ops(kx, dev).await {

@@ -46,13 +46,20 @@ pub async fn dma_map_sg_attrs(
         let (dma, size, phys) = (entry.dma, entry.dma_length, entry.phys);
         let inside = |e: &&SgEntry| dma <= e.at && e.at.0 < dma.0 + size;
         let pieces: Vec<_> = list.iter().filter(inside).map(|e| (e.at, e.phys, e.length)).collect();
-        let new = NewMapping { dma, size, phys, dir, kind: MapKind::Scatter, ops, given: !attrs.skip_cpu_sync };
+        let new =
+            NewMapping { dma, size, phys, dir, kind: MapKind::Scatter, ops, given: !attrs.skip_cpu_sync };
         kx.k.ledger.mapped(kx, dev, &new, &pieces);
     }
     segments
 }
 
-async fn direct_map_sg(kx: &Kx, dev: Ptr<Device>, list: &mut [SgEntry], dir: Direction, attrs: Attrs) -> usize {
+async fn direct_map_sg(
+    kx: &Kx,
+    dev: Ptr<Device>,
+    list: &mut [SgEntry],
+    dir: Direction,
+    attrs: Attrs,
+) -> usize {
     let _frame = kx.enter("dma_direct_map_sg");
     for n in 0..list.len() {
         let (phys, length) = (list[n].phys, list[n].length);

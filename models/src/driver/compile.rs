@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use super::program::{Block, DriverProgram, MapOp, MapSgOp, NameId, Op, ProcOp, ProcProgram, QueueProgram, Target};
+use super::program::{
+    Block, DriverProgram, MapOp, MapSgOp, NameId, Op, ProcOp, ProcProgram, QueueProgram, Target,
+};
 use crate::dma::Attrs;
-use crate::scenario::schema::{BufferSource, DeviceArg, Dir, Driver, Process, ProcStmt, Stmt};
+use crate::scenario::schema::{BufferSource, DeviceArg, Dir, Driver, ProcStmt, Process, Stmt};
 use crate::scenario::{Resolved, intern};
 use crate::swiotlb::Direction;
 
@@ -28,7 +30,8 @@ impl Programs {
         let device = |bdf: &str| scenario.machine.devices.iter().position(|device| device.bdf == bdf);
         let drivers = scenario.drivers.iter().map(|driver| Compiler::driver(driver, &device)).collect();
         let driver = |name: &str| scenario.drivers.iter().position(|driver| driver.name == name);
-        let processes = scenario.processes.iter().map(|process| compile_process(process, &device, &driver)).collect();
+        let processes =
+            scenario.processes.iter().map(|process| compile_process(process, &device, &driver)).collect();
         Self { drivers, processes }
     }
 }
@@ -96,7 +99,9 @@ impl<'a> Compiler<'a> {
             Stmt::SetMinAlignMask { mask } => parms(Some(low32(*mask)), None, None),
             Stmt::SetMaxSegSize { bytes } => parms(None, Some(low32(*bytes)), None),
             Stmt::SetSegBoundary { mask } => parms(None, None, Some(*mask)),
-            Stmt::AllocCoherent { name, size } => Op::AllocCoherent { name: self.name(name), size: size.clone() },
+            Stmt::AllocCoherent { name, size } => {
+                Op::AllocCoherent { name: self.name(name), size: size.clone() }
+            }
             Stmt::FreeCoherent { name } => Op::FreeCoherent(self.name(name)),
             Stmt::AllocBuffer { name, size, from, fill } => Op::AllocBuffer {
                 name: self.name(name),
@@ -193,7 +198,9 @@ fn proc_block(body: &[ProcStmt], device: Lookup<'_>, driver: Lookup<'_>) -> Arc<
                 }
                 ProcStmt::Plug { bdf } => ProcOp::Plug(device(bdf)?),
                 ProcStmt::Unplug { bdf } => ProcOp::Unplug(device(bdf)?),
-                ProcStmt::Bind { bdf, driver: name } => ProcOp::Bind { device: device(bdf)?, driver: driver(name)? },
+                ProcStmt::Bind { bdf, driver: name } => {
+                    ProcOp::Bind { device: device(bdf)?, driver: driver(name)? }
+                }
                 ProcStmt::Unbind { bdf } => ProcOp::Unbind(device(bdf)?),
             })
         })

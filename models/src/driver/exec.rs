@@ -49,7 +49,9 @@ async fn run_op(kx: &Kx, env: &Rc<Env>, op: &Op) -> Flow {
         }
         Op::AllocCoherent { name, size } => io::alloc_coherent(kx, env, *name, size).await,
         Op::FreeCoherent(name) => io::free_coherent(kx, env, *name).await,
-        Op::AllocBuffer { name, size, slab, fill } => io::alloc_buffer(kx, env, *name, size, *slab, *fill).await,
+        Op::AllocBuffer { name, size, slab, fill } => {
+            io::alloc_buffer(kx, env, *name, size, *slab, *fill).await
+        }
         Op::FreeBuffer(name) => io::free_buffer(kx, env, *name).await,
         Op::AllocObject { name, type_name, size } => io::alloc_object(kx, env, *name, type_name, *size).await,
         Op::FreeObject(name) => io::free_object(kx, env, *name).await,

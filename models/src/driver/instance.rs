@@ -192,7 +192,8 @@ pub fn start_workload(kx: &Kx, instance: &Rc<Instance>) {
         let cpus = kx.k.cpus();
         let chosen = match queue.cpu {
             CpuChoice::Any => {
-                let cpu = u8::try_from(kx.choose(Stream::Workload, "CPU of a queue", u64::from(cpus))).unwrap_or(0);
+                let cpu =
+                    u8::try_from(kx.choose(Stream::Workload, "CPU of a queue", u64::from(cpus))).unwrap_or(0);
                 cpu..=cpu
             }
             CpuChoice::Cpu(cpu) => {

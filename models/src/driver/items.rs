@@ -147,7 +147,12 @@ pub(crate) fn draw(kx: &Kx, what: &'static str, dist: &Dist) -> u64 {
 }
 
 /// Draws by weight.
-pub(super) fn weighted<'a, T>(kx: &Kx, stream: Stream, what: &'static str, pairs: &'a [(u32, T)]) -> Option<&'a T> {
+pub(super) fn weighted<'a, T>(
+    kx: &Kx,
+    stream: Stream,
+    what: &'static str,
+    pairs: &'a [(u32, T)],
+) -> Option<&'a T> {
     let total: u64 = pairs.iter().map(|(weight, _)| u64::from(*weight)).sum();
     let mut at = kx.choose(stream, what, total);
     for (weight, value) in pairs {

@@ -125,7 +125,10 @@ pub(super) async fn map_sg(kx: &Kx, env: &Rc<Env>, args: &MapSgOp) -> Result<(),
         if segments > 0 {
             let (dir, attrs) = (args.dir, args.attrs);
             let serial = kx.k.next_tag();
-            env.put(args.name, Item::Sg(Rc::new(SgItem { serial, dev, list, segments, dir, attrs, buffers })));
+            env.put(
+                args.name,
+                Item::Sg(Rc::new(SgItem { serial, dev, list, segments, dir, attrs, buffers })),
+            );
             return Ok(());
         }
         tries -= 1;
@@ -187,7 +190,9 @@ pub(super) async fn unmap_sg_item(kx: &Kx, item: &SgItem) {
 
 pub(super) async fn sync(kx: &Kx, env: &Rc<Env>, name: NameId, for_cpu: bool) -> Result<(), u32> {
     match env.get(name).as_ref().map(Item::thing) {
-        Some(Item::Map(item)) => dma::dma_sync_single(kx, item.dev, item.dma, item.size, item.dir, for_cpu).await,
+        Some(Item::Map(item)) => {
+            dma::dma_sync_single(kx, item.dev, item.dma, item.size, item.dir, for_cpu).await;
+        }
         Some(Item::Sg(item)) => {
             for entry in item.list.iter().take(item.segments) {
                 dma::dma_sync_single(kx, item.dev, entry.dma, entry.dma_length, item.dir, for_cpu).await;

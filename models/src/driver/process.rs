@@ -20,7 +20,8 @@ pub fn start_processes(kx: &Kx) {
         let cpus = kx.k.cpus();
         let chosen = match process.cpu {
             CpuChoice::Any => {
-                let cpu = u8::try_from(kx.choose(Stream::Workload, "CPU of a process", u64::from(cpus))).unwrap_or(0);
+                let cpu = u8::try_from(kx.choose(Stream::Workload, "CPU of a process", u64::from(cpus)))
+                    .unwrap_or(0);
                 cpu..=cpu
             }
             CpuChoice::Cpu(cpu) => {
@@ -56,7 +57,9 @@ fn run<'a>(
                     let _frame = kx.enter("handle_mm_fault");
                     for _ in 0..draw(kx, "blocks", count) {
                         let order = u8::try_from(draw(kx, "order", order).min(10)).unwrap_or(0);
-                        let Ok((phys, id)) = kx.alloc_pages(pages, order, GfpFlags::KERNEL).await else { break };
+                        let Ok((phys, id)) = kx.alloc_pages(pages, order, GfpFlags::KERNEL).await else {
+                            break;
+                        };
                         let size = 4096 << order;
                         if let Some(class) = weighted(kx, Stream::Content, "class of content", classes) {
                             fill(kx, phys, size, *class, id);
@@ -66,7 +69,8 @@ fn run<'a>(
                 }
                 ProcOp::FreePages(percent) => {
                     let _frame = kx.enter("zap_pte_range");
-                    let keep = held.len() * usize::try_from(100_u32.saturating_sub(*percent)).unwrap_or(0) / 100;
+                    let keep =
+                        held.len() * usize::try_from(100_u32.saturating_sub(*percent)).unwrap_or(0) / 100;
                     for buffer in held.split_off(keep) {
                         kx.free_pages(buffer.phys, buffer.order.unwrap_or(0), buffer.id).await;
                     }

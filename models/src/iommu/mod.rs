@@ -1,11 +1,13 @@
 //! The modelled IOMMU: the allocator of bus addresses and the hardware's page tables.
 
-pub mod iova;
-pub mod pagetable;
 pub mod core;
 pub mod dma;
+pub mod iova;
+pub mod pagetable;
 
 /// What dma-iommu needs of the core beyond its public face.
 pub(crate) mod core_internal {
-    pub(crate) use super::core::internal::{free_table_page, iotlb_flush_range, peek_translation, table_page};
+    pub(crate) use super::core::internal::{
+        free_table_page, iotlb_flush_range, peek_translation, table_page,
+    };
 }

@@ -106,7 +106,12 @@ impl Kx {
         Ok(ptr)
     }
 
-    fn memblock_reserve_found(&self, size: u64, align: u64, bounds: Bounds) -> Result<PhysAddr, MemblockError> {
+    fn memblock_reserve_found(
+        &self,
+        size: u64,
+        align: u64,
+        bounds: Bounds,
+    ) -> Result<PhysAddr, MemblockError> {
         let owner = Owner::new(self.function(), self.now());
         let addr =
             self.k.mem.borrow_mut().memblock.alloc_try_nid(size, align, bounds, NodeId::NO_NODE, owner)?;
@@ -114,7 +119,13 @@ impl Kx {
         self.note(|| format!("memblock: {size} bytes at {addr} for {}", owner.site));
         if self.k.scenario.command_line.memblock_debug {
             self.log(|| format!("memblock_alloc_try_nid: {size} bytes align={align:#x} nid=-1 from={:#018x} max_addr={:#018x} {}", bounds.min.0, bounds.max.0, owner.site));
-            self.log(|| format!("memblock_reserve: [{:#018x}-{:#018x}] memblock_alloc_range_nid", addr.0, addr.0 + size - 1));
+            self.log(|| {
+                format!(
+                    "memblock_reserve: [{:#018x}-{:#018x}] memblock_alloc_range_nid",
+                    addr.0,
+                    addr.0 + size - 1
+                )
+            });
         }
         Ok(addr)
     }
@@ -142,7 +153,10 @@ impl Kx {
         self.sim().mix(base.0 ^ size);
         drop(mem);
         if let Err(error) = freed {
-            self.report(Draft::warning("bad-free", format!("memblock_free_late of {base}: {error}")), Vec::new);
+            self.report(
+                Draft::warning("bad-free", format!("memblock_free_late of {base}: {error}")),
+                Vec::new,
+            );
         }
         self.note_stack(id, true);
     }
@@ -157,7 +171,10 @@ impl Kx {
             self.injected(|| "an allocation fails".to_owned());
             return true;
         }
-        if flags.atomic && draws.memory_pressure > 0 && self.chance(Stream::Injection, "memory pressure", draws.memory_pressure) {
+        if flags.atomic
+            && draws.memory_pressure > 0
+            && self.chance(Stream::Injection, "memory pressure", draws.memory_pressure)
+        {
             self.injected(|| "memory pressure: an atomic allocation fails".to_owned());
             return true;
         }
@@ -168,7 +185,12 @@ impl Kx {
     ///
     /// # Errors
     /// There are none, or the failure was injected.
-    pub async fn alloc_pages(&self, what: &'static str, order: u8, flags: GfpFlags) -> Result<(PhysAddr, u32), NoMemory> {
+    pub async fn alloc_pages(
+        &self,
+        what: &'static str,
+        order: u8,
+        flags: GfpFlags,
+    ) -> Result<(PhysAddr, u32), NoMemory> {
         if !flags.atomic {
             self.might_sleep();
         }
@@ -200,8 +222,8 @@ impl Kx {
         let objects = mem.heap.shadow().objects();
         // Only structures are worth telling: pages of processes change hands all the time.
         let former = objects.iter().rev().find(|(_, record)| {
-            let overlaps = record.range.start < range.end && range.start < record.range.end;
-            !record.alive && overlaps && record.type_name.starts_with("struct ")
+            // Its first page is where its fields are.
+            !record.alive && range.contains(record.range.start) && record.type_name.starts_with("struct ")
         });
         if let Some((_, record)) = former {
             let (name, at) = (record.type_name, range.start);
@@ -231,7 +253,12 @@ impl Kx {
     ///
     /// # Errors
     /// There is none, or the failure was injected.
-    pub async fn kmalloc(&self, what: &'static str, size: u64, flags: GfpFlags) -> Result<(PhysAddr, u32), NoMemory> {
+    pub async fn kmalloc(
+        &self,
+        what: &'static str,
+        size: u64,
+        flags: GfpFlags,
+    ) -> Result<(PhysAddr, u32), NoMemory> {
         self.before_slab(flags).await?;
         let site = self.site();
         let mut mem = self.k.mem.borrow_mut();

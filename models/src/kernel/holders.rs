@@ -22,7 +22,12 @@ impl Kernel {
     /// Everything that still points at `target`, in the order in which the pointers were stored.
     #[must_use]
     pub fn holders_of(&self, target: u32) -> Vec<Holder> {
-        self.holders.borrow().iter().filter(|holder| holder.target == target && target != 0).copied().collect()
+        self.holders
+            .borrow()
+            .iter()
+            .filter(|holder| holder.target == target && target != 0)
+            .copied()
+            .collect()
     }
 
     /// Since when the field of an object holds what it holds.
@@ -33,9 +38,9 @@ impl Kernel {
 
     pub(super) fn note_holder(&self, holder: Holder) {
         let mut holders = self.holders.borrow_mut();
-        let same = holders.iter().position(|h| {
-            h.object == holder.object && h.field == holder.field && h.holder == holder.holder
-        });
+        let same = holders
+            .iter()
+            .position(|h| h.object == holder.object && h.field == holder.field && h.holder == holder.holder);
         match (same, holder.target) {
             (Some(at), 0) => {
                 holders.remove(at);

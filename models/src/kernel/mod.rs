@@ -5,13 +5,13 @@
 
 mod access;
 mod alloc;
+mod draws;
 mod globals;
 mod holders;
 mod oops;
 mod qspinlock;
-mod symbols;
 mod stacks;
-mod draws;
+mod symbols;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeSet;
@@ -23,8 +23,8 @@ use std::sync::Arc;
 use sim::sync::Mutex;
 use sim::{Cx, ObjId};
 
-use crate::driver::Programs;
 use crate::device::{DeviceNode, RegisteredDriver};
+use crate::driver::Programs;
 use crate::iommu::core::IommuCore;
 use crate::mem::Site;
 use crate::memblock::Memblock;
@@ -34,13 +34,13 @@ use crate::run::Facts;
 use crate::scenario::Resolved;
 
 pub use alloc::{GfpFlags, NoMemory};
+pub use draws::Draws;
 pub use globals::{Globals, Phase, SwiotlbForce};
 pub use holders::Holder;
 pub use oops::seconds;
 pub use qspinlock::LockHeld;
-pub use symbols::{KernelImage, Symbol};
-pub use draws::Draws;
 pub use stacks::Stacks;
+pub use symbols::{KernelImage, Symbol};
 
 /// Simulated memory and those who manage it. A worker keeps it from run to run.
 #[derive(Debug)]

@@ -133,8 +133,15 @@ impl Kernel {
         details.push(section("allocated by", &record.alloc, stacks.map(|stacks| &stacks.alloc)));
         if let Some(free) = &record.free {
             let mut freed = section("freed by", free, stacks.map(|stacks| &stacks.free));
-            for decision in self.globals.decisions.borrow().iter().filter(|decision| decision.at <= free.time_ns) {
-                freed.1.push(format!("because: {} ({} at {})", decision.text, decision.by, seconds(decision.at)));
+            for decision in
+                self.globals.decisions.borrow().iter().filter(|decision| decision.at <= free.time_ns)
+            {
+                freed.1.push(format!(
+                    "because: {} ({} at {})",
+                    decision.text,
+                    decision.by,
+                    seconds(decision.at)
+                ));
             }
             details.push(freed);
         }
@@ -144,8 +151,11 @@ impl Kernel {
                 .iter()
                 .take(12)
                 .map(|holder| {
-                    let who = self.device_name(holder.object).map_or_else(String::new, |name| format!(" of {name}"));
-                    let field = if holder.field.is_empty() { String::new() } else { format!(".{}", holder.field) };
+                    let who = self
+                        .device_name(holder.object)
+                        .map_or_else(String::new, |name| format!(" of {name}"));
+                    let field =
+                        if holder.field.is_empty() { String::new() } else { format!(".{}", holder.field) };
                     format!("{}{field}{who}, since {}", holder.holder, self.describe_site(&holder.since, sim))
                 })
                 .collect();
@@ -172,7 +182,9 @@ impl Kernel {
                 self.describe_site(&record.alloc, sim)
             )),
             None => lines.push(match mem.heap.shadow().page_owner(phys) {
-                PageOwner::Free { .. } => "free, in the page allocator; nobody has taken the page yet".to_owned(),
+                PageOwner::Free { .. } => {
+                    "free, in the page allocator; nobody has taken the page yet".to_owned()
+                }
                 owner => format!("{owner:?}"),
             }),
         }
@@ -186,7 +198,9 @@ impl Kernel {
                 let _ = write!(line, " {byte:02x}");
             }
             line.push_str("  ");
-            line.extend(bytes.iter().map(|byte| if (32..127).contains(byte) { char::from(*byte) } else { '.' }));
+            line.extend(
+                bytes.iter().map(|byte| if (32..127).contains(byte) { char::from(*byte) } else { '.' }),
+            );
             lines.push(line);
         }
         details.push(("memory there now".to_owned(), lines));

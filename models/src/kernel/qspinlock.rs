@@ -6,8 +6,8 @@ use sim::choices::Stream;
 use sim::sync::{LockClass, SpinLock};
 use sim::{Draft, IrqFlags, Kind};
 
-use super::symbols::{QNODE_SIZE, QNODES_OFFSET, Symbol};
 use super::Kx;
+use super::symbols::{QNODE_SIZE, QNODES_OFFSET, Symbol};
 use crate::mem::{Field, Kobject, LockWord, PhysAddr, Ptr};
 
 const LOCKED_MASK: u32 = 0xff;
@@ -15,7 +15,7 @@ const PENDING_MASK: u32 = 0xff00;
 const PENDING_VAL: u32 = 0x100;
 
 /// A lock that was taken: a real one, or four bytes of somebody else's.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 #[must_use = "the lock stays taken"]
 pub enum LockHeld {
     /// The object lives.
@@ -100,17 +100,29 @@ impl Kx {
             self.point().await;
         }
         if word & !LOCKED_MASK == 0 {
-            self.clobber(PhysAddr(phys.0 + 1), &[1], "only the locked byte was set: the pending byte is written");
-            self.spin_forever("queued spinlock: pending, waiting for the locked byte of foreign memory").await;
+            self.clobber(
+                PhysAddr(phys.0 + 1),
+                &[1],
+                "only the locked byte was set: the pending byte is written",
+            );
+            self.spin_forever("queued spinlock: pending, waiting for the locked byte of foreign memory")
+                .await;
             return;
         }
         let (prev_cpu, index) = (u64::from(word >> 18), u64::from(word >> 16 & 3));
         let tail = (u32::from(self.cpu()) + 1) << 18;
         let half = u16::try_from(tail >> 16).unwrap_or(0);
-        self.clobber(PhysAddr(phys.0 + 2), &half.to_le_bytes(), "the upper half of the word is exchanged for the own tail");
+        self.clobber(
+            PhysAddr(phys.0 + 2),
+            &half.to_le_bytes(),
+            "the upper half of the word is exchanged for the own tail",
+        );
         if word >> 16 == 0 {
             debug_assert!(word & PENDING_MASK != 0);
-            self.spin_forever("queued spinlock: head of the queue, waiting for foreign memory to become unlocked").await;
+            self.spin_forever(
+                "queued spinlock: head of the queue, waiting for foreign memory to become unlocked",
+            )
+            .await;
             return;
         }
         let cpu = prev_cpu.wrapping_sub(1);
@@ -126,15 +138,13 @@ impl Kx {
         let own = self.per_cpu_offset(u64::from(self.cpu())).wrapping_add(QNODES_OFFSET);
         let trampled = self.raw_write(target, &own.to_le_bytes());
         let victim = self.k.mem.borrow().heap.record(trampled).map_or("", |record| record.type_name);
-        let title = format!("wild write of 8 bytes to {prev:016x}: the node of CPU {cpu} that the lock word names");
-        self.report(
-            Draft::warning("wild-write", title).object(victim).ending("wild write"),
-            || {
-                let mut details = Vec::new();
-                self.k.explain_memory(prev, self.sim(), &mut details);
-                details
-            },
-        );
+        let title =
+            format!("wild write of 8 bytes to {prev:016x}: the node of CPU {cpu} that the lock word names");
+        self.report(Draft::warning("wild-write", title).object(victim).ending("wild write"), || {
+            let mut details = Vec::new();
+            self.k.explain_memory(prev, self.sim(), &mut details);
+            details
+        });
         self.spin_forever("queued spinlock: waiting to be woken by a node that nobody owns").await;
     }
 
@@ -165,7 +175,11 @@ impl Kx {
                 (
                     "lock word".to_owned(),
                     vec![
-                        format!("{word:#010x} = tail {:#06x}, locked/pending {:#06x}", word >> 16, word & 0xffff),
+                        format!(
+                            "{word:#010x} = tail {:#06x}, locked/pending {:#06x}",
+                            word >> 16,
+                            word & 0xffff
+                        ),
                         format!("bytes in memory: {}", printable(word)),
                     ],
                 ),

@@ -68,20 +68,29 @@ fn check_given(kx: &Kx, node: &DeviceNode, mapping: Option<&Mapping>, dma: DmaAd
         None => {
             let past = kx.k.ledger.was_mapped(node.index, dma);
             let (what, tail) = match past {
-                Some(site) => ("after unmap", format!("; it was unmapped in {} at {}", site.func, crate::kernel::seconds(site.time_ns))),
+                Some(site) => (
+                    "after unmap",
+                    format!("; it was unmapped in {} at {}", site.func, crate::kernel::seconds(site.time_ns)),
+                ),
                 None => ("never mapped", String::new()),
             };
-            let title = format!("{} {access} {size} bytes at {dma}, which is in no mapping of it{tail}", node.bdf);
+            let title =
+                format!("{} {access} {size} bytes at {dma}, which is in no mapping of it{tail}", node.bdf);
             kx.report(Draft::warning("dma-outside-mapping", title).discriminator(what), Vec::new);
         }
         Some(mapping) => {
-            let allowed = if write { mapping.new.dir.reaches_cpu() } else { mapping.new.dir.reaches_device() };
+            let allowed =
+                if write { mapping.new.dir.reaches_cpu() } else { mapping.new.dir.reaches_device() };
             if !allowed {
-                let title = format!("{} {access} at {dma}, which is mapped for the other direction only", node.bdf);
+                let title =
+                    format!("{} {access} at {dma}, which is mapped for the other direction only", node.bdf);
                 kx.report(Draft::warning("dma-wrong-direction", title), Vec::new);
             }
             if let Some(owner) = mapping.pieces.iter().find_map(|piece| owner_changed(kx, piece)) {
-                let title = format!("{} {access} at {dma}: the buffer was freed while it is mapped; the memory belongs to {owner} now", node.bdf);
+                let title = format!(
+                    "{} {access} at {dma}: the buffer was freed while it is mapped; the memory belongs to {owner} now",
+                    node.bdf
+                );
                 kx.report(Draft::warning("dma-use-after-free", title).discriminator(owner), Vec::new);
             }
         }
@@ -93,7 +102,10 @@ fn check_target(kx: &Kx, node: &DeviceNode, piece: &Piece, at: DmaAddr, phys: Ph
     let wanted = piece.target.wrapping_add(at.0 - piece.dma.0);
     if phys != wanted {
         let access = if write { "write" } else { "read" };
-        let title = format!("{}: a DMA {access} at {at} reaches {phys} and not {wanted}: a stale translation", node.bdf);
+        let title = format!(
+            "{}: a DMA {access} at {at} reaches {phys} and not {wanted}: a stale translation",
+            node.bdf
+        );
         kx.report(Draft::warning("stale-translation", title), Vec::new);
     }
 }

@@ -28,7 +28,8 @@ fn check_pool(kx: &Kx, mem: Ptr<IoTlbMem>) {
     }
     let counted = object.used.get();
     if counted != pool.used() && !kx.k.has(Behaviour::GlobalPoolVariables) {
-        let title = format!("swiotlb: the descriptor counts {counted} slots in use, the slots say {}", pool.used());
+        let title =
+            format!("swiotlb: the descriptor counts {counted} slots in use, the slots say {}", pool.used());
         kx.report(Draft::warning("slots-inconsistent", title).object(IoTlbMem::TYPE_NAME), Vec::new);
     }
     let buffer = PhysRange { start: object.start.get(), end: object.end.get() };

@@ -129,7 +129,10 @@ impl Ledger {
 
     /// Checks an unmap against what was mapped. What is gone is gone: the mapping leaves the ledger when the unmap is
     /// done.
-    #[expect(clippy::too_many_arguments, reason = "the arguments of dma_unmap_page_attrs, and how it was called")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the arguments of dma_unmap_page_attrs, and how it was called"
+    )]
     pub fn unmapping(
         &self,
         kx: &Kx,
@@ -225,7 +228,10 @@ impl Ledger {
                 "DMA-API: {}: device driver tries to sync DMA memory it has not allocated [device address={:#018x}] [size={size} bytes] {way}",
                 node.bdf, dma.0
             );
-            kx.report(Draft::warning("dma-api-misuse", title).discriminator("sync outside a mapping"), Vec::new);
+            kx.report(
+                Draft::warning("dma-api-misuse", title).discriminator("sync outside a mapping"),
+                Vec::new,
+            );
         }
     }
 
@@ -261,7 +267,8 @@ impl Ledger {
                 left.len()
             );
             let since = first.since;
-            let line = format!("first: {} bytes at {}, mapped in {}", first.new.size, first.new.dma, since.func);
+            let line =
+                format!("first: {} bytes at {}, mapped in {}", first.new.size, first.new.dma, since.func);
             drop(left);
             drop(live);
             kx.report(Draft::warning("leak-mapping", title), || vec![("left".to_owned(), vec![line])]);
@@ -335,7 +342,10 @@ fn check_arrived(kx: &Kx, node: &DeviceNode, mapping: &Mapping) {
         let Some((range, source, _)) = wrong else { continue };
         drop(mem);
         let at = range.start;
-        let title = format!("{}: the device wrote {written} bytes, and the buffer holds {source:?} at {at}", node.bdf);
+        let title = format!(
+            "{}: the device wrote {written} bytes, and the buffer holds {source:?} at {at}",
+            node.bdf
+        );
         kx.report(Draft::warning("lost-write", title), Vec::new);
         return;
     }

@@ -112,7 +112,11 @@ fn facts_of(kx: &Kx) -> Facts {
     };
     if kx.k.iommu.registered.get().is_some() {
         let passthrough = kx.k.globals.default_passthrough.get();
-        facts.iommu.push_str(if passthrough { ", default domain passthrough" } else { ", default domain translated" });
+        facts.iommu.push_str(if passthrough {
+            ", default domain passthrough"
+        } else {
+            ", default domain translated"
+        });
     }
     let nodes: Vec<_> = kx.k.devices.borrow().iter().cloned().collect();
     for node in nodes {

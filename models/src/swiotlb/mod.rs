@@ -29,6 +29,7 @@ pub use grow::{
     Asker, Device, DmaPages, GrowingPools, MAX_PAGE_ORDER, PoolMapping, ZONE_DMA_LIMIT, ZONE_DMA32_LIMIT,
     Zone, alloc_tlb,
 };
+pub use kernel::{IoTlbMem, default_pool};
 pub use literal_pool::LiteralPool;
 pub use map::{MapRequest, Mapping, Prepared};
 pub use pool::{AllocError, Allocation, MapError, Pool, PoolFlags, Usage};
@@ -37,4 +38,3 @@ pub use sizing::{
     AreaLimit, INVALID_PHYS_ADDR, IO_TLB_DEFAULT_SLABS, IO_TLB_MIN_SLABS, IO_TLB_SEGSIZE, IO_TLB_SHIFT,
     IO_TLB_SIZE, PoolDefaults, PoolSize, SizingRules, limit_nareas, nr_slots,
 };
-pub use kernel::{IoTlbMem, default_pool};

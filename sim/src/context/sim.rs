@@ -186,7 +186,12 @@ impl Sim {
     }
 
     /// The same, for parts with names of their own; those beyond `parts` are numbered.
-    pub fn objects_with_parts(&self, name: &'static str, parts: &'static [&'static str], count: u32) -> ObjId {
+    pub fn objects_with_parts(
+        &self,
+        name: &'static str,
+        parts: &'static [&'static str],
+        count: u32,
+    ) -> ObjId {
         let id = self.objects_of(name, count);
         if let Some(block) = self.objects.borrow_mut().blocks.last_mut() {
             block.parts = parts;

@@ -13,7 +13,8 @@ use crate::scenario::schema::{Cap, Iommu};
 pub fn amd_iommu_detect(kx: &Kx) -> bool {
     let globals = &kx.k.globals;
     let present = matches!(kx.k.scenario.machine.iommu, Iommu::AmdVi { .. });
-    if !present || globals.no_iommu.get() || globals.iommu_detected.get() || !kx.k.profile().config.amd_iommu {
+    if !present || globals.no_iommu.get() || globals.iommu_detected.get() || !kx.k.profile().config.amd_iommu
+    {
         return false;
     }
     if kx.k.scenario.command_line.amd_iommu.off {

@@ -103,7 +103,8 @@ async fn new_cookie(kx: &Kx, type_: DomainType) -> Result<Cookie, NoMemory> {
         Some(IommuDriver::Amd) | None => PageTable::amd_v1(&mut source),
     };
     let table = table.map_err(|_| NoMemory)?;
-    let rules = if kx.k.has(Behaviour::MapWithoutPoolErrors) { IovaRules::v6_1() } else { IovaRules::v5_13() };
+    let rules =
+        if kx.k.has(Behaviour::MapWithoutPoolErrors) { IovaRules::v6_1() } else { IovaRules::v5_13() };
     let mut iovad = IovaDomain::init_iova_domain(rules, PAGE_SIZE, IovaPfn(1)).map_err(|_| NoMemory)?;
     iovad.iova_domain_init_rcaches();
     // The MSI window is no memory for devices (`iova_reserve_iommu_regions`).

@@ -19,7 +19,10 @@ use crate::profile::Behaviour;
 ///
 /// # Errors
 /// There is no memory for it.
-pub(super) async fn iommu_group_get_for_dev(kx: &Kx, node: &Rc<DeviceNode>) -> Result<Ptr<IommuGroup>, NoMemory> {
+pub(super) async fn iommu_group_get_for_dev(
+    kx: &Kx,
+    node: &Rc<DeviceNode>,
+) -> Result<Ptr<IommuGroup>, NoMemory> {
     let _frame = kx.enter("iommu_group_get_for_dev");
     let isolation = node.spec(&kx.k).isolation;
     let known = kx.k.iommu.groups.borrow().iter().copied().find(|group| {
@@ -59,7 +62,10 @@ pub(super) fn with_group<R>(kx: &Kx, group: Ptr<IommuGroup>, f: impl FnOnce(&Iom
 ///
 /// # Errors
 /// There is no memory for it.
-pub(super) async fn alloc_default_domain(kx: &Kx, group: Ptr<IommuGroup>) -> Result<Ptr<IommuDomain>, NoMemory> {
+pub(super) async fn alloc_default_domain(
+    kx: &Kx,
+    group: Ptr<IommuGroup>,
+) -> Result<Ptr<IommuDomain>, NoMemory> {
     let existing = kx.load(group, IommuGroup::default_domain).await;
     if !existing.is_null() {
         return Ok(existing);

@@ -14,14 +14,14 @@ mod vtd;
 
 pub use amd::{amd_iommu_detect, amd_iommu_init};
 pub use domain::{DomainType, iommu_get_dma_domain};
+pub use hardware::fault_line;
 pub use hardware::{DmaTarget, device_access, iotlb_flush_domain};
 pub use objects::{Cookie, IommuDomain, IommuGroup};
+pub use probe::domain_type_of;
 pub use probe::{bus_set_iommu, iommu_bus_notifier_add};
 pub use release::iommu_release_device;
 pub use state::{DeviceEntry, IommuCore, IommuDriver};
 pub use vtd::{detect_intel_iommu, intel_iommu_init};
-pub use hardware::fault_line;
-pub use probe::domain_type_of;
 
 /// For dma-iommu.
 pub(crate) mod internal {

@@ -2,7 +2,9 @@
 
 use std::rc::Rc;
 
-use super::group::{alloc_default_domain, attach_to_group, iommu_group_get_for_dev, lock, unlock, with_group};
+use super::group::{
+    alloc_default_domain, attach_to_group, iommu_group_get_for_dev, lock, unlock, with_group,
+};
 use super::{DomainType, IommuDomain, IommuDriver, IommuGroup, iommu_get_dma_domain};
 use crate::device::{Device, DeviceNode};
 use crate::kernel::{Kx, Symbol};
@@ -68,7 +70,8 @@ async fn probe_finalize(kx: &Kx, node: &DeviceNode) {
     });
     let dev = node.ptr.get();
     let domain = iommu_get_dma_domain(kx, dev).await;
-    let type_ = if domain.is_null() { None } else { DomainType::of(kx.load(domain, IommuDomain::type_).await) };
+    let type_ =
+        if domain.is_null() { None } else { DomainType::of(kx.load(domain, IommuDomain::type_).await) };
     let ops = if type_.is_some_and(DomainType::is_dma) { Symbol::IommuDmaOps.addr() } else { 0 };
     kx.store(dev, Device::dma_ops, ops).await;
 }

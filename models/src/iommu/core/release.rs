@@ -17,7 +17,9 @@ pub async fn iommu_release_device(kx: &Kx, node: &DeviceNode) {
     let _frame = kx.enter("iommu_release_device");
     kx.step(sim::Kind::Io, kx.memory_label()).await;
     kx.k.iommu.set_entry(node.index, DeviceEntry::Blocked);
-    with_group(kx, group, |object: &IommuGroup| object.members.borrow_mut().retain(|index| *index != node.index));
+    with_group(kx, group, |object: &IommuGroup| {
+        object.members.borrow_mut().retain(|index| *index != node.index);
+    });
     kx.store_ptr(node.ptr.get(), Device::iommu_group, Ptr::NULL).await;
     node.group.set(Ptr::NULL);
 }

@@ -41,7 +41,11 @@ pub async fn intel_iommu_init(kx: &Kx) {
         kx.k.globals.swiotlb.set(untrusted);
         kx.decide(
             "swiotlb",
-            if untrusted { "swiotlb = 1: there are untrusted devices" } else { "swiotlb = 0: no device is untrusted" },
+            if untrusted {
+                "swiotlb = 1: there are untrusted devices"
+            } else {
+                "swiotlb = 0: no device is untrusted"
+            },
         );
     }
     bus_set_iommu(kx, IommuDriver::Intel).await;

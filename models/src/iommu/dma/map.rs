@@ -10,7 +10,9 @@ use crate::kernel::Kx;
 use crate::mem::{DmaAddr, Field, PAGE_SIZE, PhysAddr, Ptr, align_up};
 use crate::profile::Behaviour;
 use crate::swiotlb::Direction;
-use crate::swiotlb::kernel::{is_swiotlb_buffer, swiotlb_sync_single, swiotlb_tbl_map_single, swiotlb_tbl_unmap_single};
+use crate::swiotlb::kernel::{
+    is_swiotlb_buffer, swiotlb_sync_single, swiotlb_tbl_map_single, swiotlb_tbl_unmap_single,
+};
 
 /// Maps a buffer; an untrusted device's partial pages are bounced.
 ///
@@ -94,7 +96,8 @@ pub async fn iommu_dma_unmap_page(
     let _inner = kx.enter("__iommu_dma_unmap_swiotlb");
     let Some(domain) = dma_domain(kx, dev).await else { return };
     let Some(phys) = iova_to_phys(kx, domain, addr).await else {
-        let title = format!("WARNING: in __iommu_dma_unmap_swiotlb: {addr:#x} is not mapped (WARN_ON(!phys))");
+        let title =
+            format!("WARNING: in __iommu_dma_unmap_swiotlb: {addr:#x} is not mapped (WARN_ON(!phys))");
         kx.report(Draft::warning("warn-on", title), Vec::new);
         return;
     };

@@ -11,7 +11,11 @@ use crate::mem::{DmaAddr, Field, PAGE_SHIFT, PAGE_SIZE, PhysAddr, Ptr, align_up}
 use crate::swiotlb::Direction;
 
 /// Does something with the translations of a living domain.
-pub(super) fn with_cookie<R>(kx: &Kx, domain: Ptr<IommuDomain>, f: impl FnOnce(&mut Cookie) -> R) -> Option<R> {
+pub(super) fn with_cookie<R>(
+    kx: &Kx,
+    domain: Ptr<IommuDomain>,
+    f: impl FnOnce(&mut Cookie) -> R,
+) -> Option<R> {
     let object = kx.k.mem.borrow().heap.get(domain).ok()?;
     let mut cookie = object.cookie.borrow_mut();
     cookie.as_mut().map(f)
@@ -69,7 +73,8 @@ pub(super) async fn free_iova(kx: &Kx, domain: Ptr<IommuDomain>, addr: DmaAddr, 
     kx.step(sim::Kind::Atomic, kx.label(domain.id, 28)).await;
     let cpu = Cpu(u32::from(kx.cpu()));
     with_cookie(kx, domain, |cookie| {
-        let _ = cookie.iovad.free_iova_fast(cpu, IovaPfn(addr.0 >> PAGE_SHIFT), size >> PAGE_SHIFT, &mut Plenty);
+        let _ =
+            cookie.iovad.free_iova_fast(cpu, IovaPfn(addr.0 >> PAGE_SHIFT), size >> PAGE_SHIFT, &mut Plenty);
     });
 }
 

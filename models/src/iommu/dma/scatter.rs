@@ -70,7 +70,13 @@ fn untrusted(kx: &Kx, dev: Ptr<Device>) -> bool {
 /// An untrusted device gets each entry by itself, so that partial pages are bounced.
 ///
 /// Source: `drivers/iommu/dma-iommu.c: iommu_dma_map_sg_swiotlb()`, v5.13.
-async fn map_sg_swiotlb(kx: &Kx, dev: Ptr<Device>, list: &mut [SgEntry], dir: Direction, attrs: Attrs) -> usize {
+async fn map_sg_swiotlb(
+    kx: &Kx,
+    dev: Ptr<Device>,
+    list: &mut [SgEntry],
+    dir: Direction,
+    attrs: Attrs,
+) -> usize {
     let _frame = kx.enter("iommu_dma_map_sg_swiotlb");
     for n in 0..list.len() {
         let SgEntry { phys, length, .. } = list[n];
@@ -88,7 +94,13 @@ async fn map_sg_swiotlb(kx: &Kx, dev: Ptr<Device>, list: &mut [SgEntry], dir: Di
 
 /// Joins entries into segments: the one before ended on a page's end and this one starts at a page's start, it does
 /// not start on the boundary, and the segment does not become too long.
-fn join(list: &mut [SgEntry], places: &[(u64, u64)], start: DmaAddr, max_segment: u64, boundary: u64) -> usize {
+fn join(
+    list: &mut [SgEntry],
+    places: &[(u64, u64)],
+    start: DmaAddr,
+    max_segment: u64,
+    boundary: u64,
+) -> usize {
     let mut segments: Vec<(u64, u64)> = Vec::with_capacity(list.len());
     let mut whole = false;
     for (entry, (place, _)) in list.iter_mut().zip(places) {

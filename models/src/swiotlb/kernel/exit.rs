@@ -27,9 +27,10 @@ pub async fn swiotlb_exit(kx: &Kx) {
     if kx.k.has(Behaviour::SwiotlbExitMessage) {
         kx.log(|| "software IO TLB: tearing down default memory pool".to_owned());
     }
-    let why = kx.k.globals.decision("swiotlb").map_or_else(String::new, |decision| {
-        format!("{} ({})", decision.text, decision.by)
-    });
+    let why =
+        kx.k.globals
+            .decision("swiotlb")
+            .map_or_else(String::new, |decision| format!("{} ({})", decision.text, decision.by));
     kx.k.facts.borrow_mut().torn_down = Some(TornDown { at: kx.now(), frames: kx.frames(), why });
     let start = kx.load(mem, IoTlbMem::start).await;
     let Ok(object) = kx.k.mem.borrow().heap.get(mem) else { return };

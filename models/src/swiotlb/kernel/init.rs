@@ -41,7 +41,8 @@ fn rules(kx: &Kx) -> (SearchRules, BounceRules) {
     } else {
         SearchRules::v5_13()
     };
-    let bounce = if kx.k.has(Behaviour::PrefillFromDevice) { BounceRules::v5_18() } else { BounceRules::v5_13() };
+    let bounce =
+        if kx.k.has(Behaviour::PrefillFromDevice) { BounceRules::v5_18() } else { BounceRules::v5_13() };
     (search, bounce)
 }
 
@@ -67,7 +68,8 @@ pub async fn swiotlb_init(kx: &Kx) {
         let _frame = kx.enter("swiotlb_init_with_tbl");
         if kx.k.has(Behaviour::StaticDefaultPool) {
             let table = align_up(nslabs * IO_TLB_SLOT_SIZE, PAGE_SIZE);
-            let Ok(slots) = kx.memblock_alloc("swiotlb slot table", table, PAGE_SIZE, Bounds::ACCESSIBLE) else {
+            let Ok(slots) = kx.memblock_alloc("swiotlb slot table", table, PAGE_SIZE, Bounds::ACCESSIBLE)
+            else {
                 panic_no_memory(kx, table).await;
                 return;
             };
@@ -115,7 +117,9 @@ fn fill(kx: &Kx, mem: Ptr<IoTlbMem>, start: PhysAddr, nslabs: u64, force: bool, 
 }
 
 async fn panic_no_memory(kx: &Kx, bytes: u64) {
-    let title = format!("Kernel panic - not syncing: swiotlb_init_with_tbl: Failed to allocate {bytes} bytes align=0x1000");
+    let title = format!(
+        "Kernel panic - not syncing: swiotlb_init_with_tbl: Failed to allocate {bytes} bytes align=0x1000"
+    );
     kx.report(Draft::fatal("panic", title).ending("panic"), Vec::new);
     kx.spin_forever("the machine has stopped").await;
 }
@@ -150,7 +154,8 @@ pub async fn rmem_swiotlb_device_init(kx: &Kx, node: &DeviceNode) -> Result<(), 
         return Ok(());
     }
     let _frame = kx.enter("rmem_swiotlb_device_init");
-    let known = kx.k.globals.restricted_pools.borrow().iter().find(|(start, _)| start.0 == region.start).copied();
+    let known =
+        kx.k.globals.restricted_pools.borrow().iter().find(|(start, _)| start.0 == region.start).copied();
     let mem = match known {
         Some((_, mem)) => mem,
         None => {
@@ -161,7 +166,9 @@ pub async fn rmem_swiotlb_device_init(kx: &Kx, node: &DeviceNode) -> Result<(), 
             kx.poke(mem, IoTlbMem::for_alloc, true);
             kx.k.globals.restricted_pools.borrow_mut().push((start, mem));
             let megabytes = region.size >> 20;
-            kx.log(|| format!("OF: reserved mem: created restricted DMA pool at {start}, size {megabytes} MiB"));
+            kx.log(|| {
+                format!("OF: reserved mem: created restricted DMA pool at {start}, size {megabytes} MiB")
+            });
             mem
         }
     };

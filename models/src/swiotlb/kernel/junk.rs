@@ -140,7 +140,12 @@ fn report_writes(kx: &Kx, written: Option<(u64, u32)>) {
 }
 
 /// The search.
-pub(super) async fn find_slots(kx: &Kx, mem: Ptr<IoTlbMem>, limits: DmaLimits, request: &MapRequest) -> Found {
+pub(super) async fn find_slots(
+    kx: &Kx,
+    mem: Ptr<IoTlbMem>,
+    limits: DmaLimits,
+    request: &MapRequest,
+) -> Found {
     kx.step(sim::Kind::Read, kx.memory_label()).await;
     let rules = SearchRules::v5_13();
     let Some(prepared) = Prepared::new(rules, limits, request) else { return Found::Full };
@@ -166,7 +171,9 @@ pub(super) async fn find_slots(kx: &Kx, mem: Ptr<IoTlbMem>, limits: DmaLimits, r
         Ok(Found::Full) => {
             let title = "swiotlb reports a full pool from numbers that belong to somebody else".to_owned();
             kx.report(
-                Draft::warning("bogus-full", title).object(IoTlbMem::TYPE_NAME).ending("false \"buffer is full\""),
+                Draft::warning("bogus-full", title)
+                    .object(IoTlbMem::TYPE_NAME)
+                    .ending("false \"buffer is full\""),
                 Vec::new,
             );
             Found::Full

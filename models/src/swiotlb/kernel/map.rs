@@ -11,7 +11,7 @@ use crate::dma::{Attrs, dma_capable, phys_to_dma};
 use crate::kernel::Kx;
 use crate::mem::{DmaAddr, PhysAddr, Ptr};
 use crate::profile::Behaviour;
-use crate::swiotlb::{DmaLimits, Direction, MapRequest, Prepared, Search, Way};
+use crate::swiotlb::{Direction, DmaLimits, MapRequest, Prepared, Search, Way};
 
 /// What the device demands of mappings.
 pub async fn dma_limits(kx: &Kx, dev: Ptr<Device>) -> DmaLimits {
@@ -62,7 +62,8 @@ pub async fn swiotlb_tbl_map_single(
 ) -> Option<PhysAddr> {
     let _frame = kx.enter("swiotlb_tbl_map_single");
     let mem = device_pool(kx, dev).await;
-    let no_pool = "Can not allocate SWIOTLB buffer earlier and can't now provide you with the DMA bounce buffer";
+    let no_pool =
+        "Can not allocate SWIOTLB buffer earlier and can't now provide you with the DMA bounce buffer";
     if mem.is_null() {
         let title = format!("Kernel panic - not syncing: {no_pool}");
         kx.report(Draft::fatal("panic", title).ending("panic"), Vec::new);
@@ -73,7 +74,9 @@ pub async fn swiotlb_tbl_map_single(
         kx.log(|| no_pool.to_owned());
         return None;
     }
-    if (kx.k.globals.sme_active.get() || kx.k.globals.sev_active.get()) && kx.k.globals.once("memory encryption") {
+    if (kx.k.globals.sme_active.get() || kx.k.globals.sev_active.get())
+        && kx.k.globals.once("memory encryption")
+    {
         kx.log(|| "Memory encryption is active and system is using DMA bounce buffers".to_owned());
     }
     let limits = dma_limits(kx, dev).await;
@@ -116,7 +119,9 @@ async fn full(kx: &Kx, dev: Ptr<Device>, mem: Ptr<IoTlbMem>, size: u64) {
     let used = kx.load(mem, IoTlbMem::used).await;
     kx.log(|| {
         let name = kx.k.device_name(dev.id).unwrap_or("device");
-        format!("{name}: swiotlb buffer is full (sz: {size} bytes), total {total} (slots), used {used} (slots)")
+        format!(
+            "{name}: swiotlb buffer is full (sz: {size} bytes), total {total} (slots), used {used} (slots)"
+        )
     });
     if let Some(node) = kx.k.node_of(dev) {
         node.why_failed.set("swiotlb buffer is full");
@@ -134,7 +139,12 @@ pub(super) enum Slots {
 /// The search under the pool's lock.
 ///
 /// Source: `kernel/dma/swiotlb.c: find_slots()`, v5.13 to v5.15 (inlined into its caller).
-pub(super) async fn find_slots(kx: &Kx, mem: Ptr<IoTlbMem>, limits: DmaLimits, request: &MapRequest) -> Slots {
+pub(super) async fn find_slots(
+    kx: &Kx,
+    mem: Ptr<IoTlbMem>,
+    limits: DmaLimits,
+    request: &MapRequest,
+) -> Slots {
     let held = kx.raw_spin_lock_irqsave(mem, IoTlbMem::lock, POOL_LOCK, IoTlbMem::lock_of).await;
     let live = kx.k.mem.borrow().heap.get(mem);
     let found = match live {
@@ -187,7 +197,9 @@ fn take(kx: &Kx, pool: &mut crate::swiotlb::Pool, limits: DmaLimits, request: &M
         Search::Found { slot, nslots } => {
             let mapping = pool.record(&prepared, slot, nslots);
             kx.sim().mix(u64::from(slot));
-            kx.note(|| format!("swiotlb: slots {slot}..{} of the pool, at {}", slot + nslots, mapping.tlb_addr));
+            kx.note(|| {
+                format!("swiotlb: slots {slot}..{} of the pool, at {}", slot + nslots, mapping.tlb_addr)
+            });
             Found::Taken(mapping.tlb_addr)
         }
         Search::Full => Found::Full,
@@ -199,7 +211,14 @@ fn take(kx: &Kx, pool: &mut crate::swiotlb::Pool, limits: DmaLimits, request: &M
 /// Copies between a buffer and its slots.
 ///
 /// Source: `kernel/dma/swiotlb.c: swiotlb_bounce()`, v5.13.
-pub(super) async fn bounce(kx: &Kx, mem: Ptr<IoTlbMem>, limits: DmaLimits, tlb: PhysAddr, size: u64, way: Way) {
+pub(super) async fn bounce(
+    kx: &Kx,
+    mem: Ptr<IoTlbMem>,
+    limits: DmaLimits,
+    tlb: PhysAddr,
+    size: u64,
+    way: Way,
+) {
     let _frame = kx.enter("swiotlb_bounce");
     kx.step(sim::Kind::Write, kx.label(mem.id, 31)).await;
     let live = kx.k.mem.borrow().heap.get(mem);
