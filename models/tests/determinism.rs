@@ -94,13 +94,18 @@ fn a_token_repeats_its_run() {
         for seed in 0..6 {
             let mut first = simulation.worker().run(&Request::full(Source::Seed(seed)));
             let line = first.token(&scenario, seed, 0).encode();
-            let token = Token::decode(&line, &|text| intern(text).unwrap_or("")).expect("a token that was just made");
+            let token =
+                Token::decode(&line, &|text| intern(text).unwrap_or("")).expect("a token that was just made");
             token.check(scenario.digest.0).expect("of this scenario");
             let again = simulation.worker().run(&Request::full(Source::Replay(token.choices)));
             assert!(again.end.divergence.is_none(), "{name} seed {seed}: {:?}", again.end.divergence);
             assert_eq!(again.end.digest, first.end.digest, "{name} seed {seed}");
             assert_eq!(again.end.digest, token.digest);
-            assert_eq!(format!("{:?}", again.end.trace), format!("{:?}", first.end.trace), "{name} seed {seed}");
+            assert_eq!(
+                format!("{:?}", again.end.trace),
+                format!("{:?}", first.end.trace),
+                "{name} seed {seed}"
+            );
             assert_eq!(again.end.findings, first.end.findings);
         }
     }

@@ -97,14 +97,33 @@ impl Draws {
                 lines.push(text);
             }
         };
-        add(self.delay_every > 0, format!("a delay of up to {} us every {} steps on average", self.delay_max / 1000, self.delay_every));
+        add(
+            self.delay_every > 0,
+            format!(
+                "a delay of up to {} us every {} steps on average",
+                self.delay_max / 1000,
+                self.delay_every
+            ),
+        );
         add(self.alloc_fail > 0, format!("{} of 1000 allocations fail", self.alloc_fail));
         add(self.probe_defer > 0, format!("{} of 1000 probes are deferred", self.probe_defer));
-        add(self.probe_before_init > 0, format!("up to {} us between a device's appearance and the end of its set-up", self.probe_before_init / 1000));
+        add(
+            self.probe_before_init > 0,
+            format!(
+                "up to {} us between a device's appearance and the end of its set-up",
+                self.probe_before_init / 1000
+            ),
+        );
         add(self.hot_unplug > 0, format!("{} of 1000 devices are pulled out", self.hot_unplug));
         add(self.memory_pressure > 0, format!("{} of 1000 page allocations fail", self.memory_pressure));
-        add(self.spurious_irq > 0, format!("{} of 1000 submissions raise a spurious interrupt", self.spurious_irq));
-        add(self.late_irq > 0, format!("{} of 1000 interrupts are late by up to {} us", self.late_irq, self.late_irq_max / 1000));
+        add(
+            self.spurious_irq > 0,
+            format!("{} of 1000 submissions raise a spurious interrupt", self.spurious_irq),
+        );
+        add(
+            self.late_irq > 0,
+            format!("{} of 1000 interrupts are late by up to {} us", self.late_irq, self.late_irq_max / 1000),
+        );
         add(self.trample > 0, format!("{} of 1000 devices are trampled on before their probe", self.trample));
         lines
     }

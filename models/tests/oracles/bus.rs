@@ -3,10 +3,10 @@
 use models::device::Device;
 use models::dma::{Attrs, dma_map_page_attrs};
 use models::iommu::core::iommu_get_dma_domain;
+use models::iommu::pagetable::Prot;
 use models::kernel::GfpFlags;
 use models::mem::{DmaAddr, PAGE_SIZE, PhysAddr, Ptr};
 use models::oracle::device_dma;
-use models::iommu::pagetable::Prot;
 use models::swiotlb::Direction;
 
 use crate::support::{BOUNCING, DIRECT, WORLD, World, on_booted};
@@ -15,7 +15,8 @@ use crate::support::{BOUNCING, DIRECT, WORLD, World, on_booted};
 fn memory_that_was_never_given() {
     let sibling = r#"Map(name: "m", size: Fixed(4096), dir: FromDevice, device: Sibling("0000:02:00.0")),
         DeviceWrite(name: "m"), Unmap(name: "m")"#;
-    let own = r#"Map(name: "m", size: Fixed(4096), dir: FromDevice), DeviceWrite(name: "m"), Unmap(name: "m")"#;
+    let own =
+        r#"Map(name: "m", size: Fixed(4096), dir: FromDevice), DeviceWrite(name: "m"), Unmap(name: "m")"#;
     for world in [WORLD, DIRECT, BOUNCING] {
         let title = World { body: sibling, ..world.clone() }.fires("dma-outside-mapping");
         assert!(!title.contains("unmapped in"), "{title}");
@@ -56,8 +57,10 @@ fn a_request_that_outlives_its_mapping() {
 
 #[test]
 fn the_wrong_direction() {
-    let against = r#"Map(name: "m", size: Fixed(4096), dir: ToDevice), DeviceWrite(name: "m"), Unmap(name: "m")"#;
-    let along = r#"Map(name: "m", size: Fixed(4096), dir: ToDevice), DeviceRead(name: "m"), Unmap(name: "m")"#;
+    let against =
+        r#"Map(name: "m", size: Fixed(4096), dir: ToDevice), DeviceWrite(name: "m"), Unmap(name: "m")"#;
+    let along =
+        r#"Map(name: "m", size: Fixed(4096), dir: ToDevice), DeviceRead(name: "m"), Unmap(name: "m")"#;
     let both = r#"Map(name: "m", size: Fixed(4096), dir: Bidirectional), DeviceRead(name: "m"),
         DeviceWrite(name: "m"), DeviceRead(name: "m"), Unmap(name: "m")"#;
     for world in [WORLD, DIRECT, BOUNCING] {
@@ -115,7 +118,8 @@ fn an_address_that_is_used_again_too_early() {
                 let cookie = cookie.as_mut().expect("a translated domain");
                 let _ = cookie.table.unmap(dma, PAGE_SIZE);
                 let prot = Prot { read: false, write: true };
-                let _ = cookie.table.map(dma, second, PAGE_SIZE, prot, &mut || None).expect("its table is there");
+                let _ =
+                    cookie.table.map(dma, second, PAGE_SIZE, prot, &mut || None).expect("its table is there");
                 if flush {
                     cookie.iotlb.clear();
                 }

@@ -72,8 +72,7 @@ fn a_search_for_no_slots_at_all() {
         on_booted(&BOUNCING, move |kx| async move {
             let dev = kx.k.node(0).expect("the disk").ptr.get();
             let (dir, attrs) = (Direction::ToDevice, Attrs::default());
-            let slot =
-                swiotlb_tbl_map_single(&kx, dev, PhysAddr(0x200_0000), bytes, bytes, dir, attrs).await;
+            let slot = swiotlb_tbl_map_single(&kx, dev, PhysAddr(0x200_0000), bytes, bytes, dir, attrs).await;
             swiotlb_tbl_unmap_single(&kx, dev, slot.expect("room"), bytes, dir, attrs).await;
         })
         .kinds()

@@ -1,7 +1,7 @@
 //! The rules of the DMA API.
 
 use models::device::Device;
-use models::dma::{Attrs, Ops, dma_map_page_attrs, dma_unmap_page_attrs, dma_unmap_sg_attrs, SgEntry};
+use models::dma::{Attrs, Ops, SgEntry, dma_map_page_attrs, dma_unmap_page_attrs, dma_unmap_sg_attrs};
 use models::kernel::{GfpFlags, Symbol};
 use models::mem::{DmaAddr, PhysAddr};
 use models::oracle::{MapKind, NewMapping};
@@ -37,8 +37,10 @@ fn unmapping_a_list_twice() {
 
 #[test]
 fn syncing_what_is_not_mapped() {
-    let after = r#"Map(name: "m", size: Fixed(4096), dir: FromDevice), Unmap(name: "m"), SyncForCpu(name: "m")"#;
-    let before = r#"Map(name: "m", size: Fixed(4096), dir: FromDevice), SyncForCpu(name: "m"), Unmap(name: "m")"#;
+    let after =
+        r#"Map(name: "m", size: Fixed(4096), dir: FromDevice), Unmap(name: "m"), SyncForCpu(name: "m")"#;
+    let before =
+        r#"Map(name: "m", size: Fixed(4096), dir: FromDevice), SyncForCpu(name: "m"), Unmap(name: "m")"#;
     let title = World { body: after, ..WORLD }.fires("dma-api-misuse");
     assert!(title.contains("tries to sync"), "{title}");
     World { body: before, ..WORLD }.is_silent();
@@ -101,7 +103,9 @@ fn unmapping_with_other_arguments() {
         let entry = SgEntry { phys: PhysAddr(0), length: 8192, dma, dma_length: 8192, at: dma };
         dma_unmap_sg_attrs(&kx, dev, &[entry], 1, Direction::FromDevice, attrs).await;
     });
-    for (outcome, what) in [(size, "different size"), (direction, "different direction"), (function, "wrong function")] {
+    for (outcome, what) in
+        [(size, "different size"), (direction, "different direction"), (function, "wrong function")]
+    {
         assert_eq!(outcome.kinds(), ["dma-api-misuse"], "{what}");
         assert!(outcome.findings[0].title.contains(what), "{}", outcome.findings[0].title);
         assert_eq!(outcome.findings[0].discriminator, what);

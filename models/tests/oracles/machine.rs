@@ -66,12 +66,9 @@ fn when_there_is_a_pool() {
 #[test]
 fn what_is_freed_when_the_pool_goes() {
     let torn_down = |world: &World| world.facts().torn_down.is_some();
-    for (cmdline, gone) in [
-        ("quiet", true),
-        ("iommu=pt", false),
-        ("amd_iommu=off", false),
-        ("swiotlb=force", false),
-    ] {
+    for (cmdline, gone) in
+        [("quiet", true), ("iommu=pt", false), ("amd_iommu=off", false), ("swiotlb=force", false)]
+    {
         assert_eq!(torn_down(&World { cmdline, ..WORLD }), gone, "{cmdline}");
     }
     assert!(!torn_down(&World { machine: "mem_encrypt: Sme,", ..WORLD }));
@@ -113,10 +110,16 @@ fn default_domains() {
     assert_eq!(domain(World { device: V2, cmdline: "amd_iommu=force_isolation", ..WORLD }), ("DMA", "DMA"));
     assert_eq!(domain(World { cmdline: "iommu=pt", ..WORLD }), ("identity", "identity"));
     assert_eq!(domain(World { device: V2, machine: "mem_encrypt: Sme,", ..WORLD }), ("DMA", "DMA"));
-    assert_eq!(domain(World { device: "untrusted: true", cmdline: "iommu=pt", ..WORLD }), ("DMA", "identity"));
+    assert_eq!(
+        domain(World { device: "untrusted: true", cmdline: "iommu=pt", ..WORLD }),
+        ("DMA", "identity")
+    );
     let intel = World { iommu: "Vtd(snoop: true)", cmdline: "intel_iommu=on", device: V2, ..WORLD };
     assert_eq!(domain(intel.clone()), ("DMA", "DMA"));
-    assert_eq!(domain(World { cmdline: "intel_iommu=on iommu=pt", ..intel.clone() }), ("identity", "identity"));
+    assert_eq!(
+        domain(World { cmdline: "intel_iommu=on iommu=pt", ..intel.clone() }),
+        ("identity", "identity")
+    );
     assert_eq!(domain(World { cmdline: "intel_iommu=off", ..intel }), ("", ""));
     // From 5.15 on a lazy domain is a type of its own.
     assert_eq!(WORLD.facts().devices[0].domain, "DMA-FQ");

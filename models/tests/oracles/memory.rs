@@ -11,7 +11,12 @@ use crate::support::{BOUNCING, DIRECT, WORLD, World, campaign, on_bare, on_boote
 fn freeing_twice() {
     for from in ["Pages", "Slab"] {
         let text = |tail: &str| -> &'static str {
-            Box::leak(format!(r#"AllocBuffer(name: "b", size: Fixed(512), from: {from}), FreeBuffer(name: "b"){tail}"#).into_boxed_str())
+            Box::leak(
+                format!(
+                    r#"AllocBuffer(name: "b", size: Fixed(512), from: {from}), FreeBuffer(name: "b"){tail}"#
+                )
+                .into_boxed_str(),
+            )
         };
         World { body: text(r#", FreeBuffer(name: "b")"#), ..WORLD }.fires("double-free");
         World { body: text(""), ..WORLD }.is_silent();
@@ -22,7 +27,10 @@ fn freeing_twice() {
 fn a_buffer_that_is_used_after_it_was_freed() {
     for access in ["CpuWrite", "CpuRead"] {
         let text = |first: &str, then: &str| -> &'static str {
-            Box::leak(format!(r#"AllocBuffer(name: "b", size: Fixed(512)), {first}(name: "b"), {then}(name: "b")"#).into_boxed_str())
+            Box::leak(
+                format!(r#"AllocBuffer(name: "b", size: Fixed(512)), {first}(name: "b"), {then}(name: "b")"#)
+                    .into_boxed_str(),
+            )
         };
         let title = World { body: text("FreeBuffer", access), ..WORLD }.fires("use-after-free");
         assert!(title.contains(&access["Cpu".len()..]), "{title}");

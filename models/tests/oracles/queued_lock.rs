@@ -23,7 +23,11 @@ fn take(word: u32) -> Outcome<u64> {
         assert!(matches!(held, LockHeld::Foreign(..)));
         let taken = kx.raw_read(PhysAddr(PAGE.0 + LOCK), 4);
         kx.raw_spin_unlock_irqrestore(ptr, held, IoTlbMem::lock_of);
-        assert_eq!(kx.raw_read(PhysAddr(PAGE.0 + LOCK), 4), 0, "only the locked byte was set, and is cleared");
+        assert_eq!(
+            kx.raw_read(PhysAddr(PAGE.0 + LOCK), 4),
+            0,
+            "only the locked byte was set, and is cleared"
+        );
         taken
     })
 }

@@ -21,9 +21,12 @@ const OPTIONS: [&str; 10] = [
 fn shipped_machines_on_sound_kernels() {
     for file in ["hp-4300g.ron", "laptop.ron"] {
         for options in OPTIONS {
-            for (version, apply) in
-                [("5.13", None), ("5.14", None), ("5.15", None), ("next-2021-06", Some("static-default-pool"))]
-            {
+            for (version, apply) in [
+                ("5.13", None),
+                ("5.14", None),
+                ("5.15", None),
+                ("next-2021-06", Some("static-default-pool")),
+            ] {
                 let overrides = Overrides {
                     append: Some(options.to_owned()),
                     version: Some(version.to_owned()),
@@ -67,8 +70,7 @@ const PROBE: &str = r#"SetMask(bits: 64), AllocCoherent(name: "ring", size: Fixe
     AllocBuffer(name: "rx", size: Fixed(4096)), Map(name: "rxm", buffer: "rx", dir: FromDevice),
     Submit(name: "rxm", dma: Write, latency_us: Uniform(1, 90000))"#;
 
-const REMOVE: &str =
-    r#"WaitAll, Unmap(name: "rxm"), FreeBuffer(name: "rx"), FreeCoherent(name: "ring")"#;
+const REMOVE: &str = r#"WaitAll, Unmap(name: "rxm"), FreeBuffer(name: "rx"), FreeCoherent(name: "ring")"#;
 
 const TROUBLE: &str = r#"
     delay: (max_us: 300, percent: 5), alloc_fail: (per_mille: 100), probe_defer: (percent: 50),
@@ -88,7 +90,8 @@ fn devices_that_come_and_go_under_load() {
     for world in [WORLD, DIRECT, BOUNCING] {
         for version in ["5.13", "5.15"] {
             for cmdline in [world.cmdline, "iommu.strict=1", "mem=3G", "iommu=pt"] {
-                let busy = World { body: BUSY, probe: PROBE, remove: REMOVE, version, cmdline, ..world.clone() };
+                let busy =
+                    World { body: BUSY, probe: PROBE, remove: REMOVE, version, cmdline, ..world.clone() };
                 for (processes, inject) in [("", ""), (PROCESSES, ""), ("", TROUBLE), (PROCESSES, TROUBLE)] {
                     let found = World { processes, inject, ..busy.clone() }.kinds(12);
                     assert!(found.is_empty(), "{version} `{cmdline}` {processes} {inject}: {found:#?}");
@@ -110,8 +113,16 @@ fn devices_with_demands() {
                     continue;
                 }
                 let world = World {
-                    body: BUSY, probe: PROBE, remove: REMOVE, device, cmdline, version,
-                    config: restricted_config, processes: PROCESSES, inject: TROUBLE, ..WORLD
+                    body: BUSY,
+                    probe: PROBE,
+                    remove: REMOVE,
+                    device,
+                    cmdline,
+                    version,
+                    config: restricted_config,
+                    processes: PROCESSES,
+                    inject: TROUBLE,
+                    ..WORLD
                 };
                 let found = world.kinds(12);
                 assert!(found.is_empty(), "{version} `{cmdline}` {device}: {found:#?}");
