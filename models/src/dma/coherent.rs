@@ -68,7 +68,12 @@ async fn direct_alloc(kx: &Kx, dev: Ptr<Device>, size: u64) -> Option<Coherent> 
     let _frame = kx.enter("dma_direct_alloc");
     if is_swiotlb_for_alloc(kx, dev).await {
         let phys = swiotlb_alloc(kx, dev, size).await?;
-        return Some(Coherent { phys, dma: phys_to_dma(kx, phys, true), size, order: 0, id: 0 });
+        let dma = phys_to_dma(kx, phys, true);
+        if dma.0.saturating_add(size - 1) > kx.load(dev, Device::coherent_dma_mask).await {
+            swiotlb_free(kx, dev, phys).await;
+            return None;
+        }
+        return Some(Coherent { phys, dma, size, order: 0, id: 0 });
     }
     let mask = kx.load(dev, Device::coherent_dma_mask).await;
     // The zone is guessed from the mask; what lies too high is given back and asked for lower down.

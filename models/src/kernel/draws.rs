@@ -57,7 +57,7 @@ impl Draws {
         if let Some(delay) = inject.delay {
             let share = strength(sim, "share of delayed steps", per_mille(delay.percent));
             // `percent` speaks of a hundred steps of one context; a delay in each would stop everything.
-            draws.delay_every = 20_000_u64.checked_div(share).map_or(0, |steps| steps.max(20));
+            draws.delay_every = 20_000_u64.checked_div(share).map_or(0, |every| every.max(20));
             draws.delay_max = delay.max_us * 1000;
         }
         if let Some(fail) = inject.alloc_fail {
@@ -97,33 +97,14 @@ impl Draws {
                 lines.push(text);
             }
         };
-        add(
-            self.delay_every > 0,
-            format!(
-                "a delay of up to {} us every {} steps on average",
-                self.delay_max / 1000,
-                self.delay_every
-            ),
-        );
+        add(self.delay_every > 0, format!("a delay of up to {} us every {} steps on average", self.delay_max / 1000, self.delay_every));
         add(self.alloc_fail > 0, format!("{} of 1000 allocations fail", self.alloc_fail));
         add(self.probe_defer > 0, format!("{} of 1000 probes are deferred", self.probe_defer));
-        add(
-            self.probe_before_init > 0,
-            format!(
-                "up to {} us between a device's appearance and the end of its set-up",
-                self.probe_before_init / 1000
-            ),
-        );
+        add(self.probe_before_init > 0, format!("up to {} us between a device's appearance and the end of its set-up", self.probe_before_init / 1000));
         add(self.hot_unplug > 0, format!("{} of 1000 devices are pulled out", self.hot_unplug));
         add(self.memory_pressure > 0, format!("{} of 1000 page allocations fail", self.memory_pressure));
-        add(
-            self.spurious_irq > 0,
-            format!("{} of 1000 submissions raise a spurious interrupt", self.spurious_irq),
-        );
-        add(
-            self.late_irq > 0,
-            format!("{} of 1000 interrupts are late by up to {} us", self.late_irq, self.late_irq_max / 1000),
-        );
+        add(self.spurious_irq > 0, format!("{} of 1000 submissions raise a spurious interrupt", self.spurious_irq));
+        add(self.late_irq > 0, format!("{} of 1000 interrupts are late by up to {} us", self.late_irq, self.late_irq_max / 1000));
         add(self.trample > 0, format!("{} of 1000 devices are trampled on before their probe", self.trample));
         lines
     }

@@ -59,6 +59,7 @@ impl Kx {
     }
 
     /// Gives it back.
+    #[expect(clippy::needless_pass_by_value, reason = "what was held is held no more")]
     pub fn raw_spin_unlock_irqrestore<T: Kobject>(
         &self,
         ptr: Ptr<T>,

@@ -122,14 +122,10 @@ impl PageAllocator {
             return self.free_boot_range(range, placement);
         }
         let Some((first, end)) = self.take_over(range)? else { return Ok(0) };
-        // Page by page, a block reaches its list when its last page comes: the same as block by block.
-        let mut pfn = first;
-        while pfn < end {
-            let Some(zone) = self.zone_of(pfn) else { break };
-            let fits = (end.min(self.zones[zone].end) - pfn).ilog2();
-            let order = pfn.trailing_zeros().min(fits).min(u32::from(MAX_PAGE_ORDER));
-            self.insert(zone, pfn, u8::try_from(order).unwrap_or(0), placement);
-            pfn += 1 << order;
+        for pfn in first..end {
+            if let Some(zone) = self.zone_of(pfn) {
+                self.insert(zone, pfn, 0, placement);
+            }
         }
         Ok(end - first)
     }

@@ -40,8 +40,16 @@ pub async fn device_dma(kx: &Kx, node: &DeviceNode, dma: DmaAddr, size: u64, wri
         }
         done += len;
     }
-    if write && mapping.as_ref().is_some_and(|mapping| mapping.new.dma == dma) {
-        kx.k.ledger.change(node.index, dma, |mapping| mapping.wrote = Some((tag, size)));
+    if write && let Some(mapping) = mapping {
+        kx.k.ledger.change(node.index, mapping.new.dma, |mapping| {
+            if mapping.new.dma == dma {
+                mapping.wrote = Some((tag, size));
+            }
+            // What the driver gave it is there no more.
+            for piece in &mut mapping.pieces {
+                piece.given = None;
+            }
+        });
     }
     true
 }
@@ -114,10 +122,21 @@ fn check_read(kx: &Kx, node: &DeviceNode, piece: &Piece, at: DmaAddr, phys: Phys
         let same_place = source.is_position_free() || *at == offset + from + (range.start.0 - phys.0);
         *found != source || !same_place
     });
-    let Some((_, found, _)) = wrong else { return };
+    if let Some((_, found, _)) = wrong {
+        drop(mem);
+        let title = format!("{} reads {found:?} at {at}, where the driver gave it {source:?}", node.bdf);
+        kx.report(Draft::warning("wrong-data", title), Vec::new);
+        return;
+    }
+    // The slots hold what was given; the driver may have meant something newer.
+    let newer = mem.heap.content().extents(piece.phys, piece.len).find(|(_, found, _)| *found != source);
+    let Some((_, newer, _)) = newer else { return };
     drop(mem);
-    let title = format!("{} reads {found:?} at {at}, where the driver gave it {source:?}", node.bdf);
-    kx.report(Draft::warning("wrong-data", title), Vec::new);
+    let title = format!(
+        "{} reads {source:?} at {at}, and the buffer holds {newer:?}: written by the CPU without a sync for the device",
+        node.bdf
+    );
+    kx.report(Draft::warning("wrong-data", title).discriminator("no sync"), Vec::new);
 }
 
 fn store(kx: &Kx, node: &DeviceNode, phys: PhysAddr, len: u64, tag: u32, offset: u64) {

@@ -1,0 +1,12 @@
+//! Every oracle of the models: a scenario in which it speaks, and one that differs little in which it does not.
+
+mod bus;
+mod content;
+mod dma_api;
+mod faults;
+mod machine;
+mod memory;
+mod queued_lock;
+mod silence;
+mod support;
+mod table;
