@@ -3,7 +3,7 @@
 use crate::kernel::{Kx, Phase, SwiotlbForce};
 use crate::mem::{PAGE_SIZE, Pfn, PhysAddr, PhysRange, Placement, align_down, align_up};
 use crate::memblock::{Bounds, Owner};
-use crate::scenario::schema::{E820Kind, MemEncrypt, Region};
+use crate::scenario::schema::{CpuVendor, E820Kind, MemEncrypt, Region};
 use crate::swiotlb::kernel::setup_static_pool;
 use crate::swiotlb::{IO_TLB_DEFAULT_SLABS, IO_TLB_SEGSIZE};
 
@@ -80,8 +80,12 @@ fn early_params(kx: &Kx) {
     let default = config.iommu_default;
     let passthrough = default == crate::profile::IommuDefault::Passthrough;
     globals.default_passthrough.set(line.passthrough.unwrap_or(passthrough));
-    let fullflush = line.amd_iommu.fullflush || line.intel_iommu.strict;
-    let strict = line.strict.unwrap_or(fullflush || default == crate::profile::IommuDefault::DmaStrict);
+    // The driver's own option wins over `iommu.strict=0`, and speaks for its own hardware only.
+    let driver_strict = match kx.k.scenario.machine.cpu_vendor {
+        CpuVendor::Amd => line.amd_iommu.fullflush,
+        CpuVendor::Intel => line.intel_iommu.strict,
+    };
+    let strict = driver_strict || line.strict.unwrap_or(default == crate::profile::IommuDefault::DmaStrict);
     globals.iommu_dma_strict.set(strict);
     match kx.k.scenario.machine.mem_encrypt {
         MemEncrypt::None => {}

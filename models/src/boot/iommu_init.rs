@@ -18,10 +18,14 @@ pub(super) async fn pci_iommu_alloc(kx: &Kx) {
     let reason = |text: &str| text.clone_into(&mut kx.k.facts.borrow_mut().pool_reason);
     if !kx.k.profile().config.swiotlb {
         reason("CONFIG_SWIOTLB is off");
-    } else if globals.swiotlb_force.get() == SwiotlbForce::Force {
+    } else if globals.swiotlb_force.get() == SwiotlbForce::Force || globals.swiotlb.get() {
+        // `pci_swiotlb_detect_override` answers for `swiotlb=force` and for `iommu=soft`, and ends the search.
         globals.swiotlb.set(true);
-        reason("bouncing is forced; no IOMMU is looked for");
-        kx.decide("swiotlb", "swiotlb = 1: bouncing is forced, and the search for IOMMUs ends there");
+        reason("bouncing is asked for on the command line; no IOMMU is looked for");
+        kx.decide(
+            "swiotlb",
+            "swiotlb = 1: asked for on the command line, and the search for IOMMUs ends there",
+        );
         pci_swiotlb_init(kx).await;
         return;
     } else {

@@ -6,6 +6,7 @@ use super::early::{memblock_free_all, setup_arch, setup_per_cpu_areas, vfs_cache
 use super::initcalls::do_basic_setup;
 use super::iommu_init::pci_iommu_alloc;
 use crate::kernel::{Kx, Phase};
+use crate::mem::PcpLimits;
 
 /// One millisecond.
 pub(super) const MS: u64 = 1_000_000;
@@ -25,6 +26,8 @@ pub async fn boot(kx: &Kx) {
         memblock_free_all(kx).await;
     }
     let _frame = kx.enter("kernel_init");
+    // setup_per_cpu_pageset: from here on CPUs keep pages of their own.
+    kx.k.mem.borrow_mut().set_pcp_limits(PcpLimits::USUAL);
     kx.delay(340 * MS).await;
     kx.log(|| format!("smp: Brought up 1 node, {} CPUs", kx.k.cpus()));
     // page_alloc_init_late: memblock's lists are of no use any more.

@@ -75,7 +75,9 @@ async fn direct_alloc(kx: &Kx, dev: Ptr<Device>, size: u64) -> Option<Coherent> 
         }
         return Some(Coherent { phys, dma, size, order: 0, id: 0 });
     }
-    let mask = kx.load(dev, Device::coherent_dma_mask).await;
+    let bus_limit = kx.load(dev, Device::bus_dma_limit).await;
+    let mask =
+        kx.load(dev, Device::coherent_dma_mask).await.min(if bus_limit == 0 { u64::MAX } else { bus_limit });
     // The zone is guessed from the mask; what lies too high is given back and asked for lower down.
     let mut zone = match mask {
         0..=0xff_ffff => Gfp::Dma,

@@ -2,11 +2,11 @@
 
 use super::Attrs;
 use crate::device::Device;
-use crate::kernel::Kx;
+use crate::kernel::{Kx, SwiotlbForce};
 use crate::mem::{DmaAddr, PhysAddr, Ptr};
 use crate::swiotlb::Direction;
 use crate::swiotlb::kernel::{
-    is_swiotlb_active, is_swiotlb_buffer, is_swiotlb_force_bounce, swiotlb_map, swiotlb_tbl_unmap_single,
+    is_swiotlb_buffer, is_swiotlb_force_bounce, swiotlb_map, swiotlb_tbl_unmap_single,
 };
 
 /// The bit that marks encrypted memory with AMD's memory encryption (`sme_me_mask`).
@@ -56,11 +56,12 @@ pub async fn dma_direct_map_page(
         return swiotlb_map(kx, dev, phys, size, dir, attrs).await;
     }
     if !dma_capable(kx, dev, dma_addr, size).await {
-        if is_swiotlb_active(kx, dev).await {
+        // Whether there is a pool is asked only from 5.19 on; before, only `swiotlb=noforce` keeps it from being tried.
+        if kx.k.globals.swiotlb_force.get() != SwiotlbForce::NoForce {
             return swiotlb_map(kx, dev, phys, size, dir, attrs).await;
         }
         if let Some(node) = kx.k.node_of(dev) {
-            node.why_failed.set("the device cannot reach the memory, and there is no bounce pool");
+            node.why_failed.set("the device cannot reach the memory, and bouncing is switched off");
         }
         if kx.k.globals.once("DMA addr overflow") {
             let mask = kx.peek(dev, Device::dma_mask).unwrap_or(0);

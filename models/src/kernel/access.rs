@@ -127,7 +127,7 @@ impl Kx {
 
     async fn stale_store(&self, spot: &Spot, dangling: Dangling) {
         self.report_dangling(spot, dangling, "Write");
-        if self.k.image.mapped(spot.addr()).is_none() {
+        if self.k.image.writable(spot.addr()).is_none() {
             self.page_fault(spot.addr(), "write").await;
         }
     }

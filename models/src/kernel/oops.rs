@@ -74,10 +74,10 @@ impl Kx {
     pub async fn page_fault(&self, addr: u64, access: &'static str) {
         let (kind, title) = Self::fault_of(addr);
         self.report(Draft::fatal(kind, title).discriminator(access).ending("oops"), || {
-            let code = if access == "write" { "0x0002" } else { "0x0000" };
+            let code = self.k.image.fault_code(addr, access == "write");
             let mut lines = vec![
                 format!("#PF: supervisor {access} access in kernel mode"),
-                format!("#PF: error_code({code}) - not-present page"),
+                format!("#PF: error_code({code}"),
             ];
             if kind == "general-protection-fault" {
                 lines = vec![format!("supervisor {access} access in kernel mode")];

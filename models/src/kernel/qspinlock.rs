@@ -1,6 +1,7 @@
 //! Spinlocks that lie in kernel objects, and what a queued spinlock does when its word is not a lock at all.
 
 use std::cell::OnceCell;
+use std::rc::Rc;
 
 use sim::choices::Stream;
 use sim::sync::{LockClass, SpinLock};
@@ -15,11 +16,11 @@ const PENDING_MASK: u32 = 0xff00;
 const PENDING_VAL: u32 = 0x100;
 
 /// A lock that was taken: a real one, or four bytes of somebody else's.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 #[must_use = "the lock stays taken"]
 pub enum LockHeld {
-    /// The object lives.
-    Live(IrqFlags),
+    /// The object lived when it was taken.
+    Live(IrqFlags, Rc<SpinLock>),
     /// It does not, and the word there looked like a free lock.
     Foreign(IrqFlags, PhysAddr),
 }
@@ -33,14 +34,15 @@ impl Kx {
         ptr: Ptr<T>,
         field: Field<T, LockWord>,
         class: LockClass,
-        lock: fn(&T) -> &OnceCell<SpinLock>,
+        lock: fn(&T) -> &OnceCell<Rc<SpinLock>>,
     ) -> LockHeld {
         let _frame = self.enter("_raw_spin_lock_irqsave");
         let live = self.k.mem.borrow().heap.get(ptr);
         match live {
             Ok(object) => {
-                let lock = lock(&object).get_or_init(|| SpinLock::new(self.cx(), class));
-                LockHeld::Live(lock.lock_irqsave(self.cx()).await)
+                let lock = Rc::clone(lock(&object).get_or_init(|| Rc::new(SpinLock::new(self.cx(), class))));
+                let flags = lock.lock_irqsave(self.cx()).await;
+                LockHeld::Live(flags, lock)
             }
             Err(_) => {
                 // The load reports it, and ends the run if nothing is mapped there.
@@ -58,24 +60,10 @@ impl Kx {
         }
     }
 
-    /// Gives it back.
-    pub fn raw_spin_unlock_irqrestore<T: Kobject>(
-        &self,
-        ptr: Ptr<T>,
-        held: LockHeld,
-        lock: fn(&T) -> &OnceCell<SpinLock>,
-    ) {
+    /// Gives it back. The engine's side of the lock outlives the object, should somebody have freed that meanwhile.
+    pub fn raw_spin_unlock_irqrestore(&self, held: LockHeld) {
         match held {
-            LockHeld::Live(flags) => {
-                let object = self.k.mem.borrow().heap.get(ptr);
-                if let Ok(object) = object
-                    && let Some(lock) = lock(&object).get()
-                {
-                    lock.unlock_irqrestore(self.cx(), flags);
-                } else {
-                    self.local_irq_restore(flags);
-                }
-            }
+            LockHeld::Live(flags, lock) => lock.unlock_irqrestore(self.cx(), flags),
             LockHeld::Foreign(flags, phys) => {
                 // Only the locked byte is cleared (`queued_spin_unlock`).
                 self.raw_write(phys, &[0]);
@@ -130,7 +118,7 @@ impl Kx {
         self.note(|| {
             format!("lock word {word:#010x}: tail of CPU {cpu}, index {index}; __per_cpu_offset gives {offset:#x}, previous node {prev:#x}")
         });
-        let Some(target) = self.k.image.mapped(prev) else {
+        let Some(target) = self.k.image.writable(prev) else {
             self.queued_fault(prev, cpu, word).await;
             return;
         };
@@ -158,7 +146,7 @@ impl Kx {
                     "fault".to_owned(),
                     vec![
                         "#PF: supervisor write access in kernel mode".to_owned(),
-                        "#PF: error_code(0x0002) - not-present page".to_owned(),
+                        format!("#PF: error_code({}", self.k.image.fault_code(prev, true)),
                     ],
                 ),
                 (

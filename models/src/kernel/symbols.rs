@@ -7,6 +7,9 @@ use crate::scenario::schema::{E820Kind, Machine};
 /// Virtual address of the kernel image without randomisation (`__START_KERNEL`).
 pub(super) const IMAGE_BASE: u64 = 0xffff_ffff_8100_0000;
 
+/// End of code and constants in the image (`__end_rodata`), as far from its start as in usual builds.
+const RODATA_END: u64 = 0x180_0000;
+
 /// Objects of the kernel image that the models point at. The distances are ours; only their being in the image counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Symbol {
@@ -71,6 +74,23 @@ impl KernelImage {
             return Some(PhysAddr(self.image.start.0 + offset));
         }
         PhysAddr::from_virt(virt).filter(|phys| self.ram.iter().any(|ram| ram.contains(*phys)))
+    }
+
+    /// The same for a store: code and constants are read-only (`CONFIG_STRICT_KERNEL_RWX`).
+    #[must_use]
+    pub fn writable(&self, virt: u64) -> Option<PhysAddr> {
+        let read_only = virt.checked_sub(IMAGE_BASE).is_some_and(|offset| offset < RODATA_END);
+        if read_only { None } else { self.mapped(virt) }
+    }
+
+    /// The error code of a page fault, in words.
+    #[must_use]
+    pub fn fault_code(&self, virt: u64, write: bool) -> &'static str {
+        match (self.mapped(virt).is_some(), write) {
+            (true, _) => "0x0003) - permissions violation",
+            (false, true) => "0x0002) - not-present page",
+            (false, false) => "0x0000) - not-present page",
+        }
     }
 
     /// The image's memory.

@@ -129,6 +129,8 @@ fn names_are_kebab_case_and_distinct() {
     assert_eq!(names.len(), B::ALL.len());
     assert!(B::ALL.len() <= 64, "the set is one word");
     for &behaviour in B::ALL {
-        assert!(behaviour.since().is_some() && !behaviour.facts().what.is_empty(), "{behaviour}");
+        // One that is in no kernel yet is a patch under development.
+        assert!(behaviour.since().is_some() || behaviour.facts().ranges.is_empty(), "{behaviour}");
+        assert!(!behaviour.facts().what.is_empty(), "{behaviour}");
     }
 }

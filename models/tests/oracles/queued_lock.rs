@@ -22,7 +22,7 @@ fn take(word: u32) -> Outcome<u64> {
         let held = kx.raw_spin_lock_irqsave(ptr, IoTlbMem::lock, POOL_LOCK, IoTlbMem::lock_of).await;
         assert!(matches!(held, LockHeld::Foreign(..)));
         let taken = kx.raw_read(PhysAddr(PAGE.0 + LOCK), 4);
-        kx.raw_spin_unlock_irqrestore(ptr, held, IoTlbMem::lock_of);
+        kx.raw_spin_unlock_irqrestore(held);
         assert_eq!(
             kx.raw_read(PhysAddr(PAGE.0 + LOCK), 4),
             0,

@@ -77,7 +77,11 @@ impl DomainType {
 ///
 /// # Errors
 /// There is no memory for it.
-pub(super) async fn iommu_domain_alloc(kx: &Kx, type_: DomainType) -> Result<Ptr<IommuDomain>, NoMemory> {
+pub(super) async fn iommu_domain_alloc(
+    kx: &Kx,
+    type_: DomainType,
+    untrusted: bool,
+) -> Result<Ptr<IommuDomain>, NoMemory> {
     let _frame = kx.enter("__iommu_domain_alloc");
     let object = Rc::new(IommuDomain::default());
     let domain = kx.kzalloc(0x50, Rc::clone(&object)).await?;
@@ -88,13 +92,13 @@ pub(super) async fn iommu_domain_alloc(kx: &Kx, type_: DomainType) -> Result<Ptr
     object.pgsize_bitmap.set(PAGE_SIZE);
     if type_.is_dma() {
         object.iova_cookie.set(1);
-        let cookie = new_cookie(kx, type_).await?;
+        let cookie = new_cookie(kx, type_, untrusted).await?;
         *object.cookie.borrow_mut() = Some(cookie);
     }
     Ok(domain)
 }
 
-async fn new_cookie(kx: &Kx, type_: DomainType) -> Result<Cookie, NoMemory> {
+async fn new_cookie(kx: &Kx, type_: DomainType, untrusted: bool) -> Result<Cookie, NoMemory> {
     let (root, _) = kx.alloc_pages("IOMMU page table", 0, GfpFlags::ZEROED).await?;
     let mut first = Some(root);
     let mut source = || first.take();
@@ -111,7 +115,10 @@ async fn new_cookie(kx: &Kx, type_: DomainType) -> Result<Cookie, NoMemory> {
     iovad.reserve_iova(IovaPfn(0xfee00), IovaPfn(0xfeeff), &mut Plenty);
     let lazy = match type_ {
         DomainType::DmaFq => true,
-        DomainType::Dma => !kx.k.has(Behaviour::DmaFqDomainType) && !kx.k.globals.iommu_dma_strict.get(),
+        // An untrusted device must not reach memory after its unmap (`dev_is_untrusted`).
+        DomainType::Dma => {
+            !untrusted && !kx.k.has(Behaviour::DmaFqDomainType) && !kx.k.globals.iommu_dma_strict.get()
+        }
         DomainType::Identity => false,
     };
     let fq = lazy.then(|| FlushQueue::new(usize::from(kx.k.cpus())));

@@ -71,7 +71,10 @@ pub(super) async fn alloc_default_domain(
         return Ok(existing);
     }
     let type_ = group_type(kx, group);
-    let domain = iommu_domain_alloc(kx, type_).await?;
+    let members = with_group(kx, group, |object| object.members.borrow().clone()).unwrap_or_default();
+    let untrusted =
+        members.iter().filter_map(|index| kx.k.node(*index)).any(|node| node.spec(&kx.k).untrusted);
+    let domain = iommu_domain_alloc(kx, type_, untrusted).await?;
     kx.store_ptr(group, IommuGroup::default_domain, domain).await;
     kx.store_ptr(group, IommuGroup::domain, domain).await;
     Ok(domain)

@@ -1,5 +1,6 @@
 //! The hardware's side: where a device's access ends up.
 
+use super::objects::TlbEntry;
 use super::{DeviceEntry, IommuDomain, IommuDriver};
 use crate::device::DeviceNode;
 use crate::iommu::pagetable::Access;
@@ -35,21 +36,29 @@ fn translate(kx: &Kx, domain: Ptr<IommuDomain>, addr: DmaAddr, write: bool) -> D
     let Some(cookie) = cookie.as_mut() else { return DmaTarget::Fault("the domain translates nothing") };
     let page = addr.0 >> PAGE_SHIFT;
     let offset = addr.0 & !PAGE_MASK;
-    if let Some((_, frame, writable)) = cookie.iotlb.iter().find(|(cached, ..)| *cached == page)
-        && (*writable || !write)
+    let known = cookie.iotlb.iter().position(|entry| entry.page == page);
+    if let Some(entry) = known.map(|at| cookie.iotlb[at])
+        && (if write { entry.writable } else { entry.readable })
     {
-        return DmaTarget::Memory(PhysAddr(frame << PAGE_SHIFT | offset));
+        return DmaTarget::Memory(PhysAddr(entry.frame << PAGE_SHIFT | offset));
     }
     let access = if write { Access::Write } else { Access::Read };
     match cookie.table.translate(addr, access) {
         Ok(phys) => {
-            let entry = (page, phys.0 >> PAGE_SHIFT, write);
-            if cookie.iotlb.len() < IOTLB_ENTRIES {
-                cookie.iotlb.push(entry);
-            } else {
-                cookie.iotlb_next %= IOTLB_ENTRIES;
-                cookie.iotlb[cookie.iotlb_next] = entry;
-                cookie.iotlb_next += 1;
+            let fresh = TlbEntry { page, frame: phys.0 >> PAGE_SHIFT, readable: !write, writable: write };
+            match known {
+                // What is cached of the page so far allows less.
+                Some(at) if cookie.iotlb[at].frame == fresh.frame => {
+                    cookie.iotlb[at].readable |= fresh.readable;
+                    cookie.iotlb[at].writable |= fresh.writable;
+                }
+                Some(at) => cookie.iotlb[at] = fresh,
+                None if cookie.iotlb.len() < IOTLB_ENTRIES => cookie.iotlb.push(fresh),
+                None => {
+                    cookie.iotlb_next %= IOTLB_ENTRIES;
+                    cookie.iotlb[cookie.iotlb_next] = fresh;
+                    cookie.iotlb_next += 1;
+                }
             }
             DmaTarget::Memory(phys)
         }
@@ -84,7 +93,7 @@ pub(crate) async fn iotlb_flush_range(kx: &Kx, domain: Ptr<IommuDomain>, addr: D
     if let Ok(object) = kx.k.mem.borrow().heap.get(domain)
         && let Some(cookie) = object.cookie.borrow_mut().as_mut()
     {
-        cookie.iotlb.retain(|(page, ..)| *page < first || last < *page);
+        cookie.iotlb.retain(|entry| entry.page < first || last < entry.page);
     }
 }
 

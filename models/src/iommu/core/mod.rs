@@ -16,7 +16,7 @@ pub use amd::{amd_iommu_detect, amd_iommu_init};
 pub use domain::{DomainType, iommu_get_dma_domain};
 pub use hardware::fault_line;
 pub use hardware::{DmaTarget, device_access, iotlb_flush_domain};
-pub use objects::{Cookie, IommuDomain, IommuGroup};
+pub use objects::{Cookie, IommuDomain, IommuGroup, TlbEntry};
 pub use probe::domain_type_of;
 pub use probe::{bus_set_iommu, iommu_bus_notifier_add};
 pub use release::iommu_release_device;

@@ -12,6 +12,19 @@ use crate::mem::Ptr;
 /// Class of `group->mutex`.
 pub(super) const GROUP_LOCK: LockClass = LockClass::new(3, "&group->mutex");
 
+/// A cached translation of one page, with what it was used for so far.
+#[derive(Clone, Copy, Debug)]
+pub struct TlbEntry {
+    /// Page of the bus address.
+    pub page: u64,
+    /// Page of memory.
+    pub frame: u64,
+    /// Reads are known to be allowed.
+    pub readable: bool,
+    /// Writes are known to be allowed.
+    pub writable: bool,
+}
+
 /// What a translated domain consists of besides its structure.
 #[derive(Debug)]
 pub struct Cookie {
@@ -21,8 +34,8 @@ pub struct Cookie {
     pub table: PageTable,
     /// Addresses that wait for a flush; `None` in strict mode.
     pub fq: Option<FlushQueue>,
-    /// Translations that the hardware has cached: (page of the IOVA, page of memory, writable).
-    pub iotlb: Vec<(u64, u64, bool)>,
+    /// Translations that the hardware has cached.
+    pub iotlb: Vec<TlbEntry>,
     /// Where `iotlb` is overwritten next.
     pub iotlb_next: usize,
 }

@@ -36,7 +36,7 @@ impl JunkPool<'_> {
     }
 
     fn write(&mut self, addr: u64, bytes: &[u8]) -> Result<(), Unmapped> {
-        let phys = self.kx.k.image.mapped(addr).ok_or(Unmapped { addr, access: "write" })?;
+        let phys = self.kx.k.image.writable(addr).ok_or(Unmapped { addr, access: "write" })?;
         let hit = self.kx.raw_write(phys, bytes);
         if self.written.is_none_or(|(_, victim)| victim == 0 && hit != 0) {
             self.written = Some((addr, hit));
@@ -204,7 +204,7 @@ pub(super) async fn wild_copy(kx: &Kx, to: PhysAddr, from: PhysAddr, size: u64) 
     let _frame = kx.enter("swiotlb_bounce");
     kx.step(sim::Kind::Write, kx.memory_label()).await;
     let virt = to.virt();
-    if kx.k.image.mapped(virt).is_none() {
+    if kx.k.image.writable(virt).is_none() {
         kx.page_fault(virt, "write").await;
         return;
     }

@@ -55,17 +55,6 @@ pub async fn is_swiotlb_for_alloc(kx: &Kx, dev: Ptr<Device>) -> bool {
     !mem.is_null() && kx.load(mem, IoTlbMem::for_alloc).await
 }
 
-/// Whether there is a pool at all for this device.
-///
-/// Source: `kernel/dma/swiotlb.c: is_swiotlb_active()`, v5.13 to v5.15.
-pub async fn is_swiotlb_active(kx: &Kx, dev: Ptr<Device>) -> bool {
-    let mem = device_pool(kx, dev).await;
-    if mem.is_null() {
-        return false;
-    }
-    !kx.k.has(Behaviour::StaticDefaultPool) || kx.load(mem, IoTlbMem::nslabs).await != 0
-}
-
 /// The most bytes that one bounce can serve. Source: `kernel/dma/swiotlb.c: swiotlb_max_mapping_size()`, v5.13.
 #[must_use]
 pub fn swiotlb_max_mapping_size() -> u64 {

@@ -174,7 +174,7 @@ pub(super) async fn find_slots(
         }
         found => found,
     };
-    kx.raw_spin_unlock_irqrestore(mem, held, IoTlbMem::lock_of);
+    kx.raw_spin_unlock_irqrestore(held);
     match found {
         Found::Taken(tlb_addr) => Slots::Taken(tlb_addr),
         Found::Foreign(tlb_addr) => Slots::Foreign(tlb_addr),

@@ -1,6 +1,7 @@
 //! `struct io_tlb_mem`.
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::rc::Rc;
 
 use sim::sync::{LockClass, SpinLock};
 
@@ -44,7 +45,7 @@ crate::kobject! {
         /// The slots, while the pool lives.
         pool: RefCell<Option<Pool>>,
         /// The lock, while the pool lives.
-        spinlock: OnceCell<SpinLock>,
+        spinlock: OnceCell<Rc<SpinLock>>,
         /// Where the slot records lie if not behind the structure: address and heap id.
         slots_at: Cell<(PhysAddr, u32)>,
         /// Heap id of the bounce buffer.
@@ -56,7 +57,7 @@ crate::kobject! {
 impl IoTlbMem {
     /// The engine's side of `mem->lock`.
     #[must_use]
-    pub const fn lock_of(&self) -> &OnceCell<SpinLock> {
+    pub const fn lock_of(&self) -> &OnceCell<Rc<SpinLock>> {
         &self.spinlock
     }
 

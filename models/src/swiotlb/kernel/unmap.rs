@@ -52,7 +52,7 @@ async fn release(kx: &Kx, mem: Ptr<IoTlbMem>, limits: DmaLimits, tlb_addr: PhysA
         }
         Err(_) => junk::release_slots(kx, mem, limits, tlb_addr).await,
     }
-    kx.raw_spin_unlock_irqrestore(mem, held, IoTlbMem::lock_of);
+    kx.raw_spin_unlock_irqrestore(held);
 }
 
 /// Copies part of a mapping, for the CPU or for the device.
