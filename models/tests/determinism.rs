@@ -123,8 +123,8 @@ fn digests_are_the_same_in_every_profile() {
 }
 
 const PINNED: [(&str, u64, &str); 4] = [
-    ("hp-4300g.ron", 0, "038260616573563488529a07976779a2"),
-    ("hp-4300g.ron", 7, "f0ad6ef856512b5c0af057e5b10f73d7"),
-    ("hp-4300g-fixed.ron", 1, "1ea4313cdc22487b04214c19fa5c0c7b"),
-    ("laptop.ron", 2, "2db7c3d9ce22cb750cd6f8c2bb9dfef2"),
+    ("hp-4300g.ron", 0, "8c785a913c869e6e83fe5bdd74f86003"),
+    ("hp-4300g.ron", 7, "ab31fd81d3922da1e012589f72a029cc"),
+    ("hp-4300g-fixed.ron", 1, "9d82710c399baae8fd087f5eec5c2449"),
+    ("laptop.ron", 2, "75e7140356a59283a3c3f485e6dee751"),
 ];
