@@ -145,7 +145,12 @@ impl Kernel {
             }
             details.push(freed);
         }
-        let holders = self.holders_of(id);
+        let mut holders = self.holders_of(id);
+        // Devices that a driver uses are the ones to look at first.
+        let used = |object: u32| {
+            self.devices.borrow().iter().any(|node| node.ptr.get().id == object && node.bound.get().is_some())
+        };
+        holders.sort_by_key(|holder| !used(holder.object));
         if !holders.is_empty() {
             let mut lines: Vec<String> = holders
                 .iter()
