@@ -13,5 +13,5 @@ pub use bus::{driver_register, pci_rescan_one, pci_scan};
 pub use initialize::device_initialize;
 pub use node::{DeviceNode, RegisteredDriver};
 pub use objects::{Device, DeviceDmaParameters};
-pub use probe::{deferred_probe_trigger, device_attach, driver_probe_device};
+pub use probe::{device_attach, driver_probe_device};
 pub use remove::{device_release_driver, pci_stop_and_remove};

@@ -96,10 +96,6 @@ fn defer_probe(kx: &Kx, node: &Rc<DeviceNode>, index: usize) {
     });
 }
 
-/// Lets deferred probes run (`driver_deferred_probe_trigger`): each has its own work item here, so that there is
-/// nothing to kick.
-pub const fn deferred_probe_trigger() {}
-
 /// The hypothesis that somebody else's stray write hits `struct device`: overwrites fields, as the scenario allows.
 fn trample(kx: &Kx, node: &DeviceNode) {
     let per_mille = kx.k.draws.trample;

@@ -74,6 +74,7 @@ impl Worker {
         let sim = Sim::new(config, choices, schedule);
         let draws = Draws::new(&sim, &scenario.inject);
         sim.set_delays(Delays::new(draws.delay_every, draws.delay_max));
+        sim.stop_injection_at(scenario.inject.settle_ms.saturating_mul(1_000_000));
         let memory = self.fresh_memory();
         let programs = Arc::clone(&self.simulation.programs);
         let kernel = Rc::new(Kernel::new(scenario, programs, draws, memory, &sim, request.details));

@@ -182,6 +182,9 @@ impl Cx {
     /// Whether something happens that happens in `per_mille` of a thousand cases. "No" is the simplest answer.
     #[must_use]
     pub fn chance(&self, stream: Stream, what: &'static str, per_mille: u64) -> bool {
+        if stream == Stream::Injection && !self.sim.injecting() {
+            return false;
+        }
         // The unlikely answers are the high ones, so that "no" is answer 0 and needs no record.
         per_mille > 0 && self.choose(stream, what, 1000) >= 1000_u64.saturating_sub(per_mille)
     }

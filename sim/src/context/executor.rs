@@ -47,7 +47,7 @@ impl Sim {
     pub(super) fn delayed(&self, id: CtxId, label: Label) -> bool {
         let delays = self.delays.get();
         let possible = delays.possible_at(self.steps.get()) || (delays.enabled() && !self.by_strategy);
-        possible && self.delay_injected(id, label, delays)
+        possible && self.injecting() && self.delay_injected(id, label, delays)
     }
 
     /// Out of line: a delay may be injected here. Returns whether one was; the context then sleeps.
@@ -75,9 +75,16 @@ impl Sim {
         self.delays.set(delays);
     }
 
-    /// Injection stops: from here on everything must settle by itself.
-    pub fn stop_injection(&self) {
-        self.delays.set(Delays::NONE);
+    /// Injection stops at this virtual time: from then on everything must settle by itself.
+    pub fn stop_injection_at(&self, time: Nanos) {
+        self.injection_ends.set(time);
+    }
+
+    /// Whether faults may still be injected.
+    #[inline]
+    #[must_use]
+    pub fn injecting(&self) -> bool {
+        self.now.get() < self.injection_ends.get()
     }
 
     fn sleep_until(&self, id: CtxId, until: Nanos) {

@@ -24,7 +24,7 @@ pub struct Inject {
     pub late_irq: Option<Delay>,
     /// Overwrites fields of an object: the hypothesis that somebody tramples on it.
     pub trample: Option<Trample>,
-    /// Virtual milliseconds after which everything must have settled once the workload has ended.
+    /// Virtual milliseconds after power-on at which injection stops, so that everything can settle.
     pub settle_ms: u64,
 }
 

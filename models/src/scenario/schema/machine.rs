@@ -211,7 +211,7 @@ pub struct Device {
     /// The firmware marks its port as external-facing: it is not trusted.
     #[serde(default)]
     pub untrusted: bool,
-    /// How many address bits the hardware can drive.
+    /// How many address bits the hardware can drive; for the reader, nothing checks it yet.
     #[serde(default = "default_dma_bits")]
     pub dma_bits: u32,
     /// The highest address that the bus above it carries.
