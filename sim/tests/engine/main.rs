@@ -11,5 +11,6 @@ mod progress;
 mod races;
 mod random_programs;
 mod replay;
+mod settle;
 mod strategies;
 mod waits;
