@@ -1,0 +1,21 @@
+//! Replays what real kernels did through the models, and says where they agree.
+//!
+//! There are four kinds of recordings, and each has its room:
+//!
+//! * [`vectors`]: operations on one data structure with every result, recorded from the kernel's own code;
+//! * [`boot`]: the console log of a boot;
+//! * [`calls`]: a log of calls of the DMA API with their results, made by a test driver;
+//! * [`trace`]: trace events of a running system.
+//!
+//! All of them answer with a [`Report`]. Nothing here is known to the models: a model can be compared with a recording
+//! only through what it offers to everybody.
+
+pub mod boot;
+pub mod calls;
+pub mod report;
+pub mod source;
+pub mod trace;
+pub mod vectors;
+
+pub use report::{Exception, Report, Row};
+pub use source::{Source, SourceError};
