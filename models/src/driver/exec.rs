@@ -1,10 +1,12 @@
 //! Running statements.
 
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use sim::choices::Stream;
+use sim::sync::SpinLock;
+use sim::{Frame, IrqFlags};
+use smallvec::SmallVec;
 
 use super::instance::{Env, wait_all};
 use super::io;
@@ -23,25 +25,104 @@ pub(super) enum Flow {
     Return(u32),
 }
 
-/// Runs a block. Boxed: blocks nest.
-pub(super) fn run_block<'a>(
-    kx: &'a Kx,
-    env: &'a Rc<Env>,
-    block: &'a Block,
-) -> Pin<Box<dyn Future<Output = Flow> + 'a>> {
-    Box::pin(async move {
-        for op in block.iter() {
-            if let Flow::Return(errno) = run_op(kx, env, op).await {
-                return Flow::Return(errno);
-            }
-        }
-        Flow::Next
-    })
+/// What a block is the body of, and what is to be undone when it is left.
+enum Level<'a> {
+    Plain,
+    Repeat { left: u64 },
+    Call { _frame: Frame<'a> },
+    Locked { lock: &'a SpinLock, irqs: Option<IrqFlags> },
 }
 
-async fn run_op(kx: &Kx, env: &Rc<Env>, op: &Op) -> Flow {
+/// A block that has been entered.
+struct Entered<'a> {
+    ops: &'a [Op],
+    next: usize,
+    level: Level<'a>,
+}
+
+impl<'a> Entered<'a> {
+    fn new(ops: &'a [Op], level: Level<'a>) -> Self {
+        Self { ops, next: 0, level }
+    }
+
+    fn leave(self, kx: &Kx) {
+        if let Level::Locked { lock, irqs } = self.level {
+            match irqs {
+                Some(flags) => lock.unlock_irqrestore(kx, flags),
+                None => lock.unlock(kx),
+            }
+        }
+    }
+}
+
+/// Runs a block. Blocks nest: those that were entered stand on a list of our own, so that a preemption point in the
+/// innermost one costs no more than in the outermost.
+pub(super) async fn run_block(kx: &Kx, env: &Rc<Env>, block: &Block) -> Flow {
+    let mut entered: SmallVec<[Entered<'_>; 6]> = SmallVec::new();
+    entered.push(Entered::new(block, Level::Plain));
+    while let Some(top) = entered.last_mut() {
+        let Some(op) = top.ops.get(top.next) else {
+            if let Level::Repeat { left } = &mut top.level
+                && *left > 1
+                && !leaving(env)
+            {
+                *left -= 1;
+                top.next = 0;
+            } else if let Some(done) = entered.pop() {
+                done.leave(kx);
+            }
+            continue;
+        };
+        top.next += 1;
+        let inner = match op {
+            Op::Repeat { times, body } => {
+                let left = draw(kx, "repetitions", times);
+                if left == 0 || leaving(env) {
+                    continue;
+                }
+                Entered::new(body, Level::Repeat { left })
+            }
+            Op::Call { function, body } => Entered::new(body, Level::Call { _frame: kx.enter(function) }),
+            Op::Lock { lock, irqsave, body } => {
+                let Some(lock) = env.instance.locks.get(usize::from(*lock)) else { continue };
+                let irqs = if *irqsave {
+                    Some(lock.lock_irqsave(kx).await)
+                } else {
+                    lock.lock(kx).await;
+                    None
+                };
+                Entered::new(body, Level::Locked { lock, irqs })
+            }
+            Op::Maybe { percent, body } => {
+                if !kx.chance(Stream::Workload, "maybe", u64::from(*percent) * 10) {
+                    continue;
+                }
+                Entered::new(body, Level::Plain)
+            }
+            op => {
+                if let Err(errno) = run_op(kx, env, op).await {
+                    while let Some(done) = entered.pop() {
+                        done.leave(kx);
+                    }
+                    return Flow::Return(errno);
+                }
+                continue;
+            }
+        };
+        entered.push(inner);
+    }
+    Flow::Next
+}
+
+/// Whether the driver is being removed, so that its work ends before the next repetition.
+fn leaving(env: &Env) -> bool {
+    env.instance.going.get() && !env.is_probe
+}
+
+/// Runs a statement that has no body.
+async fn run_op(kx: &Kx, env: &Rc<Env>, op: &Op) -> Result<(), u32> {
     let dev = env.instance.ptr;
-    let result = match op {
+    match op {
         Op::SetMask(bits) => dma::dma_set_mask(kx, dev, *bits).await,
         Op::SetCoherentMask(bits) => dma::dma_set_coherent_mask(kx, dev, *bits).await,
         Op::SetParms { min_align, max_seg, boundary } => {
@@ -71,52 +152,13 @@ async fn run_op(kx: &Kx, env: &Rc<Env>, op: &Op) -> Flow {
             wait_all(kx, env).await;
             Ok(())
         }
-        Op::Repeat { times, body } => return repeat(kx, env, draw(kx, "repetitions", times), body).await,
-        Op::Call { function, body } => {
-            let _frame = kx.enter(function);
-            return run_block(kx, env, body).await;
-        }
-        Op::Lock { lock, irqsave, body } => return locked(kx, env, *lock, *irqsave, body).await,
         Op::Sleep(us) => {
             kx.sleep(draw(kx, "sleep", us) * 1000).await;
             Ok(())
         }
-        Op::Maybe { percent, body } => {
-            if kx.chance(Stream::Workload, "maybe", u64::from(*percent) * 10) {
-                return run_block(kx, env, body).await;
-            }
-            Ok(())
-        }
         Op::ReturnError(errno) => Err(*errno),
-    };
-    match result {
-        Ok(()) => Flow::Next,
-        Err(errno) => Flow::Return(errno),
-    }
-}
-
-async fn repeat(kx: &Kx, env: &Rc<Env>, times: u64, body: &Block) -> Flow {
-    for _ in 0..times {
-        if env.instance.going.get() && !env.is_probe {
-            break;
-        }
-        if let Flow::Return(errno) = run_block(kx, env, body).await {
-            return Flow::Return(errno);
+        Op::Repeat { .. } | Op::Call { .. } | Op::Lock { .. } | Op::Maybe { .. } => {
+            unreachable!("run_block enters the bodies")
         }
     }
-    Flow::Next
-}
-
-async fn locked(kx: &Kx, env: &Rc<Env>, lock: u16, irqsave: bool, body: &Block) -> Flow {
-    let Some(lock) = env.instance.locks.get(usize::from(lock)) else { return Flow::Next };
-    if irqsave {
-        let flags = lock.lock_irqsave(kx).await;
-        let flow = run_block(kx, env, body).await;
-        lock.unlock_irqrestore(kx, flags);
-        return flow;
-    }
-    lock.lock(kx).await;
-    let flow = run_block(kx, env, body).await;
-    lock.unlock(kx);
-    flow
 }
