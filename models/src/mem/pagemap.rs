@@ -390,7 +390,10 @@ mod tests {
             while at < twin.len() {
                 let (&value, run) = map.run(Pfn(at as u64), next(200) << (7 * next(2)));
                 let end = at + usize::try_from(run).unwrap();
-                assert!(run > 0 && twin[at..end].iter().all(|&there| there == value), "round {round}, page {at}");
+                assert!(
+                    run > 0 && twin[at..end].iter().all(|&there| there == value),
+                    "round {round}, page {at}"
+                );
                 assert_eq!(*map.get(Pfn(end as u64 - 1)), value, "round {round}, page {at}");
                 at = end;
             }
