@@ -15,4 +15,5 @@ pub mod oracle;
 pub mod profile;
 pub mod run;
 pub mod scenario;
+pub mod sizing;
 pub mod swiotlb;
