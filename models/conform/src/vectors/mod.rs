@@ -5,6 +5,8 @@
 //! that is: what follows are answers to another state. `docs/conform.md` describes the format.
 
 mod difference;
+#[cfg(test)]
+mod fuzz;
 mod iova;
 mod memblock;
 mod parse;
