@@ -96,3 +96,37 @@ impl Kind {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The part of the page about vectors that describes a kind.
+    fn section(kind: Kind) -> &'static str {
+        let page = include_str!("../../../../docs/conform.md");
+        let (_, rest) =
+            page.split_once(&format!("\n### {}\n", kind.name())).expect("each kind has a section");
+        rest.split("\n### ").next().unwrap_or_default()
+    }
+
+    #[test]
+    fn every_operation_is_described() {
+        for kind in Kind::ALL {
+            // Growing pools have the operations of one pool, too.
+            let more = if kind == Kind::SwiotlbDynamic { section(Kind::Swiotlb) } else { "" };
+            for spec in kind.table() {
+                let name = format!("`{}`", spec.name);
+                assert!(section(kind).contains(&name) || more.contains(&name), "{}: {name}", kind.name());
+            }
+        }
+    }
+
+    #[test]
+    fn no_operation_stands_in_a_table_twice() {
+        for kind in Kind::ALL {
+            for (n, spec) in kind.table().iter().enumerate() {
+                assert!(kind.table()[..n].iter().all(|other| other.name != spec.name), "{}", spec.name);
+            }
+        }
+    }
+}

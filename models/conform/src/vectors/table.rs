@@ -7,7 +7,7 @@ pub(super) const MAX_CPUS: u64 = 8192;
 /// Physical addresses have 52 bits.
 pub(super) const MAX_PHYS: u64 = (1 << 52) - 1;
 /// No operation on memory moves more bytes.
-pub(super) const MAX_BYTES: u64 = 64 << 20;
+pub(super) const MAX_BYTES: u64 = 16 << 20;
 /// A string among the arguments is no longer.
 const MAX_TEXT: usize = 256;
 
