@@ -32,6 +32,7 @@ fn agrees(path: &Path) -> Report {
     assert_eq!(outcome.reports.len(), 1, "{}", path.display());
     let report = outcome.reports.remove(0);
     assert!(report.agrees(), "{}", report.text(&path.display().to_string(), 3));
+    assert!(report.notes.is_empty(), "no rule of a model was broken: {:?}", report.notes);
     report
 }
 

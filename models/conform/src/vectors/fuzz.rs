@@ -63,7 +63,10 @@ fn settle(kind: Kind, version: Version, ops: &[Value]) -> Result<(), TestCaseErr
             Ok(answer) if matches!(answer.as_str(), Some("bug" | "panic" | "hang" | "null pointer")) => {
                 return Ok(());
             }
-            Ok(_) => {}
+            Ok(_) => {
+                let rule = subject.check().err();
+                prop_assert!(rule.is_none(), "{rule:?}: {} {}\n{line}", op.spec.name, op.written);
+            }
             Err(_) => return Ok(()),
         }
     }

@@ -77,8 +77,8 @@ impl Iovas {
                 let got = domain.alloc_iova_fast(cpu, args.num(0), limit(), args.flag(2), &mut Plenty);
                 alloc_result(got.map(|pfn| json!(pfn.0)))
             }
-            "free" => done(domain.free_iova(IovaPfn(args.num(0)))),
-            "free_fast" => done(domain.free_iova_fast(cpu, IovaPfn(args.num(0)), args.num(1), &mut Plenty)),
+            "free" => done(&domain.free_iova(IovaPfn(args.num(0)))),
+            "free_fast" => done(&domain.free_iova_fast(cpu, IovaPfn(args.num(0)), args.num(1), &mut Plenty)),
             "reserve" => match domain.reserve_iova(IovaPfn(args.num(0)), IovaPfn(args.num(1)), &mut Plenty) {
                 Reserved::Range(range) => pair(range),
                 Reserved::Nonsensical => json!("refused"),
@@ -86,7 +86,7 @@ impl Iovas {
             },
             "find" => domain.find_iova(IovaPfn(args.num(0))).map_or(Value::Null, pair),
             "depot_work" => depot_work(domain, self.cpus),
-            "cpu_dead" => done(domain.iova_cpuhp_dead(Cpu(args.small(0)))),
+            "cpu_dead" => done(&domain.iova_cpuhp_dead(Cpu(args.small(0)))),
             "churn" => churn(domain, cpu, args),
             "stat" => stat(domain, self.cpus, false),
             "dump" => stat(domain, self.cpus, true),
@@ -123,7 +123,7 @@ fn pfn_list(pfns: &[IovaPfn]) -> Value {
 }
 
 /// What an operation without a result answers; the kernel itself would follow a null pointer in the other case.
-fn done<T>(result: Result<T, NullPointer>) -> Value {
+fn done<T>(result: &Result<T, NullPointer>) -> Value {
     match result {
         Ok(_) => json!(0),
         Err(NullPointer) => json!("null pointer"),

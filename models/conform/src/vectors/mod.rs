@@ -23,7 +23,7 @@ use crate::outcome::Outcome;
 use crate::report::{Report, Row};
 use crate::source::{Source, SourceError};
 use parse::{Malformed, Sequence};
-use replay::Refused;
+use replay::{Refused, Watch};
 use show::exception;
 use subject::{Kind, Version};
 
@@ -31,6 +31,8 @@ use subject::{Kind, Version};
 const MAX_SEQUENCE: usize = 16 << 20;
 /// So many sequences that differ are listed; more are only counted.
 const MAX_LISTED: usize = 1000;
+/// So many sequences are named in which the model broke a rule of its own.
+const MAX_BROKEN: u64 = 10;
 /// How the comparison of the state at the end of a sequence is called.
 const FINAL: &str = "final state";
 
@@ -84,13 +86,7 @@ fn one(
             &mut tallies[last]
         }
     };
-    let result = replay::replay(&sequence, |at, agrees| {
-        tally.operations += u64::from(at < sequence.ops.len());
-        let name = sequence.ops.get(at).map_or(FINAL, |op| op.spec.name);
-        let (agreed, total) = tally.rows.entry(name).or_default();
-        *total += 1;
-        *agreed += u64::from(agrees);
-    });
+    let result = replay::replay(&sequence, &mut Counting { tally, sequence: &sequence, line: source.line() });
     let difference = result.map_err(|Refused { at, what }| {
         let column = sequence.ops.get(at).map_or(0, |op| op.column);
         let op = sequence.ops.get(at).map_or("", |op| op.spec.name);
@@ -119,6 +115,35 @@ fn refuse(source: &Source, malformed: Malformed) -> SourceError {
     source.error_at(column, what)
 }
 
+/// Counts what is compared of one sequence.
+struct Counting<'a> {
+    tally: &'a mut Tally,
+    sequence: &'a Sequence,
+    line: u64,
+}
+
+impl Watch for Counting<'_> {
+    fn compared(&mut self, at: usize, agrees: bool) {
+        self.tally.operations += u64::from(at < self.sequence.ops.len());
+        let name = self.sequence.ops.get(at).map_or(FINAL, |op| op.spec.name);
+        let (agreed, total) = self.tally.rows.entry(name).or_default();
+        *total += 1;
+        *agreed += u64::from(agrees);
+    }
+
+    fn broken(&mut self, at: usize, rule: String) {
+        self.tally.broken += 1;
+        if self.tally.broken <= MAX_BROKEN {
+            let name = self.sequence.ops.get(at).map_or(FINAL, |op| op.spec.name);
+            let (line, at) = (self.line, at + 1);
+            self.tally.report.notes.push(format!(
+                "line {line}, operation {at}: {name} has the recorded result, and yet the model's state breaks a rule \
+                 of its own after it: {rule}"
+            ));
+        }
+    }
+}
+
 /// What was compared of one kind and kernel.
 struct Tally {
     kind: Kind,
@@ -127,6 +152,8 @@ struct Tally {
     differing: u64,
     operations: u64,
     not_compared: u64,
+    /// Sequences in which the model broke a rule of its own.
+    broken: u64,
     /// How many results agree, and how many were compared.
     rows: BTreeMap<&'static str, (u64, u64)>,
     report: Report,
@@ -137,7 +164,17 @@ impl Tally {
         let (kind, version) = (sequence.kind, sequence.version);
         let report = Report::new(&format!("{} vectors", kind.name()), version.name());
         let rows = BTreeMap::new();
-        Self { kind, version, sequences: 0, differing: 0, operations: 0, not_compared: 0, rows, report }
+        Self {
+            kind,
+            version,
+            sequences: 0,
+            differing: 0,
+            operations: 0,
+            not_compared: 0,
+            broken: 0,
+            rows,
+            report,
+        }
     }
 
     fn is_for(&self, sequence: &Sequence) -> bool {

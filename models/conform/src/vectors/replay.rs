@@ -11,8 +11,6 @@ use super::subject::{Misuse, Subject};
 pub(super) enum Answer {
     /// With this result.
     Result(Value),
-    /// With the recorded result, and with a state that breaks the model's own rules, namely this one.
-    Broken(String),
     /// Not at all: it panicked with this message.
     Panic(String),
 }
@@ -33,19 +31,33 @@ pub(super) struct Refused {
     pub(super) what: String,
 }
 
-/// Replays `sequence` from its beginning. `compared` is called with the index of each operation that was compared,
-/// and whether it agrees; the number of operations stands for the final state. It ends with the first difference:
-/// what comes later is an answer to another state.
-pub(super) fn replay(
-    sequence: &Sequence,
-    mut compared: impl FnMut(usize, bool),
-) -> Result<Option<Difference>, Refused> {
+/// What is seen of a replay.
+pub(super) trait Watch {
+    /// The operation at this index was compared; the number of operations stands for the final state.
+    fn compared(&mut self, at: usize, agrees: bool);
+
+    /// The model's state breaks one of its own rules after this operation, whose result agrees.
+    fn broken(&mut self, at: usize, rule: String);
+}
+
+/// Replays `sequence` from its beginning. It ends with the first difference: what comes later is an answer to another
+/// state. A rule of the model's own that is broken is told once.
+pub(super) fn replay(sequence: &Sequence, watch: &mut impl Watch) -> Result<Option<Difference>, Refused> {
+    let mut whole = true;
     let mut subject = sequence.kind.subject(sequence.version);
     for at in 0..=sequence.ops.len() {
         let answer = answer(subject.as_mut(), sequence, at).map_err(|Misuse(what)| Refused { at, what })?;
-        compared(at, answer.is_none());
+        watch.compared(at, answer.is_none());
         if let Some(answer) = answer {
             return Ok(Some(Difference { at, answer }));
+        }
+        let alive = at < sequence.ops.len() && !(at + 1 == sequence.ops.len() && ended(sequence));
+        if whole
+            && alive
+            && let Err(rule) = catching(|| subject.check()).unwrap_or_else(Err)
+        {
+            whole = false;
+            watch.broken(at, rule);
         }
     }
     Ok(None)
@@ -73,17 +85,7 @@ fn answer(subject: &mut dyn Subject, sequence: &Sequence, at: usize) -> Result<O
         Ok(result) => result?,
         Err(message) => return Ok(Some(Answer::Panic(message))),
     };
-    if result != *recorded(sequence, at) {
-        return Ok(Some(Answer::Result(result)));
-    }
-    if at + 1 == sequence.ops.len() && ended(sequence) {
-        return Ok(None);
-    }
-    match catching(|| subject.check()) {
-        Ok(Ok(())) => Ok(None),
-        Ok(Err(rule)) => Ok(Some(Answer::Broken(rule))),
-        Err(message) => Ok(Some(Answer::Panic(message))),
-    }
+    Ok((result != *recorded(sequence, at)).then_some(Answer::Result(result)))
 }
 
 /// The state before operation `at`, which comes after others that agreed.

@@ -31,10 +31,6 @@ pub(super) fn exception(sequence: &Sequence, difference: &Difference, line: u64,
     let recorded = recorded(sequence, at);
     let (modelled, why) = match &difference.answer {
         Answer::Result(value) => (cut(value), place(recorded, value)),
-        Answer::Broken(rule) => (
-            cut(recorded),
-            Some(format!("the result agrees, but the model's state breaks its own rule: {rule}")),
-        ),
         Answer::Panic(message) => ("nothing: the model panicked".to_owned(), Some(message.clone())),
     };
     let detail = if full { detail(sequence, difference) } else { Vec::new() };

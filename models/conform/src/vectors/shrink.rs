@@ -36,7 +36,7 @@ impl<'a> Target<'a> {
                 // Nothing can stay nothing for many reasons: what holds it has to stay as it is.
                 if place.get(modelled).is_none() { place.parent() } else { place }
             }
-            Answer::Broken(_) | Answer::Panic(_) => Place::default(),
+            Answer::Panic(_) => Place::default(),
         };
         Self { answer, place }
     }
