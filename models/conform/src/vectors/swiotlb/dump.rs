@@ -54,7 +54,7 @@ fn slot_runs(pool: &Pool) -> Vec<Value> {
 }
 
 /// `used`, `areas` and, on request, `list` and `slots`.
-pub(crate) fn state(pool: &Pool, full: bool) -> Value {
+pub(super) fn state(pool: &Pool, full: bool) -> Value {
     let areas: Vec<Value> = pool.areas().iter().map(|area| json!([area.used(), area.index()])).collect();
     let mut state = json!({ "used": pool.used(), "areas": areas });
     if full {
