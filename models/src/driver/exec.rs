@@ -13,6 +13,7 @@ use super::maps;
 use super::program::{Block, Op};
 use crate::dma;
 use crate::kernel::Kx;
+use crate::scenario::schema::Dist;
 
 /// How a statement ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +73,7 @@ async fn run_op(kx: &Kx, env: &Rc<Env>, op: &Op) -> Flow {
             Ok(())
         }
         Op::Repeat { times, body } => return repeat(kx, env, draw(kx, "repetitions", times), body).await,
+        Op::Requeue { times, delay_us, body } => return requeue(kx, env, *times, delay_us, body).await,
         Op::Call { function, body } => {
             let _frame = kx.enter(function);
             return run_block(kx, env, body).await;
@@ -105,6 +107,28 @@ async fn repeat(kx: &Kx, env: &Rc<Env>, times: u64, body: &Block) -> Flow {
         }
     }
     Flow::Next
+}
+
+/// Tries until it works, as the block layer does with a request.
+///
+/// Source: `block/blk-mq.c: blk_mq_dispatch_rq_list()`, `blk_mq_handle_dev_resource()`, v6.1.
+async fn requeue(kx: &Kx, env: &Rc<Env>, times: u32, delay_us: &Dist, body: &Block) -> Flow {
+    let mut left = times;
+    loop {
+        left = left.saturating_sub(1);
+        let before = env.snapshot();
+        env.tries.set(env.tries.get() + u32::from(left > 0));
+        let flow = run_block(kx, env, body).await;
+        env.tries.set(env.tries.get() - u32::from(left > 0));
+        if flow == Flow::Next || left == 0 || (env.instance.going.get() && !env.is_probe) {
+            return flow;
+        }
+        // The driver's error path undoes what it has done of the request.
+        for item in env.made_since(&before).into_iter().rev() {
+            io::free_item(kx, item).await;
+        }
+        super::maps::pause(kx, draw(kx, "time until the next try", delay_us)).await;
+    }
 }
 
 async fn locked(kx: &Kx, env: &Rc<Env>, lock: u16, irqsave: bool, body: &Block) -> Flow {
