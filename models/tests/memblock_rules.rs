@@ -162,7 +162,7 @@ fn merged_reservations_keep_their_owners() {
         assert_eq!(mb.regions(RESERVED).len(), 1);
         assert_eq!(mb.owner_of(PhysAddr((1 << 30) - 1)), Some(pool));
         assert_eq!(mb.owner_of(PhysAddr((1 << 30) - (64 << 20) - 1)), Some(slots));
-        assert_eq!(mb.owned_ranges().len(), 2);
+        assert_eq!(mb.owned_ranges().count(), 2);
     }
 }
 

@@ -176,9 +176,13 @@ impl Memblock {
     }
 
     /// All reserved memory by owner, in address order. Unlike the reserved list, nothing is merged.
-    #[must_use]
-    pub fn owned_ranges(&self) -> &[OwnedRange] {
-        self.owners.as_slice()
+    pub fn owned_ranges(&self) -> impl Iterator<Item = &OwnedRange> {
+        self.owners.iter()
+    }
+
+    /// Who reserved bytes of a range, in address order. A report's question.
+    pub fn owners_in(&self, range: PhysRange) -> impl Iterator<Item = &OwnedRange> {
+        self.owners.overlapping(range)
     }
 
     /// Virtual time of the last reservation; the owner of a grown list carries it. A report's question.
@@ -223,6 +227,10 @@ impl Memblock {
         self.make_room_for(kind, range)?;
         let rules = self.rules;
         let list = self.list_mut(kind);
+        if list.insert_alone(Region { size, ..wanted }, &rules) {
+            self.claim(kind, range, owner);
+            return Ok(());
+        }
         if let Some(inserted) = list.insert_pieces(range.start, range.end, wanted.nid, wanted.flags)? {
             list.merge(inserted, &rules)?;
             self.claim(kind, range, owner);
@@ -267,10 +275,21 @@ impl Memblock {
         if size == 0 {
             return Ok(Span::default());
         }
+        self.make_room_for_borders(kind, base, size)?;
+        Ok(self.list_mut(kind).isolate(base, base.wrapping_add(size))?)
+    }
+
+    /// Grows a list until two more regions fit: so many come of isolating a range.
+    fn make_room_for_borders(
+        &mut self,
+        kind: MemblockType,
+        base: PhysAddr,
+        size: u64,
+    ) -> Result<(), MemblockError> {
         while self.list(kind).cnt(&self.rules) + 2 > self.list(kind).max {
             self.double_array(kind, base, size)?;
         }
-        Ok(self.list_mut(kind).isolate(base, base.wrapping_add(size))?)
+        Ok(())
     }
 
     /// Source: `mm/memblock.c: memblock_remove_range()`.
@@ -280,10 +299,22 @@ impl Memblock {
         base: PhysAddr,
         size: u64,
     ) -> Result<(), MemblockError> {
-        let inside = self.isolate_range(kind, base, size)?;
-        self.list_mut(kind).remove_span(inside);
-        if kind == MemblockType::Reserved && inside != Span::default() {
-            self.owners.release(PhysRange::new(base, cap_size(base, size)));
+        let size = cap_size(base, size);
+        if size == 0 {
+            return Ok(());
+        }
+        self.make_room_for_borders(kind, base, size)?;
+        let range = PhysRange::new(base, size);
+        let list = self.list_mut(kind);
+        let removed = if list.sorted {
+            list.remove_in_order(range.start, range.end)
+        } else {
+            let inside = list.isolate(range.start, range.end)?;
+            list.remove_span(inside);
+            inside != Span::default()
+        };
+        if kind == MemblockType::Reserved && removed {
+            self.owners.release(range);
         }
         Ok(())
     }
