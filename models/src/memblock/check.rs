@@ -173,7 +173,7 @@ mod tests {
         let disagree = |addr| Err(BrokenInvariant::OwnersDisagree(PhysAddr(addr)));
         let owned = |start, end| {
             let range = PhysRange { start: PhysAddr(start), end: PhysAddr(end) };
-            OwnedRange { range, owner: OWNER }
+            OwnedRange { range, owner: OWNER, allocated: false }
         };
         let gone = |mb: &mut Memblock| mb.owners.ranges_mut().truncate(1);
         assert_eq!(after(gone), disagree(0x40_0000));

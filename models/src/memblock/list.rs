@@ -17,6 +17,8 @@ pub(super) struct RegionList {
     pub(super) total_size: u64,
     /// Where the array lies once it has grown out of the kernel's image.
     pub(super) grown_at: Option<PhysAddr>,
+    /// The array came from the slab allocator. Source: `mm/memblock.c: memblock_memory_in_slab`.
+    pub(super) in_slab: bool,
     /// Regions ascend and do not overlap. Only trimming at the end of the address space can break this.
     pub(super) sorted: bool,
     /// No two neighbours could be merged. Then merging round a change is merging the whole list.
@@ -49,6 +51,7 @@ impl RegionList {
             max: if max == 0 { 1 } else { max as u64 },
             total_size: 0,
             grown_at: None,
+            in_slab: false,
             sorted: true,
             merged: true,
             total_stale: false,

@@ -35,6 +35,9 @@ pub struct OwnedRange {
     pub range: PhysRange,
     /// Who reserved them.
     pub owner: Owner,
+    /// Whether memblock chose the place, so that nobody else may have it. A reservation of a given place, as of what
+    /// firmware left there, may lie over another.
+    pub allocated: bool,
 }
 
 /// So many stretches are kept together: adding one moves no more than these, however many there are.
@@ -93,12 +96,12 @@ impl OwnerMap {
     }
 
     /// Gives `owner` those bytes of `wanted` that nobody owns, as a reservation leaves what is already reserved.
-    pub(super) fn claim(&mut self, wanted: PhysRange, owner: Owner) {
+    pub(super) fn claim(&mut self, wanted: PhysRange, owner: Owner, allocated: bool) {
         debug_assert!(wanted.start < wanted.end, "an empty range is never claimed");
         let place = self.first_ending_above(wanted.start);
         // Nearly always nothing of the range is owned yet.
         if self.at(place).is_none_or(|owned| owned.range.start >= wanted.end) {
-            self.insert(place, OwnedRange { range: wanted, owner });
+            self.insert(place, OwnedRange { range: wanted, owner, allocated });
             return;
         }
         let mut gaps = Vec::new();
@@ -113,7 +116,7 @@ impl OwnerMap {
             gaps.push(PhysRange { start: at, end: wanted.end });
         }
         for range in gaps {
-            self.insert(self.first_ending_above(range.start), OwnedRange { range, owner });
+            self.insert(self.first_ending_above(range.start), OwnedRange { range, owner, allocated });
         }
     }
 
@@ -154,14 +157,14 @@ impl OwnerMap {
             }
             if owned.range.start < freed.start {
                 let above = PhysRange { start: freed.end, end: owned.range.end };
+                let upper = OwnedRange { range: above, ..*owned };
                 owned.range.end = freed.start;
-                let owner = owned.owner;
                 if index + 1 == chunk.ranges.len() {
                     chunk.end = freed.start;
                 }
                 if above.start < above.end {
                     let place = self.first_ending_above(above.start);
-                    self.insert(place, OwnedRange { range: above, owner });
+                    self.insert(place, upper);
                     return;
                 }
                 continue;
@@ -209,9 +212,9 @@ mod tests {
     #[test]
     fn who_comes_first_keeps_it() {
         let mut map = OwnerMap::default();
-        map.claim(range(10, 20), A);
-        map.claim(range(30, 40), A);
-        map.claim(range(0, 50), B);
+        map.claim(range(10, 20), A, false);
+        map.claim(range(30, 40), A, false);
+        map.claim(range(0, 50), B, false);
         let owners: Vec<_> = [5, 10, 19, 20, 30, 45].map(|addr| map.get(PhysAddr(addr))).into();
         assert_eq!(owners, [Some(B), Some(A), Some(A), Some(B), Some(A), Some(B)]);
         assert_eq!(map.get(PhysAddr(50)), None);
@@ -221,13 +224,13 @@ mod tests {
     #[cfg(debug_assertions)]
     #[should_panic(expected = "an empty range is never claimed")]
     fn nothing_is_not_claimed() {
-        OwnerMap::default().claim(range(10, 10), A);
+        OwnerMap::default().claim(range(10, 10), A, false);
     }
 
     #[test]
     fn freeing_splits_a_stretch() {
         let mut map = OwnerMap::default();
-        map.claim(range(0, 100), A);
+        map.claim(range(0, 100), A, false);
         map.release(range(40, 60));
         assert_eq!(map.get(PhysAddr(39)), Some(A));
         assert_eq!(map.get(PhysAddr(40)), None);
@@ -242,7 +245,7 @@ mod tests {
         let mut map = OwnerMap::default();
         let bytes = |index: u64| range(index * 10, index * 10 + 5);
         for index in 0..1000 {
-            map.claim(bytes(index * 7 % 1000), A);
+            map.claim(bytes(index * 7 % 1000), A, false);
         }
         assert!(map.iter().map(|owned| owned.range).eq((0..1000).map(bytes)));
         assert!(map.chunks.iter().all(|chunk| chunk.ranges.len() <= CHUNK));
@@ -251,7 +254,7 @@ mod tests {
                 .iter()
                 .all(|chunk| chunk.ranges.last().is_some_and(|last| last.range.end == chunk.end))
         );
-        map.claim(range(0, 10_000), B);
+        map.claim(range(0, 10_000), B, false);
         assert_eq!(map.iter().filter(|owned| owned.owner == B).count(), 1000);
         assert_eq!(map.overlapping(range(4_003, 4_012)).count(), 3);
         map.release(range(3, 9_998));

@@ -3,6 +3,7 @@
 use super::list::{RegionList, Span};
 use super::owner::{OwnedRange, Owner, OwnerMap};
 use super::rules::MemblockRules;
+use super::stage::Stage;
 use super::types::{MemblockError, MemblockFlags, MemblockType, NodeId, PHYS_ADDR_MAX, Region, cap_size};
 use crate::mem::{PhysAddr, PhysRange};
 
@@ -19,6 +20,9 @@ pub struct Memblock {
     /// Source: `mm/memblock.c: system_has_some_mirror`.
     pub(super) has_mirror: bool,
     pub(super) owners: OwnerMap,
+    pub(super) stage: Stage,
+    /// Source: `mm/slab_common.c: slab_is_available()`.
+    pub(super) slab_available: bool,
     /// Time of the last request that named its owner: the owner of a grown list has no better one.
     pub(super) last_request_ns: u64,
 }
@@ -36,6 +40,8 @@ impl Memblock {
             can_resize: rules.can_resize,
             has_mirror: false,
             owners: OwnerMap::default(),
+            stage: Stage::Early,
+            slab_available: false,
             last_request_ns: 0,
         }
     }
@@ -50,6 +56,8 @@ impl Memblock {
         self.bottom_up = false;
         self.can_resize = rules.can_resize;
         self.has_mirror = false;
+        self.stage = Stage::Early;
+        self.slab_available = false;
         self.last_request_ns = 0;
     }
 
@@ -99,7 +107,8 @@ impl Memblock {
         flags: MemblockFlags,
     ) -> Result<(), MemblockError> {
         let region = Region { base, size, flags, nid };
-        self.add_range(MemblockType::Memory, region, Owner::new("memblock_add", self.last_request_ns))
+        let owner = Owner::new("memblock_add", self.last_request_ns);
+        self.add_range(MemblockType::Memory, region, owner, false)
     }
 
     /// Forgets RAM. Source: `mm/memblock.c: memblock_remove()`.
@@ -110,9 +119,20 @@ impl Memblock {
     /// Takes a range for `owner`; parts that are taken already stay with whoever has them.
     /// Source: `mm/memblock.c: memblock_reserve()`.
     pub fn reserve(&mut self, base: PhysAddr, size: u64, owner: Owner) -> Result<(), MemblockError> {
+        self.reserve_for(base, size, owner, false)
+    }
+
+    /// The same, and says whether memblock chose the place.
+    pub(super) fn reserve_for(
+        &mut self,
+        base: PhysAddr,
+        size: u64,
+        owner: Owner,
+        allocated: bool,
+    ) -> Result<(), MemblockError> {
         self.last_request_ns = owner.at_ns;
         let region = Region { base, size, flags: MemblockFlags::NONE, nid: NodeId::MAX_NUMNODES };
-        self.add_range(MemblockType::Reserved, region, owner)
+        self.add_range(MemblockType::Reserved, region, owner, allocated)
     }
 
     /// Gives a range back, whoever had it. Source: `mm/memblock.c: memblock_phys_free()`.
@@ -211,6 +231,7 @@ impl Memblock {
         kind: MemblockType,
         wanted: Region,
         owner: Owner,
+        allocated: bool,
     ) -> Result<(), MemblockError> {
         let base = wanted.base;
         let size = cap_size(base, wanted.size);
@@ -221,19 +242,19 @@ impl Memblock {
         let list = self.list_mut(kind);
         if list.regions.is_empty() {
             list.set_first(Region { size, ..wanted });
-            self.claim(kind, range, owner);
+            self.claim(kind, range, owner, allocated);
             return Ok(());
         }
         self.make_room_for(kind, range)?;
         let rules = self.rules;
         let list = self.list_mut(kind);
         if list.insert_alone(Region { size, ..wanted }, &rules) {
-            self.claim(kind, range, owner);
+            self.claim(kind, range, owner, allocated);
             return Ok(());
         }
         if let Some(inserted) = list.insert_pieces(range.start, range.end, wanted.nid, wanted.flags)? {
             list.merge(inserted, &rules)?;
-            self.claim(kind, range, owner);
+            self.claim(kind, range, owner, allocated);
         }
         Ok(())
     }
@@ -257,9 +278,9 @@ impl Memblock {
         Ok(())
     }
 
-    fn claim(&mut self, kind: MemblockType, range: PhysRange, owner: Owner) {
+    fn claim(&mut self, kind: MemblockType, range: PhysRange, owner: Owner, allocated: bool) {
         if kind == MemblockType::Reserved {
-            self.owners.claim(range, owner);
+            self.owners.claim(range, owner, allocated);
         }
     }
 
