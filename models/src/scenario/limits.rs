@@ -28,6 +28,8 @@ limits! {
     E820: usize = 256;
     /// NUMA nodes, and early reservations.
     REGIONS: usize = 64;
+    /// Times that one reservation is given back.
+    FREES: usize = 8;
     /// Devices of a machine.
     DEVICES: usize = 64;
     /// Drivers of a scenario.
