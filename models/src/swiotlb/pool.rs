@@ -231,6 +231,18 @@ impl Pool {
         found
     }
 
+    pub(super) fn area_mut(&mut self, area: u32) -> Option<&mut Area> {
+        self.areas.get_mut(area as usize)
+    }
+
+    /// Takes a free run for `plan` in `area`, as a search that found it.
+    pub(super) fn take_in(&mut self, area: u32, plan: &SearchPlan, slot: u32) {
+        if let Some(area) = self.areas.get_mut(area as usize) {
+            area.take(&mut self.slots, plan, slot);
+            self.usage.add(plan.nslots);
+        }
+    }
+
     /// Searches the areas in a CPU's order until one has a place, or the search does not return.
     ///
     /// Source: `kernel/dma/swiotlb.c: swiotlb_find_slots()`, v6.0 and, without growing pools, v6.12.
