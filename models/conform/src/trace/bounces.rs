@@ -18,6 +18,8 @@ const SUBJECT: &str = "bounce addresses";
 const FAILED: u64 = u64::MAX;
 /// Searches of one thread that wait for their results.
 const MAX_PENDING: usize = 1 << 16;
+/// Searches that are put into another order to explain one result.
+const MAX_REORDERED: usize = 4096;
 /// Threads that have such.
 const MAX_THREADS: usize = 1 << 16;
 
@@ -234,14 +236,14 @@ impl Bounces {
         if pending.given_back {
             self.pool.again(&mut pending.guess);
         }
-        let right = says_same(pending.guess.answer, recorded);
-        if !right {
+        let modelled = pending.guess.answer;
+        let right = says_same(modelled, recorded);
+        let swapped = !right && self.swap(&mut pending, rest, recorded);
+        if !right && !swapped {
             for (later, _) in rest.iter_mut() {
                 self.pool.take_back(&mut later.guess);
             }
         }
-        let modelled = pending.guess.answer;
-        let swapped = !right && self.swap(&mut pending, recorded);
         let mut verdict = self.pool.resolve(&mut pending.guess, recorded);
         if swapped {
             verdict = Verdict { agreed: false, why: Some(Why::Order), modelled, basis: Basis::Interleaved, ..verdict };
@@ -250,7 +252,7 @@ impl Bounces {
         if let (Some(tlb), Some(listed)) = (verdict.freed_early, listed) {
             self.pool.expect_release(tlb, at, listed);
         }
-        if !right {
+        if !right && !swapped {
             for (later, _) in rest.iter_mut().rev() {
                 self.pool.again(&mut later.guess);
             }
@@ -259,27 +261,52 @@ impl Bounces {
 
     /// Lets a search come before that of another thread which was under way when it began; whether that explains
     /// what was recorded. If not, all is as before.
-    fn swap(&mut self, pending: &mut Pending, recorded: Option<u64>) -> bool {
+    fn swap(&mut self, pending: &mut Pending, rest: &mut [(Pending, u64)], recorded: Option<u64>) -> bool {
         let Self { threads, pool, .. } = self;
-        let rivals = threads.values_mut().flat_map(|thread| thread.pending.iter_mut());
-        let rival = rivals.rev().find(|rival| {
-            rival.line < pending.line
-                && !rival.given_back
-                && rival.next.is_none_or(|next| next > pending.line)
-                && Tracked::share_area(&rival.guess, &pending.guess)
-        });
-        let Some(rival) = rival else { return false };
-        pool.take_back(&mut pending.guess);
-        pool.take_back(&mut rival.guess);
-        pool.again(&mut pending.guess);
-        if says_same(pending.guess.answer, recorded) {
-            pool.again(&mut rival.guess);
-            return true;
+        let line = pending.line;
+        let waiting = threads.values_mut().flat_map(|thread| thread.pending.iter_mut());
+        let waiting = waiting.chain(rest.iter_mut().map(|(later, _)| later)).filter(|other| !other.given_back);
+        let mut all: Vec<&mut Pending> = waiting.collect();
+        let under_way = |other: &&mut Pending| {
+            other.line < line
+                && other.next.is_none_or(|next| next > line)
+                && Tracked::share_area(&other.guess, &pending.guess)
+        };
+        let Some(rival) = all.iter().filter(|other| under_way(other)).map(|other| other.line).max() else {
+            return false;
+        };
+        all.retain(|other| other.line >= rival);
+        if all.len() > MAX_REORDERED {
+            return false;
         }
-        pool.take_back(&mut pending.guess);
-        pool.again(&mut rival.guess);
-        pool.again(&mut pending.guess);
-        false
+        all.sort_by_key(|other| other.line);
+        let own = all.partition_point(|other| other.line < line);
+        let (before, after) = all.split_at_mut(own);
+        let mut undo = |pending: &mut Pending, before: &mut [&mut Pending], after: &mut [&mut Pending]| {
+            for later in after.iter_mut().rev() {
+                pool.take_back(&mut later.guess);
+            }
+            pool.take_back(&mut pending.guess);
+            for earlier in before.iter_mut().rev() {
+                pool.take_back(&mut earlier.guess);
+            }
+            pool.again(&mut pending.guess);
+            says_same(pending.guess.answer, recorded)
+        };
+        let fits = undo(pending, before, after);
+        if !fits {
+            pool.take_back(&mut pending.guess);
+        }
+        for earlier in before.iter_mut() {
+            pool.again(&mut earlier.guess);
+        }
+        if !fits {
+            pool.again(&mut pending.guess);
+        }
+        for later in after.iter_mut() {
+            pool.again(&mut later.guess);
+        }
+        fits
     }
 
     /// The result of a single mapping.
