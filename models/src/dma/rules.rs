@@ -160,7 +160,8 @@ mod tests {
     #[test]
     fn the_pool_limits_only_devices_that_may_need_it() {
         let limits = DmaLimits { min_align_mask: 0xfff, ..DmaLimits::default() };
-        let size = |force, active, limit| dma_direct_max_mapping_size(force, active, limit, 0x1_ffff_ffff, limits);
+        let size =
+            |force, active, limit| dma_direct_max_mapping_size(force, active, limit, 0x1_ffff_ffff, limits);
         assert_eq!(size(false, true, u64::MAX), u64::MAX);
         assert_eq!(size(false, true, 0xffff_ffff), 0x3f000);
         assert_eq!(size(true, true, u64::MAX), 0x3f000);

@@ -39,9 +39,7 @@ pub(super) async fn queue_iova(kx: &Kx, domain: Ptr<IommuDomain>, addr: DmaAddr,
     let cpu = usize::from(kx.cpu());
     kx.step(sim::Kind::Atomic, kx.label(domain.id, 27)).await;
     release(kx, domain, cpu);
-    let full = with_cookie(kx, domain, |cookie| {
-        cookie.fq.as_ref().is_some_and(|fq| fq.rings.is_full(cpu))
-    });
+    let full = with_cookie(kx, domain, |cookie| cookie.fq.as_ref().is_some_and(|fq| fq.rings.is_full(cpu)));
     if full == Some(true) {
         flush(kx, domain).await;
         release(kx, domain, cpu);

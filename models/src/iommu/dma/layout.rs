@@ -116,7 +116,10 @@ mod tests {
         let list = [(0, 0x8000), (0, 0xc000), (0, 0x4000)];
         let entries = list.map(|(phys, length)| (PhysAddr(phys), length));
         let layout = SgLayout::of(&entries, 0xffff);
-        assert_eq!(layout.places.iter().map(|place| place.start).collect::<Vec<_>>(), [0, 0x1_0000, 0x1_c000]);
+        assert_eq!(
+            layout.places.iter().map(|place| place.start).collect::<Vec<_>>(),
+            [0, 0x1_0000, 0x1_c000]
+        );
         assert_eq!(layout.places[0].length, 0x1_0000);
         assert_eq!(layout.total, 0x2_0000);
         assert_eq!(joined(&list, u32::MAX, 0xffff), [(0x10_0000, 0x8000), (0x11_0000, 0x1_0000)]);

@@ -125,7 +125,10 @@ mod tests {
         assert!(large.low_failed);
         assert_eq!(large.addr, Ok(DmaAddr((1 << 39) - (1 << 33))));
         let high = take(PAGE_SIZE, &IovaLimit { low_first: false, ..limit });
-        assert_eq!(high, IovaTaken { addr: Ok(DmaAddr((1 << 39) - (1 << 33) - PAGE_SIZE)), low_failed: false });
+        assert_eq!(
+            high,
+            IovaTaken { addr: Ok(DmaAddr((1 << 39) - (1 << 33) - PAGE_SIZE)), low_failed: false }
+        );
     }
 
     #[test]
