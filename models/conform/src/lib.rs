@@ -12,6 +12,7 @@
 
 pub mod boot;
 pub mod calls;
+pub mod replay;
 pub mod report;
 pub mod source;
 pub mod trace;

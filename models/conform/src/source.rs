@@ -53,7 +53,8 @@ impl Source {
     ///
     /// If it cannot be opened or read.
     pub fn open(path: &Path) -> Result<Self, SourceError> {
-        let failed = |error: io::Error| SourceError { path: path.to_owned(), line: 0, what: error.to_string() };
+        let failed =
+            |error: io::Error| SourceError { path: path.to_owned(), line: 0, what: error.to_string() };
         let mut plain = BufReader::new(File::open(path).map_err(failed)?);
         let compressed = plain.fill_buf().map_err(failed)?.starts_with(&[0x1f, 0x8b]);
         let reader: Box<dyn BufRead> =
@@ -103,7 +104,8 @@ impl Source {
                 Err(self.error(format!("the line is longer than {MAX_LINE} bytes: this is no recording")))
             }
             Ok(_) => {
-                let end = self.text.iter().rposition(|byte| !matches!(byte, b'\n' | b'\r')).map_or(0, |at| at + 1);
+                let end =
+                    self.text.iter().rposition(|byte| !matches!(byte, b'\n' | b'\r')).map_or(0, |at| at + 1);
                 Ok(Some(String::from_utf8_lossy(&self.text[..end]).into_owned()))
             }
         }
