@@ -46,7 +46,7 @@ struct Thread {
 
 /// The replay of one pool.
 #[derive(Debug)]
-pub struct Bounces {
+pub(super) struct Bounces {
     pool: Tracked,
     threads: BTreeMap<Context, Thread>,
     /// Searches are shown by probes, not only by the event before them.
@@ -59,7 +59,7 @@ pub struct Bounces {
 
 impl Bounces {
     /// A replay that begins with what the survey knows to be mapped.
-    pub fn new(mut pool: Tracked, survey: &Survey, names: &mut Names) -> Self {
+    pub(super) fn new(mut pool: Tracked, survey: &Survey, names: &mut Names) -> Self {
         for (dev, tlb, size) in &survey.older {
             let number = names.number(dev);
             pool.add_older(number, names.limits(number), *tlb, *size);
@@ -69,23 +69,28 @@ impl Bounces {
             threads: BTreeMap::new(),
             probed: survey.sw_map > 0,
             probed_release: survey.sw_unmap > 0,
-            answered: survey.sw_map_return > 0 || survey.dma_events > 0,
+            answered: survey.answered(),
         }
     }
 
     /// Events were lost.
-    pub fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
         self.threads.clear();
         self.pool.forget();
     }
 
+    /// Whether an address lies in the pool.
+    pub(super) fn contains(&self, addr: u64) -> bool {
+        self.pool.contains(addr)
+    }
+
     /// Slots in use and the most that ever were, if the trace shows the pool's whole life.
-    pub fn counters(&self) -> Option<(u64, u64)> {
+    pub(super) fn counters(&self) -> Option<(u64, u64)> {
         self.pool.counters()
     }
 
     /// Takes an event; whether it was about a bounce buffer.
-    pub fn event(
+    pub(super) fn event(
         &mut self,
         at: u64,
         line: &Line<'_>,
@@ -246,7 +251,13 @@ impl Bounces {
         }
         let mut verdict = self.pool.resolve(&mut pending.guess, recorded);
         if swapped {
-            verdict = Verdict { agreed: false, why: Some(Why::Order), modelled, basis: Basis::Interleaved, ..verdict };
+            verdict = Verdict {
+                agreed: false,
+                why: Some(Why::Order),
+                modelled,
+                basis: Basis::Interleaved,
+                ..verdict
+            };
         }
         let listed = report(at, &pending, recorded, &verdict, names, tally);
         if let (Some(tlb), Some(listed)) = (verdict.freed_early, listed) {
@@ -265,7 +276,8 @@ impl Bounces {
         let Self { threads, pool, .. } = self;
         let line = pending.line;
         let waiting = threads.values_mut().flat_map(|thread| thread.pending.iter_mut());
-        let waiting = waiting.chain(rest.iter_mut().map(|(later, _)| later)).filter(|other| !other.given_back);
+        let waiting =
+            waiting.chain(rest.iter_mut().map(|(later, _)| later)).filter(|other| !other.given_back);
         let mut all: Vec<&mut Pending> = waiting.collect();
         let under_way = |other: &&mut Pending| {
             other.line < line
@@ -354,7 +366,11 @@ impl Bounces {
     fn failed(&mut self, at: u64, mut stale: Vec<Pending>, names: &Names, tally: &mut Tally) {
         let Some(last) = stale.pop() else { return };
         for pending in stale {
-            tally.open(SUBJECT, "a later entry of the list had no place, so the event with the results is missing", pending.line);
+            tally.open(
+                SUBJECT,
+                "a later entry of the list had no place, so the event with the results is missing",
+                pending.line,
+            );
             if !pending.given_back {
                 self.pool.withdraw(&pending.guess);
             }
@@ -387,7 +403,11 @@ impl Bounces {
     ) -> bool {
         let entries: Vec<(u64, u64)> =
             phys.iter().zip(dma.iter()).filter_map(|(phys, dma)| Some((phys?, dma?))).collect();
-        let mut pending = self.threads.get_mut(&context).map(|thread| std::mem::take(&mut thread.pending)).unwrap_or_default();
+        let mut pending = self
+            .threads
+            .get_mut(&context)
+            .map(|thread| std::mem::take(&mut thread.pending))
+            .unwrap_or_default();
         let mut tail = Vec::new();
         if nents > entries.len() as u64
             && let Some((last, _)) = entries.last()
@@ -454,7 +474,9 @@ const fn row(basis: Basis) -> &'static str {
 const fn text(why: Why) -> &'static str {
     match why {
         Why::Older => "not determined: slots that the trace never shows were in use since before it",
-        Why::Order => "not determined: two threads searched one area at once; the other order gives this address",
+        Why::Order => {
+            "not determined: two threads searched one area at once; the other order gives this address"
+        }
         Why::FreedEarlier => "another thread reported the release of these slots only after the search",
         Why::FreedLater => "another thread had only announced the release of the slots that the model takes",
     }
@@ -469,7 +491,11 @@ fn report(
     tally: &mut Tally,
 ) -> Option<usize> {
     if verdict.undetermined {
-        tally.open(SUBJECT, "where the search of an area begins is not known before its first map", pending.line);
+        tally.open(
+            SUBJECT,
+            "where the search of an area begins is not known before its first map",
+            pending.line,
+        );
         return None;
     }
     if !pending.sure {

@@ -4,11 +4,11 @@ use models::swiotlb::DmaLimits;
 
 /// What a driver sets with `dma_set_min_align_mask()`, `dma_set_seg_boundary()` and `dma_set_max_seg_size()`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Parameters {
+pub(super) struct Parameters {
     /// Alignment and boundary.
-    pub limits: DmaLimits,
+    pub(super) limits: DmaLimits,
     /// The longest segment, in bytes.
-    pub max_segment: u64,
+    pub(super) max_segment: u64,
 }
 
 /// A device whose driver sets nothing. Source: `include/linux/dma-mapping.h: dma_get_max_seg_size()`, all versions.
@@ -48,7 +48,7 @@ const DRIVERS: &[(&str, Parameters)] = &[
 
 /// What the driver of this name sets.
 #[must_use]
-pub fn parameters(driver: &str) -> Parameters {
+pub(super) fn parameters(driver: &str) -> Parameters {
     DRIVERS.iter().find(|(name, _)| *name == driver).map_or(DEFAULT, |(_, parameters)| *parameters)
 }
 

@@ -2,7 +2,7 @@
 
 /// Something that the replay knows of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event<'a> {
+pub(super) enum Event<'a> {
     /// `swiotlb:swiotlb_bounced`: slots are about to be searched.
     Bounced { dev: &'a str, mask: u64, orig: u64, size: u64 },
     /// `dma:dma_map_page`, after the mapping; `dma` is all ones when it failed.
@@ -55,7 +55,7 @@ pub enum Event<'a> {
 
 /// Why an event is not given to the replay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Skip {
+pub(super) enum Skip {
     /// No rule of the models is behind it, or it tells nothing that another does not.
     Unused,
     /// Its name is known, but its text cannot be read.
@@ -64,11 +64,11 @@ pub enum Skip {
 
 /// The numbers between braces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct List<'a>(&'a str);
+pub(super) struct List<'a>(&'a str);
 
 impl<'a> List<'a> {
     /// The numbers in order; none where the text is no number.
-    pub fn iter(self) -> impl Iterator<Item = Option<u64>> + use<'a> {
+    pub(super) fn iter(self) -> impl Iterator<Item = Option<u64>> + use<'a> {
         let text = self.0;
         let parts = if text.is_empty() { None } else { Some(text.split(',')) };
         parts.into_iter().flatten().map(|part| number(part, 16))
@@ -127,13 +127,15 @@ fn of_total(text: &str, key: &str) -> Option<u64> {
 /// # Errors
 ///
 /// Why it is not for the replay.
-pub fn parse<'a>(name: &str, text: &'a str) -> Result<Event<'a>, Skip> {
+pub(super) fn parse<'a>(name: &str, text: &'a str) -> Result<Event<'a>, Skip> {
     let event = match name {
         "swiotlb_bounced" => bounced(text),
         "dma_map_page" => map_page(text),
         "dma_unmap_page" => unmap_page(text),
         "dma_map_sg" => map_sg(text),
-        "dma_unmap_sg" => device(text).zip(list(text, "phys_addrs")).map(|(dev, phys)| Event::UnmapSg { dev, phys }),
+        "dma_unmap_sg" => {
+            device(text).zip(list(text, "phys_addrs")).map(|(dev, phys)| Event::UnmapSg { dev, phys })
+        }
         "dma_alloc" => alloc(text).map(|(dev, dma, size)| Event::Alloc { dev, dma, size }),
         "dma_free" => alloc(text).map(|(dev, dma, size)| Event::Free { dev, dma, size }),
         "map" if text.starts_with("IOMMU:") => iommu_map(text),
@@ -285,8 +287,10 @@ mod tests {
 
     #[test]
     fn probes_are_known_by_their_function() {
-        let entry = "(swiotlb_tbl_map_single+0x4/0x770) dev=\"0000:00:03.0\" orig=0x10 mapsize=0x5ae amask=0x0 dir=1";
-        let expected = Event::SwMap { dev: "0000:00:03.0", orig: 16, size: 0x5ae, alloc_size: None, align: 0 };
+        let entry =
+            "(swiotlb_tbl_map_single+0x4/0x770) dev=\"0000:00:03.0\" orig=0x10 mapsize=0x5ae amask=0x0 dir=1";
+        let expected =
+            Event::SwMap { dev: "0000:00:03.0", orig: 16, size: 0x5ae, alloc_size: None, align: 0 };
         assert_eq!(parse("whatever", entry), Ok(expected));
         let back = "(swiotlb_map+0x6c/0x280 <- swiotlb_tbl_map_single) ret=0x7d8fe000";
         assert_eq!(parse("r", back), Ok(Event::SwMapReturn { tlb: 0x7d8f_e000 }));
@@ -297,6 +301,9 @@ mod tests {
     fn a_cut_text_is_broken() {
         assert_eq!(parse("dma_map_page", "0000:00:03.0 dir=TO_DEVICE dma_ad"), Err(Skip::Broken));
         assert_eq!(parse("dma_unmap_sg", "d dir=X phys_addrs={0x1,0x2"), Err(Skip::Broken));
-        assert_eq!(parse("swiotlb_bounced", "dev_name: d dma_mask=fffffffffffffffff dev_addr=1 size=1"), Err(Skip::Broken));
+        assert_eq!(
+            parse("swiotlb_bounced", "dev_name: d dma_mask=fffffffffffffffff dev_addr=1 size=1"),
+            Err(Skip::Broken)
+        );
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use models::mem::PhysAddr;
 use models::swiotlb::{AreaLimit, IO_TLB_SHIFT, PoolSize, limit_nareas};
 
-use super::rules::Rules;
+use crate::replay::KernelRules;
 use crate::{Source, SourceError};
 
 /// Larger pools than this (8 GiB) are taken for garbage.
@@ -16,45 +16,45 @@ const MAX_ENTRIES: usize = 1 << 16;
 
 /// A device of the state file or the console log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Device {
+pub(super) struct Device {
     /// Its driver; empty if none is bound.
-    pub driver: String,
+    pub(super) driver: String,
     /// Bits of its DMA mask.
-    pub mask_bits: Option<u32>,
+    pub(super) mask_bits: Option<u32>,
     /// Its IOMMU group.
-    pub group: Option<u64>,
+    pub(super) group: Option<u64>,
 }
 
 /// An IOMMU group of the state file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Group {
+pub(super) struct Group {
     /// `DMA`, `DMA-FQ`, `identity`.
-    pub kind: String,
+    pub(super) kind: String,
     /// First and last address of each region that no mapping may use.
-    pub reserved: Vec<(u64, u64)>,
+    pub(super) reserved: Vec<(u64, u64)>,
 }
 
 /// What is known of the boot apart from the trace.
 #[derive(Clone, Debug, Default)]
-pub struct Folder {
+pub(super) struct Folder {
     /// `6.12.117+deb12-amd64`.
-    pub release: Option<String>,
+    pub(super) release: Option<String>,
     /// The command line.
-    pub cmdline: Option<String>,
+    pub(super) cmdline: Option<String>,
     /// Where the bounce-buffer pool lies.
-    pub pool: Option<(PhysAddr, PoolSize)>,
+    pub(super) pool: Option<(PhysAddr, PoolSize)>,
     /// `io_tlb_used` and `io_tlb_used_hiwater` after the modules were loaded.
-    pub settled: (Option<u64>, Option<u64>),
+    pub(super) settled: (Option<u64>, Option<u64>),
     /// By name.
-    pub devices: BTreeMap<String, Device>,
+    pub(super) devices: BTreeMap<String, Device>,
     /// By number.
-    pub groups: BTreeMap<u64, Group>,
+    pub(super) groups: BTreeMap<u64, Group>,
     /// Windows of the PCI host bridge onto memory: first and last address.
-    pub windows: Vec<(u64, u64)>,
+    pub(super) windows: Vec<(u64, u64)>,
     /// Whether the flush queues were switched off after the policy was printed.
-    pub strict: Option<bool>,
+    pub(super) strict: Option<bool>,
     /// What was found and what was missing, for the reader.
-    pub notes: Vec<String>,
+    pub(super) notes: Vec<String>,
     areas: Option<u32>,
     end: Option<(u64, u64)>,
     slabs: Option<u64>,
@@ -66,24 +66,27 @@ impl Folder {
     /// # Errors
     ///
     /// If a file that is there cannot be read.
-    pub fn read(trace: &Path) -> Result<Self, SourceError> {
+    pub(super) fn read(trace: &Path) -> Result<Self, SourceError> {
         let mut folder = Self::default();
         let parent = trace.parent().unwrap_or(Path::new(""));
         match open(parent, "console.log")? {
             Some(source) => folder.read_console(source)?,
-            None => folder.notes.push("no console log next to the trace: where the pool lies is not known".to_owned()),
+            None => folder
+                .notes
+                .push("no console log next to the trace: where the pool lies is not known".to_owned()),
         }
         match open(parent, "state.txt")? {
             Some(source) => folder.read_state(source)?,
-            None => folder
-                .notes
-                .push("no state file next to the trace: drivers, masks and groups are known only from the log".to_owned()),
+            None => folder.notes.push(
+                "no state file next to the trace: drivers, masks and groups are known only from the log"
+                    .to_owned(),
+            ),
         }
         Ok(folder)
     }
 
     /// The pool's place and size, once the version's rule for areas is known.
-    pub fn settle(&mut self, rules: &Rules) {
+    pub(super) fn settle(&mut self, rules: &KernelRules) {
         let nslabs = self.end.map(|(start, end)| (end - start) >> IO_TLB_SHIFT).or(self.slabs);
         let (Some((start, _)), Some(nslabs)) = (self.end, nslabs) else { return };
         let Ok(nslabs) = u32::try_from(nslabs) else { return };
@@ -97,12 +100,12 @@ impl Folder {
     }
 
     /// Whether the command line holds this word.
-    pub fn has_option(&self, wanted: impl Fn(&str) -> bool) -> bool {
+    pub(super) fn has_option(&self, wanted: impl Fn(&str) -> bool) -> bool {
         self.cmdline.as_deref().is_some_and(|line| line.split_whitespace().any(wanted))
     }
 
     /// Whether every mapping of dma-direct bounces.
-    pub fn forced(&self) -> bool {
+    pub(super) fn forced(&self) -> bool {
         self.has_option(|word| {
             word.strip_prefix("swiotlb=").is_some_and(|value| value.split(',').any(|part| part == "force"))
         })
@@ -118,7 +121,8 @@ impl Folder {
             } else if let Some(rest) = text.strip_prefix("Command line: ") {
                 self.cmdline.get_or_insert_with(|| rest.to_owned());
             } else if let Some(rest) = text.strip_prefix("software IO TLB: area num ") {
-                self.areas = rest.trim_end_matches('.').parse().ok().filter(|areas| (1..=8192).contains(areas));
+                self.areas =
+                    rest.trim_end_matches('.').parse().ok().filter(|areas| (1..=8192).contains(areas));
             } else if let Some(rest) = text.strip_prefix("software IO TLB: mapped [mem ") {
                 // Exclusive, unlike all other ranges of the log.
                 self.set_pool(rest.split_once(']').and_then(|(range, _)| pair(range, '-')));
@@ -227,7 +231,9 @@ impl Folder {
 
     /// `group 8 type=DMA-FQ devices=… …  reserved_regions=[0x0 0xffffff direct-relaxable;0x… 0x… msi;]`
     fn read_group(&mut self, line: &str) {
-        let Some((number, rest)) = line.strip_prefix("group ").and_then(|rest| rest.split_once(' ')) else { return };
+        let Some((number, rest)) = line.strip_prefix("group ").and_then(|rest| rest.split_once(' ')) else {
+            return;
+        };
         let Ok(number) = number.parse() else { return };
         if self.groups.len() >= MAX_ENTRIES {
             return;
@@ -239,7 +245,9 @@ impl Folder {
             Some((hex(words.next()?)?, hex(words.next()?)?))
         });
         let reserved = reserved.take(MAX_ENTRIES).collect();
-        let names = rest.split_once("devices=").map_or("", |(_, names)| names.split("reserved").next().unwrap_or(names));
+        let names = rest
+            .split_once("devices=")
+            .map_or("", |(_, names)| names.split("reserved").next().unwrap_or(names));
         for name in names.split_whitespace().filter(|name| is_bdf(name)).take(MAX_ENTRIES) {
             self.device(name).group = Some(number);
         }
@@ -319,7 +327,10 @@ mod tests {
 
     #[test]
     fn a_message_has_a_stamp() {
-        assert_eq!(message("[    0.474235] software IO TLB: area num 2."), Some("software IO TLB: area num 2."));
+        assert_eq!(
+            message("[    0.474235] software IO TLB: area num 2."),
+            Some("software IO TLB: area num 2.")
+        );
         assert_eq!(message("Poking KASLR using RDRAND RDTSC..."), None);
     }
 }

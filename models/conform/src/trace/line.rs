@@ -2,7 +2,7 @@
 
 /// In which kind of context an event happened; the deeper one interrupts the others on its CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Level {
+pub(super) enum Level {
     /// A task, or the idle loop.
     Task,
     /// A softirq.
@@ -15,7 +15,7 @@ pub enum Level {
 
 /// A thread of execution: what begins in one ends in the same one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Context {
+pub(super) struct Context {
     level: Level,
     /// The task's id; for interrupts and the idle task, the CPU.
     id: u32,
@@ -23,22 +23,22 @@ pub struct Context {
 
 /// An event line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Line<'a> {
+pub(super) struct Line<'a> {
     /// The CPU.
-    pub cpu: u32,
+    pub(super) cpu: u32,
     /// Where it ran.
-    pub context: Context,
+    pub(super) context: Context,
     /// Nanoseconds on the trace's clock.
-    pub nanos: u64,
+    pub(super) nanos: u64,
     /// Name of the event.
-    pub event: &'a str,
+    pub(super) event: &'a str,
     /// What stands behind the name and a colon.
-    pub rest: &'a str,
+    pub(super) rest: &'a str,
 }
 
 /// What a line of the file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Parsed<'a> {
+pub(super) enum Parsed<'a> {
     /// An event.
     Event(Line<'a>),
     /// A comment; what stands behind the first `#`.
@@ -58,7 +58,7 @@ const MAX_CPU: u32 = 8192;
 
 /// Reads a line as `trace_print_context()` and `trace_print_lat_fmt()` write it, with or without the columns of
 /// flags and of thread groups.
-pub fn parse(text: &str) -> Parsed<'_> {
+pub(super) fn parse(text: &str) -> Parsed<'_> {
     let line = text.trim();
     if line.is_empty() {
         return Parsed::Empty;
@@ -187,7 +187,14 @@ mod tests {
         assert_eq!(parse("CPU:1 [LOST 12 EVENTS]"), Parsed::Lost(12));
         assert_eq!(parse("CPU:1 [LOST EVENTS]"), Parsed::Lost(1));
         assert_eq!(parse("##### CPU 1 buffer started ####"), Parsed::BufferStarted);
-        for text in ["x", "sh-5 [000]", "sh-5 [99999999999] . 1.0: map: x", "sh-5 [0] . 1.0000000001: map: x", "[", "-[1]"] {
+        for text in [
+            "x",
+            "sh-5 [000]",
+            "sh-5 [99999999999] . 1.0: map: x",
+            "sh-5 [0] . 1.0000000001: map: x",
+            "[",
+            "-[1]",
+        ] {
             assert_eq!(parse(text), Parsed::Foreign, "{text}");
         }
     }

@@ -15,9 +15,9 @@ mod folder;
 mod line;
 mod names;
 mod pool;
-mod rules;
 mod survey;
 mod tally;
+mod ways;
 
 use std::path::Path;
 
@@ -26,9 +26,10 @@ use self::folder::Folder;
 use self::line::Parsed;
 use self::names::Names;
 use self::pool::Tracked;
-use self::rules::Rules;
 use self::survey::Survey;
 use self::tally::{Compared, Tally};
+use self::ways::Ways;
+use crate::replay::KernelRules;
 use crate::{Exception, Report, Source, SourceError};
 
 /// Replays the trace at `path` through the models.
@@ -47,12 +48,16 @@ pub fn compare(path: &Path, release: Option<&str>) -> Result<Report, SourceError
     let release = release.ok_or_else(|| {
         source.error("which kernel was it? Neither a console log nor a state file is next to the trace; name the release")
     })?;
-    let rules = Rules::of_release(&release).map_err(|what| source.error(what))?;
+    let rules = rules_of(&release).map_err(|what| source.error(what))?;
     folder.settle(&rules);
     let from_boot = begins_with_boot(path);
     let blank = folder.pool.map(|(start, size)| Tracked::new(&rules, start, size, false));
-    let survey = Survey::of(Source::open(path)?, &folder, blank.as_ref())?;
+    let mut survey = Survey::of(Source::open(path)?, &folder, blank.as_ref())?;
     let fresh = from_boot && !survey.overwritten();
+    if fresh {
+        // Before the first mapping of a boot there is none.
+        survey.older.clear();
+    }
     let mut names = Names::new(&folder);
     let mut bounces = folder.pool.map(|(start, size)| {
         let pool = Tracked::new(&rules, start, size, fresh);
@@ -60,8 +65,9 @@ pub fn compare(path: &Path, release: Option<&str>) -> Result<Report, SourceError
     });
     let mut tally = Tally::default();
     tally.report.kind = "trace".to_owned();
-    tally.report.version = rules.name.to_owned();
+    tally.report.version = rules.version.name().to_owned();
     describe(&folder, &survey, &mut tally);
+    let ways = Ways { force: folder.forced() && folder.pool.is_some(), active: folder.pool.is_some() };
     while let Some(text) = source.next_line()? {
         let at = source.line();
         if survey.cut() && at == survey.last_line {
@@ -70,6 +76,8 @@ pub fn compare(path: &Path, release: Option<&str>) -> Result<Report, SourceError
         match line::parse(&text) {
             Parsed::Event(line) => {
                 let Ok(event) = event::parse(line.event, line.rest) else { continue };
+                let in_pool = |addr| bounces.as_ref().is_some_and(|bounces| bounces.contains(addr));
+                ways.event(at, event, &mut names, in_pool, &mut tally);
                 if let Some(bounces) = &mut bounces {
                     bounces.event(at, &line, event, &mut names, &mut tally);
                 }
@@ -83,12 +91,23 @@ pub fn compare(path: &Path, release: Option<&str>) -> Result<Report, SourceError
         }
     }
     if !survey.cut()
+        && survey.answered()
         && let Some((used, hiwater)) = bounces.as_ref().and_then(Bounces::counters)
     {
         counter(&mut tally, survey.last_line, "io_tlb_used", folder.settled.0, used);
         counter(&mut tally, survey.last_line, "io_tlb_used_hiwater", folder.settled.1, hiwater);
     }
     Ok(tally.finish())
+}
+
+/// The rules of a release as `uname -r` prints it, such as `6.12.117+deb12-amd64`.
+fn rules_of(release: &str) -> Result<KernelRules, String> {
+    let version = KernelRules::version_in(&format!("Linux version {release}"));
+    let version = version.ok_or_else(|| {
+        format!("`{release}` is no kernel release that is modelled; one looks like 6.12.117")
+    })?;
+    KernelRules::of_version(version)
+        .ok_or_else(|| format!("Linux {version}: its rules for traces are not modelled"))
 }
 
 /// A trace that the command line started begins before the first mapping; by custom its name says so.
@@ -117,14 +136,17 @@ fn describe(folder: &Folder, survey: &Survey, tally: &mut Tally) {
     }
     if survey.cut() {
         let (events, kept) = (survey.events, survey.entries.unwrap_or_default().0);
-        tally.note(format!("the file is cut: {events} of {kept} events are there; its last line is left out"));
+        tally
+            .note(format!("the file is cut: {events} of {kept} events are there; its last line is left out"));
     }
     if survey.overwritten() {
         tally.note("the ring buffer was too small: the oldest events were overwritten".to_owned());
     }
     if survey.lost.0 > 0 {
         let (places, events) = survey.lost;
-        tally.note(format!("events were lost in {places} places ({events} or more); nothing is known across them"));
+        tally.note(format!(
+            "events were lost in {places} places ({events} or more); nothing is known across them"
+        ));
     }
     if survey.broken.0 > 0 {
         let (count, first) = survey.broken;

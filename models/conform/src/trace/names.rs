@@ -12,7 +12,7 @@ const MAX: usize = 1 << 16;
 
 /// The devices of a trace.
 #[derive(Clone, Debug)]
-pub struct Names {
+pub(super) struct Names {
     numbers: BTreeMap<String, u32>,
     known: Vec<Entry>,
     /// Whether drivers are known at all.
@@ -29,7 +29,7 @@ struct Entry {
 
 impl Names {
     /// No device yet; drivers as the folder knows them.
-    pub fn new(folder: &Folder) -> Self {
+    pub(super) fn new(folder: &Folder) -> Self {
         let facts = folder.devices.iter();
         let facts: BTreeMap<_, _> =
             facts.map(|(name, device)| (name.clone(), (device.driver.clone(), device.mask_bits))).collect();
@@ -38,7 +38,7 @@ impl Names {
     }
 
     /// The number of a device.
-    pub fn number(&mut self, name: &str) -> u32 {
+    pub(super) fn number(&mut self, name: &str) -> u32 {
         if let Some(number) = self.numbers.get(name) {
             return *number;
         }
@@ -58,29 +58,29 @@ impl Names {
     }
 
     /// What the driver sets; none if nobody says which driver it is.
-    pub fn parameters(&self, number: u32) -> Option<Parameters> {
+    pub(super) fn parameters(&self, number: u32) -> Option<Parameters> {
         self.entry(number)?.parameters
     }
 
     /// Alignment and boundary, the defaults if they are not known.
-    pub fn limits(&self, number: u32) -> DmaLimits {
+    pub(super) fn limits(&self, number: u32) -> DmaLimits {
         self.parameters(number).unwrap_or_else(|| drivers::parameters("")).limits
     }
 
     /// The device's DMA mask, if it is known.
-    pub fn mask(&self, number: u32) -> Option<u64> {
+    pub(super) fn mask(&self, number: u32) -> Option<u64> {
         self.entry(number)?.mask
     }
 
     /// Notes the mask that an event shows.
-    pub fn set_mask(&mut self, number: u32, mask: u64) {
+    pub(super) fn set_mask(&mut self, number: u32, mask: u64) {
         if let Some(entry) = self.known.get_mut(number as usize) {
             entry.mask = Some(mask);
         }
     }
 
     /// The device's name.
-    pub fn name(&self, number: u32) -> &str {
+    pub(super) fn name(&self, number: u32) -> &str {
         self.entry(number).map_or("a device", |entry| entry.name.as_str())
     }
 }

@@ -3,30 +3,31 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
-use models::mem::PhysAddr;
+use models::dma::rules::dma_reaches;
+use models::mem::{DmaAddr, PhysAddr};
 use models::swiotlb::{
     DmaLimits, IO_TLB_SHIFT, MapRequest, Pool, PoolSize, Prepared, Search, SearchPlan, SearchRules,
 };
 
 use super::line::Context;
-use super::rules::Rules;
+use crate::replay::KernelRules;
 
 /// One call of `swiotlb_tbl_map_single()`.
 #[derive(Clone, Copy, Debug)]
-pub struct Ask {
+pub(super) struct Ask {
     /// Number of the device.
-    pub dev: u32,
+    pub(super) dev: u32,
     /// What its driver demands.
-    pub limits: DmaLimits,
+    pub(super) limits: DmaLimits,
     /// The arguments.
-    pub request: MapRequest,
+    pub(super) request: MapRequest,
     /// Highest address that the caller accepts; it gives back what lies above.
-    pub mask: u64,
+    pub(super) mask: u64,
 }
 
 /// How sure a guess is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Basis {
+pub(super) enum Basis {
     /// All that it rests on was seen.
     Seen,
     /// It takes slots for free that the trace has not shown so far.
@@ -37,7 +38,7 @@ pub enum Basis {
 
 /// What the model would do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub(super) enum Answer {
     /// Slots at this address.
     At(u64),
     /// No place.
@@ -64,10 +65,10 @@ impl fmt::Display for Answer {
 
 /// A guess that waits for what the kernel did.
 #[derive(Clone, Copy, Debug)]
-pub struct Guess {
+pub(super) struct Guess {
     ask: Ask,
     /// What the model would do.
-    pub answer: Answer,
+    pub(super) answer: Answer,
     cpu: u32,
     line: u64,
     /// Area searched last, where its cursor stood before and after.
@@ -81,7 +82,7 @@ pub struct Guess {
 
 /// Why a guess was wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Why {
+pub(super) enum Why {
     /// Slots that the trace never showed must be in use since before.
     Older,
     /// The other order of two threads gives what was recorded.
@@ -94,21 +95,21 @@ pub enum Why {
 
 /// What became of a guess.
 #[derive(Clone, Copy, Debug)]
-pub struct Verdict {
+pub(super) struct Verdict {
     /// Whether it was right.
-    pub agreed: bool,
+    pub(super) agreed: bool,
     /// What it rests on.
-    pub basis: Basis,
+    pub(super) basis: Basis,
     /// Why it was wrong.
-    pub why: Option<Why>,
+    pub(super) why: Option<Why>,
     /// The recorded address cannot be the result of any search.
-    pub impossible: bool,
+    pub(super) impossible: bool,
     /// Address of a mapping that the kernel must have freed earlier than it said.
-    pub freed_early: Option<u64>,
+    pub(super) freed_early: Option<u64>,
     /// What the model answered when it was asked.
-    pub modelled: Answer,
+    pub(super) modelled: Answer,
     /// The trace does not show enough for an answer.
-    pub undetermined: bool,
+    pub(super) undetermined: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,7 +153,7 @@ const SOON: u64 = 64;
 
 /// The pool.
 #[derive(Debug)]
-pub struct Tracked {
+pub(super) struct Tracked {
     pool: Pool,
     rules: SearchRules,
     cursor_known: Vec<bool>,
@@ -172,7 +173,7 @@ pub struct Tracked {
 
 impl Tracked {
     /// A pool of which nothing is known; or, `fresh`, one that nobody has used.
-    pub fn new(rules: &Rules, start: PhysAddr, size: PoolSize, fresh: bool) -> Self {
+    pub(super) fn new(rules: &KernelRules, start: PhysAddr, size: PoolSize, fresh: bool) -> Self {
         let areas = size.nareas as usize;
         Self {
             pool: Pool::new(rules.search, rules.bounce, start, size),
@@ -191,7 +192,7 @@ impl Tracked {
     }
 
     /// Events were lost: what was known is known no more, save what is in use.
-    pub fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
         self.cursor_known.fill(false);
         self.seen.fill(false);
         self.hiwater_exact = false;
@@ -200,17 +201,17 @@ impl Tracked {
     }
 
     /// Whether an address lies in the pool.
-    pub fn contains(&self, addr: u64) -> bool {
+    pub(super) fn contains(&self, addr: u64) -> bool {
         self.pool.contains(PhysAddr(addr))
     }
 
     /// Slots in use now, and the most that ever were, if the trace shows the pool's whole life.
-    pub fn counters(&self) -> Option<(u64, u64)> {
+    pub(super) fn counters(&self) -> Option<(u64, u64)> {
         self.hiwater_exact.then(|| (self.pool.used(), self.pool.usage().used_hiwater))
     }
 
     /// Number of slots.
-    pub fn slot_count(&self) -> usize {
+    pub(super) fn slot_count(&self) -> usize {
         self.seen.len()
     }
 
@@ -222,7 +223,7 @@ impl Tracked {
     }
 
     /// First slot and number of slots of a mapping of `size` bytes that begins at `tlb`.
-    pub fn run_of(&self, limits: DmaLimits, tlb: u64, size: u64) -> Option<(u32, u32)> {
+    pub(super) fn run_of(&self, limits: DmaLimits, tlb: u64, size: u64) -> Option<(u32, u32)> {
         let slot = self.slot_of(tlb)?;
         let (prepared, nslots) = self.prepare(limits, &MapRequest::plain(PhysAddr(tlb), size))?;
         let first = slot.checked_sub(u32::from(prepared.pad))?;
@@ -236,7 +237,7 @@ impl Tracked {
     }
 
     /// A mapping from before the trace, of which the trace shows only the end.
-    pub fn add_older(&mut self, dev: u32, limits: DmaLimits, tlb: u64, size: u64) {
+    pub(super) fn add_older(&mut self, dev: u32, limits: DmaLimits, tlb: u64, size: u64) {
         let request = MapRequest::plain(PhysAddr(tlb), size);
         let ask = Ask { dev, limits, request, mask: u64::MAX };
         self.adopt(&ask, tlb, Kind::Before);
@@ -258,7 +259,7 @@ impl Tracked {
     }
 
     /// Searches for a mapping, and takes what the model finds.
-    pub fn search(&mut self, cpu: u32, line: u64, ask: Ask) -> Guess {
+    pub(super) fn search(&mut self, cpu: u32, line: u64, ask: Ask) -> Guess {
         let mut guess = Guess {
             ask,
             answer: Answer::Full,
@@ -298,8 +299,8 @@ impl Tracked {
                     let mapping = self.pool.record(&prepared, slot, nslots);
                     guess.moved = Some((area, index, self.pool.areas()[area as usize].index()));
                     guess.unseen = !self.all_seen(slot, nslots);
-                    let last = mapping.tlb_addr.0.wrapping_add(ask.request.mapping_size).wrapping_sub(1);
-                    if last > ask.mask {
+                    let addr = DmaAddr(mapping.tlb_addr.0);
+                    if !dma_reaches(ask.mask, 0, addr, ask.request.mapping_size) {
                         self.pool.release_slots(ask.limits, mapping.tlb_addr);
                         guess.answer = Answer::Unreachable;
                         return;
@@ -335,12 +336,12 @@ impl Tracked {
     }
 
     /// The thread that searched has done something else: the search lies before that.
-    pub fn close(&self, guess: &mut Guess) {
+    pub(super) fn close(&self, guess: &mut Guess) {
         guess.closed_at.get_or_insert(self.changes);
     }
 
     /// Takes back guesses that were made before an earlier one proved wrong, the newest first.
-    pub fn take_back(&mut self, guess: &mut Guess) {
+    pub(super) fn take_back(&mut self, guess: &mut Guess) {
         guess.interleaved = self.is_interleaved(guess);
         self.withdraw(guess);
         if let Some((area, before, after)) = guess.moved
@@ -351,25 +352,25 @@ impl Tracked {
     }
 
     /// Makes such a guess again.
-    pub fn again(&mut self, guess: &mut Guess) {
+    pub(super) fn again(&mut self, guess: &mut Guess) {
         self.search_into(guess);
         guess.done_at = self.changes;
         guess.closed_at = guess.closed_at.map(|_| self.changes);
     }
 
     /// Notes that another thread was searching the same area when this guess was made.
-    pub const fn overlap(guess: &mut Guess) {
+    pub(super) const fn overlap(guess: &mut Guess) {
         guess.interleaved = true;
     }
 
     /// Whether the thread that made the guess has done nothing since.
-    pub const fn is_open(guess: &Guess) -> bool {
+    pub(super) const fn is_open(guess: &Guess) -> bool {
         guess.closed_at.is_none()
     }
 
     /// Drops a guess whose mapping the kernel gave back without a word, such as the entries of a list of which a
     /// later one failed.
-    pub fn withdraw(&mut self, guess: &Guess) {
+    pub(super) fn withdraw(&mut self, guess: &Guess) {
         if let Answer::At(tlb) = guess.answer {
             self.release_at(tlb);
         }
@@ -380,12 +381,12 @@ impl Tracked {
     }
 
     /// Whether two searches ended in one area.
-    pub fn share_area(one: &Guess, other: &Guess) -> bool {
+    pub(super) fn share_area(one: &Guess, other: &Guess) -> bool {
         one.moved.zip(other.moved).is_some_and(|(one, other)| one.0 == other.0)
     }
 
     /// Compares a guess with the recorded address, or with a failure, and goes on from what was recorded.
-    pub fn resolve(&mut self, guess: &mut Guess, recorded: Option<u64>) -> Verdict {
+    pub(super) fn resolve(&mut self, guess: &mut Guess, recorded: Option<u64>) -> Verdict {
         self.close(guess);
         let basis = self.basis(guess);
         let mut verdict = Verdict {
@@ -434,7 +435,7 @@ impl Tracked {
     }
 
     /// A guess for what the kernel found no place for, noticed only now.
-    pub fn resolve_failed(&mut self, guess: &Guess) -> Verdict {
+    pub(super) fn resolve_failed(&mut self, guess: &Guess) -> Verdict {
         self.withdraw(guess);
         Verdict {
             agreed: says_same(guess.answer, None),
@@ -489,7 +490,8 @@ impl Tracked {
             self.undo(guess);
         }
         // Unseen slots that the search must have passed over; what it took in the end was free.
-        let taken = recorded.and_then(|tlb| self.run_of(guess.ask.limits, tlb, guess.ask.request.mapping_size));
+        let taken =
+            recorded.and_then(|tlb| self.run_of(guess.ask.limits, tlb, guess.ask.request.mapping_size));
         let taken = taken.map_or(0..0, |(first, nslots)| first..first + nslots);
         let mut supposed = Vec::new();
         let mut run = guessed;
@@ -616,13 +618,20 @@ impl Tracked {
     }
 
     /// The mapping at `tlb` must have been freed when search `which` was made; the event is expected soon.
-    pub fn expect_release(&mut self, tlb: u64, line: u64, which: usize) {
+    pub(super) fn expect_release(&mut self, tlb: u64, line: u64, which: usize) {
         self.early.retain(|_, (until, _)| *until >= line);
         self.early.insert(tlb, (line + SOON, which));
     }
 
     /// The kernel freed the mapping at `tlb`. The answer: the search that had shown so before.
-    pub fn unmap(&mut self, limits: DmaLimits, tlb: u64, size: u64, by: Context, line: u64) -> Option<usize> {
+    pub(super) fn unmap(
+        &mut self,
+        limits: DmaLimits,
+        tlb: u64,
+        size: u64,
+        by: Context,
+        line: u64,
+    ) -> Option<usize> {
         if let Some((until, which)) = self.early.remove(&tlb)
             && line <= until
         {
@@ -650,7 +659,7 @@ impl Tracked {
     }
 
     /// A thread has done something.
-    pub fn saw(&mut self, thread: Context, line: u64) {
+    pub(super) fn saw(&mut self, thread: Context, line: u64) {
         for freed in self.recent.iter_mut().filter(|freed| freed.by == thread && freed.line < line) {
             freed.next.get_or_insert(line);
         }
@@ -664,7 +673,7 @@ impl Tracked {
     }
 
     /// Binds mappings to one list, so that they are freed together.
-    pub fn set_group(&mut self, tlb: u64, group: u64) {
+    pub(super) fn set_group(&mut self, tlb: u64, group: u64) {
         if let Some((first, _)) = self.covering(tlb)
             && let Some(live) = self.live.get_mut(&first)
         {
@@ -674,7 +683,7 @@ impl Tracked {
     }
 
     /// The kernel frees a list whose entries lie at these originals. Returns how many mappings were freed.
-    pub fn unmap_list(&mut self, dev: u32, origs: &[u64], by: Context, line: u64) -> usize {
+    pub(super) fn unmap_list(&mut self, dev: u32, origs: &[u64], by: Context, line: u64) -> usize {
         let Some(group) = self.find_group(dev, origs) else { return 0 };
         let members = self.groups.remove(&group).unwrap_or_default();
         let mut count = 0;
@@ -701,7 +710,7 @@ impl Tracked {
     }
 
     /// Lists that have lost all their mappings are forgotten.
-    pub fn tidy(&mut self) {
+    pub(super) fn tidy(&mut self) {
         let Self { groups, live, .. } = self;
         groups.retain(|group, members| {
             members.iter().any(|first| live.get(first).is_some_and(|live| live.group == *group))
@@ -710,7 +719,7 @@ impl Tracked {
 }
 
 /// Whether the model's answer is the recorded one.
-pub const fn says_same(answer: Answer, recorded: Option<u64>) -> bool {
+pub(super) const fn says_same(answer: Answer, recorded: Option<u64>) -> bool {
     match (answer, recorded) {
         (Answer::At(tlb), Some(recorded)) => tlb == recorded,
         (Answer::Full | Answer::Unreachable, None) => true,

@@ -14,47 +14,52 @@ const MAX_NAMES: usize = 256;
 
 /// What a trace holds.
 #[derive(Clone, Debug, Default)]
-pub struct Survey {
+pub(super) struct Survey {
     /// Lines that hold an event.
-    pub events: u64,
+    pub(super) events: u64,
     /// `entries-in-buffer/entries-written` of the header.
-    pub entries: Option<(u64, u64)>,
+    pub(super) entries: Option<(u64, u64)>,
     /// The last line that holds an event.
-    pub last_line: u64,
+    pub(super) last_line: u64,
     /// Lines that say that events were lost, and how many.
-    pub lost: (u64, u64),
+    pub(super) lost: (u64, u64),
     /// Events by name that no model answers for.
-    pub unused: BTreeMap<String, u64>,
+    pub(super) unused: BTreeMap<String, u64>,
     /// Lines that could not be read, and the first of them.
-    pub broken: (u64, u64),
+    pub(super) broken: (u64, u64),
     /// Lines that are no events at all, and the first of them.
-    pub foreign: (u64, u64),
+    pub(super) foreign: (u64, u64),
     /// Searches announced by `swiotlb_bounced`, probes on them, on their returns and on releases.
-    pub bounced: u64,
+    pub(super) bounced: u64,
     /// See `bounced`.
-    pub sw_map: u64,
+    pub(super) sw_map: u64,
     /// See `bounced`.
-    pub sw_map_return: u64,
+    pub(super) sw_map_return: u64,
     /// See `bounced`.
-    pub sw_unmap: u64,
+    pub(super) sw_unmap: u64,
     /// Events of `dma:*`, which tell results.
-    pub dma_events: u64,
+    pub(super) dma_events: u64,
     /// Events of `iommu:map` and probes on `alloc_iova_fast()`.
-    pub iommu_maps: u64,
+    pub(super) iommu_maps: u64,
     /// See `iommu_maps`.
-    pub iova_allocs: u64,
+    pub(super) iova_allocs: u64,
     /// Releases in the pool without a mapping before: device, address, size.
-    pub older: Vec<(String, u64, u64)>,
+    pub(super) older: Vec<(String, u64, u64)>,
 }
 
 impl Survey {
     /// Whether the file was cut: it holds fewer events than its header says.
-    pub fn cut(&self) -> bool {
+    pub(super) fn cut(&self) -> bool {
         self.entries.is_some_and(|(kept, _)| self.events < kept)
     }
 
+    /// Whether results of slot searches are shown, or nothing was searched.
+    pub(super) fn answered(&self) -> bool {
+        self.bounced == 0 || self.sw_map_return > 0 || self.dma_events > 0
+    }
+
     /// Whether the ring buffer had overwritten the oldest events.
-    pub fn overwritten(&self) -> bool {
+    pub(super) fn overwritten(&self) -> bool {
         self.entries.is_some_and(|(kept, written)| kept < written)
     }
 
@@ -63,7 +68,11 @@ impl Survey {
     /// # Errors
     ///
     /// If it cannot be read, or holds no event at all.
-    pub fn of(mut source: Source, folder: &Folder, pool: Option<&Tracked>) -> Result<Self, SourceError> {
+    pub(super) fn of(
+        mut source: Source,
+        folder: &Folder,
+        pool: Option<&Tracked>,
+    ) -> Result<Self, SourceError> {
         let mut survey = Self::default();
         let mut names = Names::new(folder);
         let slots = pool.map_or(0, Tracked::slot_count);
@@ -100,14 +109,18 @@ impl Survey {
 
     fn header(&mut self, text: &str) {
         let Some(rest) = text.trim().strip_prefix("entries-in-buffer/entries-written:") else { return };
-        let Some((kept, written)) = rest.trim().split(' ').next().and_then(|pair| pair.split_once('/')) else { return };
+        let Some((kept, written)) = rest.trim().split(' ').next().and_then(|pair| pair.split_once('/'))
+        else {
+            return;
+        };
         if let (Ok(kept), Ok(written)) = (kept.parse(), written.parse()) {
             self.entries = Some((kept, written));
         }
     }
 
     fn unused(&mut self, name: &str) {
-        let name = if self.unused.len() < MAX_NAMES || self.unused.contains_key(name) { name } else { "others" };
+        let name =
+            if self.unused.len() < MAX_NAMES || self.unused.contains_key(name) { name } else { "others" };
         *self.unused.entry(name.to_owned()).or_default() += 1;
     }
 

@@ -9,9 +9,9 @@ const MAX_EXCEPTIONS: usize = 10_000;
 
 /// The report in the making.
 #[derive(Clone, Debug, Default)]
-pub struct Tally {
+pub(super) struct Tally {
     /// The report.
-    pub report: Report,
+    pub(super) report: Report,
     /// Results that were not compared, by subject and cause, with the first line.
     open: BTreeMap<(&'static str, &'static str), (u64, u64)>,
     /// Misses by subject and explanation; none: unexplained.
@@ -25,27 +25,27 @@ pub struct Tally {
 
 /// One comparison.
 #[derive(Clone, Debug)]
-pub struct Compared<'a> {
+pub(super) struct Compared<'a> {
     /// What it is about, such as `bounce addresses`.
-    pub subject: &'static str,
+    pub(super) subject: &'static str,
     /// The row it counts in.
-    pub row: &'a str,
+    pub(super) row: &'a str,
     /// Whether the trace determines the result.
-    pub sure: bool,
+    pub(super) sure: bool,
     /// Whether model and recording agree.
-    pub agreed: bool,
+    pub(super) agreed: bool,
 }
 
 impl Tally {
     /// A result that is not compared.
-    pub fn open(&mut self, subject: &'static str, cause: &'static str, line: u64) {
+    pub(super) fn open(&mut self, subject: &'static str, cause: &'static str, line: u64) {
         self.results.entry(subject).or_default().0 += 1;
         let entry = self.open.entry((subject, cause)).or_insert((0, line));
         entry.0 += 1;
     }
 
     /// A result that is compared; for a miss, `exception` says what differs. Returns where the exception is listed.
-    pub fn compare(
+    pub(super) fn compare(
         &mut self,
         compared: &Compared<'_>,
         why: Option<&'static str>,
@@ -73,8 +73,10 @@ impl Tally {
     }
 
     /// An explanation that came later, for a miss that is listed and unexplained.
-    pub fn explain(&mut self, listed: usize, subject: &'static str, why: &'static str) {
-        let Some(exception) = self.report.exceptions.get_mut(listed).filter(|exception| exception.why.is_none()) else {
+    pub(super) fn explain(&mut self, listed: usize, subject: &'static str, why: &'static str) {
+        let Some(exception) =
+            self.report.exceptions.get_mut(listed).filter(|exception| exception.why.is_none())
+        else {
             return;
         };
         exception.why = Some(why.to_owned());
@@ -85,12 +87,12 @@ impl Tally {
     }
 
     /// A remark for the reader.
-    pub fn note(&mut self, note: impl Into<String>) {
+    pub(super) fn note(&mut self, note: impl Into<String>) {
         self.report.notes.push(note.into());
     }
 
     /// The report, with the shares that the trace determines.
-    pub fn finish(mut self) -> Report {
+    pub(super) fn finish(mut self) -> Report {
         for (subject, (seen, compared)) in std::mem::take(&mut self.results) {
             let (sure_hits, sure) = self.sure.get(&(subject, true)).copied().unwrap_or_default();
             self.note(format!(
@@ -98,13 +100,21 @@ impl Tally {
                  which {sure_hits} agree",
                 percent(sure, seen)
             ));
-            let causes: Vec<_> =
-                self.open.iter().filter(|((of, _), _)| *of == subject).map(|((_, cause), count)| (*cause, *count)).collect();
+            let causes: Vec<_> = self
+                .open
+                .iter()
+                .filter(|((of, _), _)| *of == subject)
+                .map(|((_, cause), count)| (*cause, *count))
+                .collect();
             for (cause, (count, line)) in causes {
                 self.note(format!("{subject}: {count} not compared, from line {line}: {cause}"));
             }
-            let misses: Vec<_> =
-                self.misses.iter().filter(|((of, _), _)| *of == subject).map(|((_, why), count)| (*why, *count)).collect();
+            let misses: Vec<_> = self
+                .misses
+                .iter()
+                .filter(|((of, _), _)| *of == subject)
+                .map(|((_, why), count)| (*why, *count))
+                .collect();
             for (why, count) in misses.into_iter().filter(|(_, count)| *count > 0) {
                 self.note(format!("{subject}: {count} missed: {}", why.unwrap_or("unexplained")));
             }
