@@ -90,6 +90,44 @@ impl IovaSpace {
         taken.addr
     }
 
+    /// Takes whole pages for a buffer: their start and length. Source: the head of `__iommu_dma_map()`.
+    ///
+    /// # Errors
+    ///
+    /// [`MapFailed`].
+    pub fn take_page(
+        &mut self,
+        cpu: u32,
+        params: &DmaParams,
+        phys: PhysAddr,
+        size: u64,
+        coherent: bool,
+    ) -> Result<(DmaAddr, u64), MapFailed> {
+        if self.rules.refuses(params.min_align_mask, PAGE_SIZE) {
+            return Err(MapFailed::MinAlign);
+        }
+        let mask = if coherent { params.coherent_mask } else { params.mask };
+        let length = align_up(size.saturating_add(phys.page_offset()), PAGE_SIZE);
+        let start = self.alloc(cpu, mask, params.bus_limit, length).map_err(MapFailed::Iova)?;
+        Ok((start, length))
+    }
+
+    /// Takes a range for a scatterlist: its start and layout. Source: `iommu_dma_map_sg()`.
+    ///
+    /// # Errors
+    ///
+    /// [`MapFailed`].
+    pub fn take_list(
+        &mut self,
+        cpu: u32,
+        params: &DmaParams,
+        entries: &[(PhysAddr, u32)],
+    ) -> Result<(DmaAddr, SgLayout), MapFailed> {
+        let layout = SgLayout::of(entries, params.boundary);
+        let start = self.alloc(cpu, params.mask, params.bus_limit, layout.total).map_err(MapFailed::Iova)?;
+        Ok((start, layout))
+    }
+
     /// Gives a range back, through the queue if there is one. Source: `iommu_dma_free_iova()`, `queue_iova()`.
     pub fn free(&mut self, cpu: u32, addr: DmaAddr, size: u64) {
         if self.queue.is_none() {
@@ -243,12 +281,7 @@ impl DmaDomain {
         size: u64,
         coherent: bool,
     ) -> Result<DmaAddr, MapFailed> {
-        if self.space.rules.refuses(params.min_align_mask, PAGE_SIZE) {
-            return Err(MapFailed::MinAlign);
-        }
-        let mask = if coherent { params.coherent_mask } else { params.mask };
-        let length = align_up(size.saturating_add(phys.page_offset()), PAGE_SIZE);
-        let start = self.space.alloc(cpu, mask, params.bus_limit, length).map_err(MapFailed::Iova)?;
+        let (start, length) = self.space.take_page(cpu, params, phys, size, coherent)?;
         if !self.translate(start, PhysAddr(phys.0 - phys.page_offset()), length) {
             self.space.free_now(cpu, start, length);
             return Err(MapFailed::Table);
@@ -275,9 +308,7 @@ impl DmaDomain {
         params: &DmaParams,
         entries: &[(PhysAddr, u32)],
     ) -> Result<Vec<SgSegment>, MapFailed> {
-        let layout = SgLayout::of(entries, params.boundary);
-        let start =
-            self.space.alloc(cpu, params.mask, params.bus_limit, layout.total).map_err(MapFailed::Iova)?;
+        let (start, layout) = self.space.take_list(cpu, params, entries)?;
         for ((phys, _), place) in entries.iter().zip(&layout.places) {
             let page = PhysAddr(phys.0 - phys.page_offset());
             if !self.translate(start.wrapping_add(place.start), page, place.length) {

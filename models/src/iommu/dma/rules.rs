@@ -16,6 +16,8 @@ pub struct DmaIommuRules {
     pub rounds_size: bool,
     /// Optimal sizes are told: what the caches can hold (v6.0).
     pub tells_opt_size: bool,
+    /// `dev->dma_ops` points at dma-iommu's operations; later, a flag of the device says so (until v6.11).
+    pub ops_pointer: bool,
 }
 
 impl DmaIommuRules {
@@ -28,6 +30,7 @@ impl DmaIommuRules {
             refuses_min_align: version >= Version::V6_10,
             rounds_size: version < Version::V5_17,
             tells_opt_size: version >= Version::V6_0,
+            ops_pointer: version < Version::V6_12,
         }
     }
 
