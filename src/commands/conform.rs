@@ -49,25 +49,15 @@ impl Mode {
                 Ok(mut source) => conform::vectors::compare(&mut source, show, go_on),
                 Err(error) => Err(error).into(),
             },
-            Self::Boot | Self::Calls | Self::Trace => Outcome::default(),
-        }
-    }
-
-    /// Whether there is something to compare with.
-    fn check(self) -> Result<(), Failure> {
-        match self {
-            Self::Vectors => Ok(()),
-            Self::Boot | Self::Calls | Self::Trace => {
-                let name = self.name();
-                Err(Failure::text(format!("--{name}: this version of dmasim cannot compare such recordings")))
-            }
+            Self::Boot => conform::boot::compare(path).into(),
+            Self::Calls => conform::calls::compare(path).into(),
+            Self::Trace => conform::trace::compare(path, None).into(),
         }
     }
 }
 
 pub(super) fn conform(args: &ConformArgs, out: &mut Out) -> Result<Exit, Failure> {
     let (mode, files) = Mode::of(args);
-    mode.check()?;
     for file in files {
         if !file.exists() {
             return Err(Failure::text(format!("there is no {}{}", file.display(), similar(file))));

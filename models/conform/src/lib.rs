@@ -14,6 +14,7 @@ pub mod boot;
 pub mod calls;
 mod json;
 mod outcome;
+pub mod replay;
 pub mod report;
 pub mod source;
 mod text;

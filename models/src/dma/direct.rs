@@ -1,6 +1,7 @@
 //! dma-direct.
 
 use super::Attrs;
+use super::rules::dma_reaches;
 use crate::device::Device;
 use crate::kernel::{Kx, SwiotlbForce};
 use crate::mem::{DmaAddr, PhysAddr, Ptr};
@@ -33,13 +34,12 @@ pub(super) const fn dma_to_phys(addr: DmaAddr) -> PhysAddr {
 ///
 /// Source: `include/linux/dma-direct.h: dma_capable()`, v5.13.
 pub async fn dma_capable(kx: &Kx, dev: Ptr<Device>, addr: DmaAddr, size: u64) -> bool {
-    let end = addr.0.wrapping_add(size).wrapping_sub(1);
     let mask = kx.load(dev, Device::dma_mask).await;
     if mask == 0 {
         return false;
     }
     let limit = kx.load(dev, Device::bus_dma_limit).await;
-    end <= if limit == 0 { mask } else { mask.min(limit) }
+    dma_reaches(mask, limit, addr, size)
 }
 
 /// Maps a buffer for a device that sees physical addresses. Inlined into its caller: it stands on no call stack.
