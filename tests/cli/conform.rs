@@ -125,6 +125,8 @@ fn sizes_that_nobody_can_have_recorded_are_refused() {
     let churn = r#"{"kind":"iova","kernel":"6.1","ops":[{"op":"init","args":[4096,1,1,1],"result":0},
         {"op":"churn","args":[99999999999,1,9,0],"result":0}],"final":null}"#;
     conform(&folder, &churn.replace('\n', "")).exits(2).complains(&["`n` is 99999999999"]);
+    let empty = r#"{"kind":"memblock","kernel":"6.1","ops":[],"final":null}"#;
+    conform(&folder, empty).exits(2).complains(&["`ops` is empty"]);
     let dynamic = r#"{"kind":"swiotlb-dynamic","kernel":"6.1","ops":[],"final":null}"#;
     conform(&folder, dynamic)
         .exits(2)

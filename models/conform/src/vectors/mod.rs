@@ -95,7 +95,7 @@ fn one(
     tally.sequences += 1;
     if let Some(difference) = difference {
         tally.differing += 1;
-        tally.not_compared += (sequence.ops.len() - difference.at.min(sequence.ops.len() - 1)) as u64 - 1;
+        tally.not_compared += sequence.ops.len().saturating_sub(difference.at + 1) as u64;
         if tally.report.exceptions.len() < MAX_LISTED {
             let full = *shown < show;
             *shown += usize::from(full);

@@ -196,6 +196,9 @@ pub(super) fn sequence(text: &str) -> Result<Sequence, Malformed> {
     if raw.ops.len() > MAX_OPS {
         return Err(line.at(raw.kind, format!("the sequence has more than {MAX_OPS} operations")));
     }
+    if raw.ops.is_empty() {
+        return Err(line.at(raw.kind, "`ops` is empty: there is nothing to compare"));
+    }
     let mut made = false;
     let mut ops: Vec<Op> = Vec::with_capacity(raw.ops.len());
     for piece in &raw.ops {

@@ -113,3 +113,35 @@ pub(super) fn replay_kept(sequence: &Sequence, kept: &[usize], at: usize) -> Opt
     }
     answer(subject.as_mut(), sequence, at).ok()?
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::parse;
+    use super::super::show::exception;
+    use super::super::table::Args;
+    use super::*;
+
+    struct Nobody;
+
+    impl Watch for Nobody {
+        fn compared(&mut self, _at: usize, _agrees: bool) {}
+        fn broken(&mut self, _at: usize, _rule: String) {}
+    }
+
+    #[test]
+    fn a_panic_ends_the_sequence_and_nothing_else() {
+        let line = r#"{"kind":"iova","kernel":"6.1","ops":[{"op":"init","args":[4096,1,1,0],"result":0},
+            {"op":"find","args":[7],"result":null},{"op":"free","args":[7],"result":0}],"final":null}"#;
+        let mut sequence = parse::sequence(line).expect("it is well-formed");
+        // No recording gets so far: arguments that their table does not allow.
+        sequence.ops[2].args = Args(Vec::new());
+        let difference = replay(&sequence, &mut Nobody).expect("nothing is refused").expect("it differs");
+        assert!(
+            difference.at == 2 && matches!(&difference.answer, Answer::Panic(text) if text.contains("table"))
+        );
+        let shown = exception(&sequence, &difference, 1, true);
+        assert_eq!(shown.modelled, "nothing: the model panicked");
+        let steps = shown.detail.iter().filter(|line| line.contains(" = ")).count();
+        assert_eq!(steps, 2, "`init` and `free`, and not `find`: {:?}", shown.detail);
+    }
+}
