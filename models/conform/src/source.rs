@@ -36,6 +36,14 @@ pub struct SourceError {
     pub what: String,
 }
 
+impl SourceError {
+    /// An error about a file as a whole.
+    #[must_use]
+    pub fn of_file(path: &Path, what: impl Into<String>) -> Self {
+        Self { path: path.to_owned(), line: 0, column: 0, what: what.into() }
+    }
+}
+
 impl fmt::Display for SourceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.path.display())?;
