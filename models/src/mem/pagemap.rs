@@ -369,7 +369,8 @@ mod tests {
         for round in 1..600u32 {
             let shift = next(17);
             let first = next(PAGES) >> shift << shift;
-            let count = (next(1 << next(17)) + 1).min(PAGES - first);
+            let most = 1 << next(17);
+            let count = (next(most) + 1).min(PAGES - first);
             let (from, to) = (usize::try_from(first).unwrap(), usize::try_from(first + count).unwrap());
             match next(12) {
                 0 => {
@@ -388,7 +389,8 @@ mod tests {
             }
             let mut at = 0;
             while at < twin.len() {
-                let (&value, run) = map.run(Pfn(at as u64), next(200) << (7 * next(2)));
+                let wanted = next(200) << (7 * next(2));
+                let (&value, run) = map.run(Pfn(at as u64), wanted);
                 let end = at + usize::try_from(run).unwrap();
                 assert!(
                     run > 0 && twin[at..end].iter().all(|&there| there == value),
