@@ -2,7 +2,7 @@
 
 use super::owner::Owner;
 use super::state::Memblock;
-use super::types::{MemblockError, MemblockType, PHYS_ADDR_MAX, Region, round_up};
+use super::types::{MemblockError, MemblockType, Region, round_up};
 use crate::mem::{PAGE_SIZE, PhysAddr, PhysRange};
 
 /// How far memblock's life is.
