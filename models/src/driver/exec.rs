@@ -10,11 +10,12 @@ use smallvec::SmallVec;
 
 use super::instance::{Env, wait_all};
 use super::io;
-use super::items::draw;
+use super::items::{Item, draw};
 use super::maps;
 use super::program::{Block, Op};
 use crate::dma;
 use crate::kernel::Kx;
+use crate::scenario::schema::Dist;
 
 /// How a statement ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,46 @@ enum Level<'a> {
     Repeat { left: u64 },
     Call { _frame: Frame<'a> },
     Locked { lock: &'a SpinLock, irqs: Option<IrqFlags> },
+    Requeue(Requeue<'a>),
+}
+
+/// A request that is tried until it works, as the block layer does.
+///
+/// Source: `block/blk-mq.c: blk_mq_dispatch_rq_list()`, `blk_mq_handle_dev_resource()`, v6.1.
+struct Requeue<'a> {
+    /// Tries after this one.
+    left: u32,
+    delay_us: &'a Dist,
+    /// What the request had not made when this try began.
+    before: Vec<Option<Item>>,
+}
+
+impl<'a> Requeue<'a> {
+    fn first(env: &Env, times: u32, delay_us: &'a Dist) -> Self {
+        Self::attempt(env, times.saturating_sub(1), delay_us)
+    }
+
+    fn attempt(env: &Env, left: u32, delay_us: &'a Dist) -> Self {
+        env.tries.set(env.tries.get() + u32::from(left > 0));
+        Self { left, delay_us, before: env.snapshot() }
+    }
+
+    fn ended(&self, env: &Env) {
+        env.tries.set(env.tries.get() - u32::from(self.left > 0));
+    }
+
+    /// After a failure: undoes what this try has made, waits, and begins the next one, if there is one.
+    async fn again(self, kx: &Kx, env: &Rc<Env>) -> Option<Self> {
+        if self.left == 0 || leaving(env) {
+            return None;
+        }
+        // The driver's error path undoes what it has done of the request.
+        for item in env.made_since(&self.before).into_iter().rev() {
+            io::free_item(kx, item).await;
+        }
+        maps::pause(kx, draw(kx, "time until the next try", self.delay_us)).await;
+        Some(Self::attempt(env, self.left - 1, self.delay_us))
+    }
 }
 
 /// A block that has been entered.
@@ -45,13 +86,18 @@ impl<'a> Entered<'a> {
         Self { ops, next: 0, level }
     }
 
-    fn leave(self, kx: &Kx) {
-        if let Level::Locked { lock, irqs } = self.level {
-            match irqs {
-                Some(flags) => lock.unlock_irqrestore(kx, flags),
-                None => lock.unlock(kx),
+    /// Undoes what entering has done. What was to be tried again is returned.
+    fn leave(self, kx: &Kx, env: &Env) -> Option<(&'a [Op], Requeue<'a>)> {
+        match self.level {
+            Level::Locked { lock, irqs: Some(flags) } => lock.unlock_irqrestore(kx, flags),
+            Level::Locked { lock, irqs: None } => lock.unlock(kx),
+            Level::Requeue(requeue) => {
+                requeue.ended(env);
+                return Some((self.ops, requeue));
             }
+            Level::Plain | Level::Repeat { .. } | Level::Call { .. } => {}
         }
+        None
     }
 }
 
@@ -69,7 +115,7 @@ pub(super) async fn run_block(kx: &Kx, env: &Rc<Env>, block: &Block) -> Flow {
                 *left -= 1;
                 top.next = 0;
             } else if let Some(done) = entered.pop() {
-                done.leave(kx);
+                let _ = done.leave(kx, env);
             }
             continue;
         };
@@ -99,14 +145,21 @@ pub(super) async fn run_block(kx: &Kx, env: &Rc<Env>, block: &Block) -> Flow {
                 }
                 Entered::new(body, Level::Plain)
             }
+            Op::Requeue { times, delay_us, body } => {
+                Entered::new(body, Level::Requeue(Requeue::first(env, *times, delay_us)))
+            }
             op => {
-                if let Err(errno) = run_op(kx, env, op).await {
-                    while let Some(done) = entered.pop() {
-                        done.leave(kx);
+                let Err(errno) = run_op(kx, env, op).await else { continue };
+                let mut again = None;
+                while again.is_none()
+                    && let Some(done) = entered.pop()
+                {
+                    if let Some((ops, requeue)) = done.leave(kx, env) {
+                        again = requeue.again(kx, env).await.map(|requeue| (ops, requeue));
                     }
-                    return Flow::Return(errno);
                 }
-                continue;
+                let Some((ops, requeue)) = again else { return Flow::Return(errno) };
+                Entered::new(ops, Level::Requeue(requeue))
             }
         };
         entered.push(inner);
@@ -157,7 +210,7 @@ async fn run_op(kx: &Kx, env: &Rc<Env>, op: &Op) -> Result<(), u32> {
             Ok(())
         }
         Op::ReturnError(errno) => Err(*errno),
-        Op::Repeat { .. } | Op::Call { .. } | Op::Lock { .. } | Op::Maybe { .. } => {
+        Op::Repeat { .. } | Op::Requeue { .. } | Op::Call { .. } | Op::Lock { .. } | Op::Maybe { .. } => {
             unreachable!("run_block enters the bodies")
         }
     }
