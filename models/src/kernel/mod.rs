@@ -33,6 +33,7 @@ use crate::oracle::Ledger;
 use crate::profile::{Behaviour, Profile};
 use crate::run::Facts;
 use crate::scenario::Resolved;
+use crate::sizing::Workload;
 
 pub use alloc::{GfpFlags, NoMemory};
 pub use bootmem::BootMemory;
@@ -79,6 +80,8 @@ pub struct Kernel {
     pub globals: Globals,
     /// What became of boot memory.
     pub bootmem: BootMemory,
+    /// What is asked of the default pool, if somebody wants to know.
+    pub bounces: Option<RefCell<Workload>>,
     /// Where the kernel's image lies.
     pub image: KernelImage,
     /// Devices known to the driver core, by number.
@@ -130,6 +133,7 @@ impl Kernel {
             mem: RefCell::new(mem),
             globals: Globals::default(),
             bootmem: BootMemory::default(),
+            bounces: None,
             image,
             devices: RefCell::new(Vec::new()),
             pci_rescan_remove_lock: OnceCell::new(),

@@ -15,6 +15,7 @@ pub use facts::{DeviceFacts, Facts, PoolFacts, TornDown};
 
 use crate::driver::Programs;
 use crate::scenario::Resolved;
+use crate::sizing::Workload;
 use sim::schedule::Strategy;
 
 /// From where a run takes its choices.
@@ -43,6 +44,8 @@ pub struct Request {
     pub max_steps: Option<u64>,
     /// Whether the first finding ends the run, instead of what the scenario says.
     pub on_finding_stop: Option<bool>,
+    /// Whether what is asked of the default bounce pool is kept.
+    pub record_bounces: bool,
 }
 
 impl Request {
@@ -57,6 +60,7 @@ impl Request {
             strategy: None,
             max_steps: None,
             on_finding_stop: None,
+            record_bounces: false,
         }
     }
 
@@ -71,6 +75,7 @@ impl Request {
             strategy: None,
             max_steps: None,
             on_finding_stop: None,
+            record_bounces: false,
         }
     }
 }
@@ -82,6 +87,8 @@ pub struct Run {
     pub end: RunEnd,
     /// What the models say.
     pub facts: Facts,
+    /// What was asked of the default bounce pool, if that was wanted.
+    pub bounces: Option<Workload>,
 }
 
 /// A line of the modelled kernel's log.

@@ -1,5 +1,6 @@
 //! The worker: one thread's place to run, with memory that is kept from run to run.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -80,7 +81,9 @@ impl Worker {
         sim.stop_injection_at(scenario.inject.settle_ms.saturating_mul(1_000_000));
         let memory = self.fresh_memory();
         let programs = Arc::clone(&self.simulation.programs);
-        let kernel = Rc::new(Kernel::new(scenario, programs, draws, memory, &sim, request.details));
+        let mut kernel = Kernel::new(scenario, programs, draws, memory, &sim, request.details);
+        kernel.bounces = request.record_bounces.then(RefCell::default);
+        let kernel = Rc::new(kernel);
         let k = Rc::clone(&kernel);
         sim.spawn(SpawnSpec::task("swapper/0", 0), move |cx| async move {
             boot(&Kx::new(cx, k)).await;
@@ -100,10 +103,11 @@ impl Worker {
             end.trace.notes.push(format!("strategy {strategy}"));
         }
         let facts = kernel.facts.take();
+        let bounces = kernel.bounces.as_ref().map(RefCell::take);
         if let Ok(kernel) = Rc::try_unwrap(kernel) {
             self.memory = Some(kernel.mem.into_inner());
         }
-        Run { end, facts }
+        Run { end, facts, bounces }
     }
 }
 

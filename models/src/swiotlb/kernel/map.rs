@@ -81,8 +81,12 @@ pub async fn swiotlb_tbl_map_single(
     }
     let limits = dma_limits(kx, dev).await;
     let (orig_addr, mapping_size) = (request.orig_addr, request.mapping_size);
+    let asked = kx.bounce_asked(dev, mem, limits, request);
     let tlb_addr = match slots_for(kx, dev, mem, limits, request, attrs).await? {
-        Slots::Taken(tlb_addr) => tlb_addr,
+        Slots::Taken(tlb_addr) => {
+            kx.bounce_given(asked, tlb_addr);
+            tlb_addr
+        }
         Slots::Full => return None,
         Slots::Foreign(tlb_addr) => {
             // The copy goes to wherever the junk says.

@@ -14,6 +14,7 @@ mod object;
 mod rules;
 mod search;
 mod unmap;
+mod watch;
 
 pub use alloc::{swiotlb_alloc, swiotlb_free};
 pub use exit::swiotlb_exit;
@@ -25,4 +26,5 @@ pub use lookup::{
 };
 pub use map::{dma_limits, swiotlb_map, swiotlb_tbl_map_single};
 pub use object::{AREA_LOCK, IO_TLB_SLOT_SIZE, IoTlbArea, IoTlbMem, POOL_LOCK};
+pub use rules::pool_rules;
 pub use unmap::{swiotlb_sync_if_bounced, swiotlb_tbl_unmap_single, swiotlb_unmap_if_bounced};

@@ -81,6 +81,7 @@ pub(super) async fn swiotlb_release_slots(kx: &Kx, dev: Ptr<Device>, tlb_addr: P
 }
 
 async fn release(kx: &Kx, mem: Ptr<IoTlbMem>, limits: DmaLimits, tlb_addr: PhysAddr) {
+    kx.bounce_returned(mem, tlb_addr);
     if kx.k.has(Behaviour::SwiotlbAreas) {
         areas::release_slots(kx, mem, limits, tlb_addr).await;
         return;
