@@ -15,6 +15,8 @@ mod folder;
 mod line;
 mod names;
 mod pool;
+mod probed;
+mod space;
 mod survey;
 mod tally;
 mod ways;
@@ -26,6 +28,7 @@ use self::folder::Folder;
 use self::line::Parsed;
 use self::names::Names;
 use self::pool::Tracked;
+use self::probed::Probed;
 use self::survey::Survey;
 use self::tally::{Compared, Tally};
 use self::ways::Ways;
@@ -63,6 +66,7 @@ pub fn compare(path: &Path, release: Option<&str>) -> Result<Report, SourceError
         let pool = Tracked::new(&rules, start, size, fresh);
         Bounces::new(pool, &survey, &mut names)
     });
+    let mut probed = Probed::new(&rules, folder.cpus.unwrap_or(survey.cpus), &survey.older_ranges);
     let mut tally = Tally::default();
     tally.report.kind = "trace".to_owned();
     tally.report.version = rules.version.name().to_owned();
@@ -78,11 +82,13 @@ pub fn compare(path: &Path, release: Option<&str>) -> Result<Report, SourceError
                 let Ok(event) = event::parse(line.event, line.rest) else { continue };
                 let in_pool = |addr| bounces.as_ref().is_some_and(|bounces| bounces.contains(addr));
                 ways.event(at, event, &mut names, in_pool, &mut tally);
+                probed.event(at, &line, event, &mut tally);
                 if let Some(bounces) = &mut bounces {
                     bounces.event(at, &line, event, &mut names, &mut tally);
                 }
             }
             Parsed::Lost(_) | Parsed::BufferStarted => {
+                probed.forget();
                 if let Some(bounces) = &mut bounces {
                     bounces.forget();
                 }

@@ -7,6 +7,7 @@ use super::folder::Folder;
 use super::line::{self, Parsed};
 use super::names::Names;
 use super::pool::Tracked;
+use super::probed::Older;
 use crate::{Source, SourceError};
 
 /// Names of events that are counted one by one.
@@ -43,6 +44,10 @@ pub(super) struct Survey {
     pub(super) iommu_maps: u64,
     /// See `iommu_maps`.
     pub(super) iova_allocs: u64,
+    /// One more than the highest CPU seen.
+    pub(super) cpus: u32,
+    /// Ranges of I/O virtual addresses from before the trace.
+    pub(super) older_ranges: Older,
     /// Releases in the pool without a mapping before: device, address, size.
     pub(super) older: Vec<(String, u64, u64)>,
 }
@@ -83,8 +88,12 @@ impl Survey {
                 Parsed::Event(line) => {
                     survey.events += 1;
                     survey.last_line = at;
+                    survey.cpus = survey.cpus.max(line.cpu + 1);
                     match event::parse(line.event, line.rest) {
-                        Ok(event) => survey.count(event, pool, &mut names, &mut seen),
+                        Ok(event) => {
+                            survey.older_ranges.event(at, &line, event);
+                            survey.count(event, pool, &mut names, &mut seen);
+                        }
                         Err(Skip::Broken) => first(&mut survey.broken, at),
                         Err(Skip::Unused) => survey.unused(line.event),
                     }

@@ -11,6 +11,7 @@
 //! The kernel keeps its ranges in a red-black tree. Only their order is visible from outside, so any ordered map
 //! gives the same addresses; the invariants that this rests on are listed in `docs/invariants-iova.md`.
 
+mod adopt;
 mod domain;
 mod ranges;
 mod rcache;
