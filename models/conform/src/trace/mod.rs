@@ -9,6 +9,7 @@
 //! `docs/conform-trace.md` says what the causes are and how to record a trace that leaves little open.
 
 mod bounces;
+mod domains;
 mod drivers;
 mod event;
 mod folder;
@@ -16,6 +17,7 @@ mod line;
 mod names;
 mod pool;
 mod probed;
+mod ranges;
 mod space;
 mod survey;
 mod tally;
@@ -24,6 +26,7 @@ mod ways;
 use std::path::Path;
 
 use self::bounces::Bounces;
+use self::domains::Domains;
 use self::folder::Folder;
 use self::line::Parsed;
 use self::names::Names;
@@ -66,7 +69,10 @@ pub fn compare(path: &Path, release: Option<&str>) -> Result<Report, SourceError
         let pool = Tracked::new(&rules, start, size, fresh);
         Bounces::new(pool, &survey, &mut names)
     });
-    let mut probed = Probed::new(&rules, folder.cpus.unwrap_or(survey.cpus), &survey.older_ranges);
+    let cpus = folder.cpus.unwrap_or(survey.cpus).max(survey.cpus);
+    let before = std::mem::take(&mut survey.before);
+    let mut domains = (survey.iova_allocs == 0).then(|| Domains::new(&rules, cpus, before, fresh));
+    let mut probed = Probed::new(&rules, cpus, &survey.older_ranges);
     let mut tally = Tally::default();
     tally.report.kind = "trace".to_owned();
     tally.report.version = rules.version.name().to_owned();
@@ -82,13 +88,19 @@ pub fn compare(path: &Path, release: Option<&str>) -> Result<Report, SourceError
                 let Ok(event) = event::parse(line.event, line.rest) else { continue };
                 let in_pool = |addr| bounces.as_ref().is_some_and(|bounces| bounces.contains(addr));
                 ways.event(at, event, &mut names, in_pool, &mut tally);
-                probed.event(at, &line, event, &mut tally);
+                probed.event(at, &line, event, &folder, &mut tally);
+                if let Some(domains) = &mut domains {
+                    domains.event(at, &line, event, &folder, &mut names, &mut tally);
+                }
                 if let Some(bounces) = &mut bounces {
                     bounces.event(at, &line, event, &mut names, &mut tally);
                 }
             }
             Parsed::Lost(_) | Parsed::BufferStarted => {
                 probed.forget();
+                if let Some(domains) = &mut domains {
+                    domains.forget();
+                }
                 if let Some(bounces) = &mut bounces {
                     bounces.forget();
                 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use models::iommu::iova::IovaRules;
 
 use super::event::Event;
+use super::folder::Folder;
 use super::line::{Context, Line};
 use super::space::{Basis, Limit, Outcome, Space, Wanted};
 use super::tally::{Compared, Tally};
@@ -27,6 +28,7 @@ struct Call {
     limit: u64,
     flush: bool,
     slow: bool,
+    began_empty: bool,
 }
 
 /// Follows the calls of the allocator through the threads.
@@ -41,7 +43,16 @@ impl Calls {
                 if self.0.len() >= MAX {
                     self.0.clear();
                 }
-                let call = Call { line: at, cpu: line.cpu, domain, pages, limit, flush, slow: false };
+                let call = Call {
+                    line: at,
+                    cpu: line.cpu,
+                    domain,
+                    pages,
+                    limit,
+                    flush,
+                    slow: false,
+                    began_empty: false,
+                };
                 self.0.insert(line.context, call);
                 None
             }
@@ -98,6 +109,8 @@ pub(super) struct Probed {
     spaces: BTreeMap<u64, Space>,
     older: BTreeMap<u64, Vec<(u64, u64)>>,
     slow_shown: bool,
+    /// The device of the DMA call in which a thread is.
+    devices: BTreeMap<Context, String>,
 }
 
 impl Probed {
@@ -114,6 +127,7 @@ impl Probed {
             spaces: BTreeMap::new(),
             older: by_domain,
             slow_shown: older.slow_shown,
+            devices: BTreeMap::new(),
         }
     }
 
@@ -123,13 +137,18 @@ impl Probed {
         self.spaces.values_mut().for_each(Space::forget);
     }
 
-    fn space(&mut self, domain: u64) -> Option<&mut Space> {
+    /// A domain is known by the device for which it is first used, and with it what is reserved there.
+    fn space(&mut self, domain: u64, context: Context, folder: &Folder) -> Option<&mut Space> {
         if self.spaces.len() >= MAX && !self.spaces.contains_key(&domain) {
             return None;
         }
-        let Self { rules, cpus, spaces, older, .. } = self;
+        let Self { rules, cpus, spaces, older, devices, .. } = self;
         Some(spaces.entry(domain).or_insert_with(|| {
-            let mut space = Space::new(rules, *cpus, &[], false);
+            let mut reserved = folder.windows.clone();
+            let device = devices.get(&context).and_then(|dev| folder.devices.get(dev));
+            let group = device.and_then(|device| folder.groups.get(&device.group?));
+            reserved.extend(group.iter().flat_map(|group| group.reserved.iter().copied()));
+            let mut space = Space::new(rules, *cpus, &reserved, false);
             for (pfn, pages) in older.remove(&domain).unwrap_or_default() {
                 space.add_older(pfn, pages);
             }
@@ -138,18 +157,40 @@ impl Probed {
     }
 
     /// Takes an event.
-    pub(super) fn event(&mut self, at: u64, line: &Line<'_>, event: Event<'_>, tally: &mut Tally) {
+    pub(super) fn event(
+        &mut self,
+        at: u64,
+        line: &Line<'_>,
+        event: Event<'_>,
+        folder: &Folder,
+        tally: &mut Tally,
+    ) {
+        if let Event::ProbeMapPage { dev } | Event::ProbeMapSg { dev } | Event::ProbeOther { dev } = event {
+            if self.devices.len() >= MAX {
+                self.devices.clear();
+            }
+            self.devices.insert(line.context, dev.to_owned());
+            return;
+        }
         if let Event::IovaFree { domain, pfn, pages } = event {
-            if let Some(space) = self.space(domain) {
+            if let Some(space) = self.space(domain, line.context, folder) {
                 space.free(line.cpu, pfn, pages);
             }
             return;
         }
-        let Some((call, pfn)) = self.calls.event(at, line, event) else { return };
+        let done = self.calls.event(at, line, event);
+        if let Event::IovaAlloc { domain, pages, .. } = event {
+            let empty =
+                self.space(domain, line.context, folder).is_some_and(|space| space.is_empty(line.cpu, pages));
+            if let Some(call) = self.calls.0.get_mut(&line.context) {
+                call.began_empty = empty;
+            }
+        }
+        let Some((call, pfn)) = done else { return };
         let slow = self.slow_shown.then_some(call.slow);
         let limit = Limit::Probed { last: call.limit, flush: call.flush };
-        let wanted = Wanted { cpu: call.cpu, pages: call.pages, limit, slow };
-        let Some(space) = self.space(call.domain) else { return };
+        let wanted = Wanted { cpu: call.cpu, pages: call.pages, limit, slow, began_empty: call.began_empty };
+        let Some(space) = self.space(call.domain, line.context, folder) else { return };
         let outcome = space.allocate(&wanted, pfn);
         count(outcome, call.line, pfn, tally, || {
             format!(

@@ -36,6 +36,8 @@ pub(super) struct Wanted {
     pub(super) limit: Limit,
     /// Whether the caches had nothing, if the trace tells.
     pub(super) slow: Option<bool>,
+    /// The model's caches had nothing when the call began; an interrupt may have filled them before it returned.
+    pub(super) began_empty: bool,
 }
 
 /// What a guess rests on.
@@ -120,14 +122,35 @@ impl Space {
         let _ = self.iovad.free_iova_fast(Cpu(cpu), IovaPfn(pfn), pages, &mut Plenty);
     }
 
+    /// Takes a range back that was given to a cache after the allocation that is about to be made.
+    pub(super) fn take_back(&mut self, pfn: u64, pages: u64) -> bool {
+        self.iovad.uncache_iova(self.cpus, IovaPfn(pfn), pages)
+    }
+
+    /// Possible CPUs.
+    pub(super) const fn cpus(&self) -> u32 {
+        self.cpus
+    }
+
     fn holds_cached(&self, cpu: u32, class: usize) -> bool {
         let view = self.iovad.rcache(class);
         !view.loaded(Cpu(cpu)).is_empty() || !view.prev(Cpu(cpu)).is_empty() || view.depot_size() > 0
     }
 
+    /// Whether the model would find nothing of this size in the caches of a CPU.
+    pub(super) fn is_empty(&self, cpu: u32, pages: u64) -> bool {
+        let class = order_base_2(IovaRules::range_pages(pages));
+        class >= IOVA_RANGE_CACHE_MAX_SIZE || !self.holds_cached(cpu, class)
+    }
+
     fn alloc(&mut self, wanted: &Wanted) -> Option<u64> {
         let cpu = Cpu(wanted.cpu);
         match wanted.limit {
+            Limit::Probed { last, .. } if wanted.slow == Some(true) && wanted.began_empty => {
+                let pages = IovaRules::range_pages(wanted.pages);
+                let range = self.iovad.alloc_iova(pages, IovaPfn(last), true, &mut Plenty);
+                range.ok().map(|range| range.lo.0)
+            }
             Limit::Probed { last, flush } => {
                 let pfn = self.iovad.alloc_iova_fast(cpu, wanted.pages, IovaPfn(last), flush, &mut Plenty);
                 pfn.ok().map(|pfn| pfn.0)
@@ -148,7 +171,8 @@ impl Space {
         if wanted.slow == Some(true) && cacheable {
             self.set_emptied(wanted.cpu, class);
         }
-        let cached = cacheable && self.holds_cached(wanted.cpu, class);
+        let skipped = wanted.slow == Some(true) && wanted.began_empty;
+        let cached = cacheable && !skipped && self.holds_cached(wanted.cpu, class);
         if cached {
             return self.allocate_cached(wanted, class, recorded);
         }
@@ -195,6 +219,12 @@ impl Space {
             return Outcome::Compared { modelled, basis: Basis::Seen, why: None };
         }
         self.iovad = before;
+        if wanted.slow == Some(true) {
+            self.drop_caches(wanted.cpu, class);
+        } else if let Some(pfn) = modelled {
+            // Wherever it is, it is not where the next allocation would find it.
+            self.iovad.uncache_iova(self.cpus, IovaPfn(pfn), IovaRules::range_pages(wanted.pages));
+        }
         let held = recorded.is_some_and(|pfn| self.is_cached(class, pfn));
         let why = match (self.whole, wanted.slow, held) {
             (false, Some(false) | None, false) => Some(CACHED),
@@ -203,6 +233,17 @@ impl Space {
         };
         self.adopt(wanted, recorded, wanted.slow == Some(true));
         Outcome::Compared { modelled, basis: Basis::Seen, why }
+    }
+
+    /// The kernel found a CPU's caches empty that the model holds for filled: something emptied them unseen.
+    fn drop_caches(&mut self, cpu: u32, class: usize) {
+        let view = self.iovad.rcache(class);
+        let held = view.loaded(Cpu(cpu)).iter().chain(view.prev(Cpu(cpu))).chain(view.depot().flatten());
+        let held: Vec<IovaPfn> = held.copied().collect();
+        for pfn in held {
+            self.iovad.uncache_iova(self.cpus, pfn, 1 << class);
+            self.iovad.retract_iova(pfn);
+        }
     }
 
     fn is_cached(&self, class: usize, pfn: u64) -> bool {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::domains::Before;
 use super::event::{self, Event, Skip};
 use super::folder::Folder;
 use super::line::{self, Parsed};
@@ -46,7 +47,9 @@ pub(super) struct Survey {
     pub(super) iova_allocs: u64,
     /// One more than the highest CPU seen.
     pub(super) cpus: u32,
-    /// Ranges of I/O virtual addresses from before the trace.
+    /// The same by events alone.
+    pub(super) before: Before,
+    /// Ranges of I/O virtual addresses from before the trace, by probes.
     pub(super) older_ranges: Older,
     /// Releases in the pool without a mapping before: device, address, size.
     pub(super) older: Vec<(String, u64, u64)>,
@@ -92,6 +95,7 @@ impl Survey {
                     match event::parse(line.event, line.rest) {
                         Ok(event) => {
                             survey.older_ranges.event(at, &line, event);
+                            survey.before.event(at, &line, event, folder);
                             survey.count(event, pool, &mut names, &mut seen);
                         }
                         Err(Skip::Broken) => first(&mut survey.broken, at),
