@@ -1,6 +1,6 @@
 //! Translated domains by their events alone, without probes: one per IOMMU group.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use models::iommu::dma::{FqRings, IovaLimit};
 use models::iommu::iova::{IovaPfn, IovaRules};
@@ -11,7 +11,7 @@ use super::line::Line;
 use super::names::Names;
 use super::probed::{SUBJECT, count};
 use super::ranges::{Op, Ranges};
-use super::space::{Limit, Outcome, Space, Wanted};
+use super::space::{FLUSHED, Limit, Outcome, Space, Wanted};
 use super::tally::Tally;
 use crate::replay::KernelRules;
 
@@ -19,15 +19,20 @@ use crate::replay::KernelRules;
 const MAX_RANGES: usize = 1 << 20;
 /// Domains that are kept.
 const MAX_DOMAINS: usize = 1 << 12;
-/// Releases that may have to be taken back for an allocation that began before them.
-const RECENT: usize = 256;
+/// Lines within which an allocation that has begun is complete.
+const AGE: u64 = 4096;
 /// Nanoseconds after which the timer of a flush queue may have fired, and after which it must have.
 ///
 /// Source: `drivers/iommu/dma-iommu.c: IOVA_FQ_TIMEOUT`, 10 ms in ticks, which begin anywhere within a tick.
 const MAY_FIRE: u64 = 8_000_000;
 const MUST_FIRE: u64 = 40_000_000;
 
-const FLUSHED: &str = "when a flush queue was emptied, and on which CPU, is not shown";
+const MASK: &str = "nobody says which driver the device has, and so which mask";
+/// Histories of a domain that are followed at once.
+const MAX_HISTORIES: usize = 48;
+
+const GUESSED: &str =
+    "not determined: a flush queue was emptied at another time, or on another CPU, than was guessed";
 
 /// What was allocated before the trace began: what it gives back without having allocated it.
 #[derive(Clone, Debug, Default)]
@@ -57,14 +62,43 @@ fn domain_of(folder: &Folder, dev: &str) -> u64 {
     folder.devices.get(dev).and_then(|device| device.group).unwrap_or_else(alone)
 }
 
-#[derive(Debug)]
-struct Domain {
+/// An event of a domain that waits for its place: allocations are complete only some events after they began.
+#[derive(Clone, Debug)]
+enum Step {
+    Op { domain: u64, dev: u32, op: Plain, nanos: u64, at: u64 },
+    Flush { did: u64, cpu: u32, nanos: u64 },
+    Attach { domain: u64 },
+}
+
+/// An [`Op`] without the name.
+#[derive(Clone, Copy, Debug)]
+struct Plain {
+    pfn: u64,
+    pages: u64,
+    cpu: u32,
+    allocated: bool,
+}
+
+/// One history that a domain may have had.
+#[derive(Clone, Debug)]
+struct State {
     space: Space,
     /// With lazy invalidation: what waits for a flush, and since when.
     rings: Option<FqRings>,
     waiting: BTreeSet<u64>,
     oldest: Option<u64>,
-    recent: VecDeque<(u64, u32, u64, u64)>,
+    /// The CPU whose queue was full: the event that says that it is being emptied is still to come.
+    emptied: Option<u32>,
+}
+
+#[derive(Debug)]
+struct Domain {
+    /// The histories that the trace allows.
+    states: Vec<State>,
+    /// There were too many, or none was left. What is given back meanwhile is lost sight of, and since when nothing was.
+    lost: Option<u64>,
+    /// Flushes are shown.
+    shown: bool,
 }
 
 /// The replay of all domains.
@@ -73,6 +107,11 @@ pub(super) struct Domains {
     rules: KernelRules,
     cpus: u32,
     whole: bool,
+    shown: bool,
+    /// Domains by the number that flush events call them.
+    dids: BTreeMap<u64, u64>,
+    /// By the line at which they happened.
+    steps: BTreeMap<(u64, u64), Step>,
     ranges: Ranges,
     before: BTreeMap<u64, Vec<(u64, u64)>>,
     domains: BTreeMap<u64, Domain>,
@@ -80,11 +119,14 @@ pub(super) struct Domains {
 
 impl Domains {
     /// Begins with what is known to be older than the trace; `whole` if nothing is.
-    pub(super) fn new(rules: &KernelRules, cpus: u32, before: Before, whole: bool) -> Self {
+    pub(super) fn new(rules: &KernelRules, cpus: u32, before: Before, whole: bool, shown: bool) -> Self {
         Self {
             rules: *rules,
             cpus,
             whole,
+            shown,
+            dids: BTreeMap::new(),
+            steps: BTreeMap::new(),
             ranges: Ranges::default(),
             before: if whole { BTreeMap::new() } else { before.found },
             domains: BTreeMap::new(),
@@ -94,8 +136,9 @@ impl Domains {
     /// Events were lost.
     pub(super) fn forget(&mut self) {
         self.ranges = Ranges::default();
-        for domain in self.domains.values_mut() {
-            domain.space.forget();
+        self.steps.clear();
+        for state in self.domains.values_mut().flat_map(|domain| domain.states.iter_mut()) {
+            state.space.forget();
         }
     }
 
@@ -109,30 +152,93 @@ impl Domains {
         names: &mut Names,
         tally: &mut Tally,
     ) {
-        let Self { rules, cpus, whole, ranges, before, domains } = self;
-        let mut ops = None;
-        ranges.event(at, line, event, |op| {
-            let number = domain_of(folder, op.dev);
-            if domains.len() >= MAX_DOMAINS && !domains.contains_key(&number) {
-                return;
-            }
-            let domain = domains.entry(number).or_insert_with(|| {
-                let older = before.remove(&number).unwrap_or_default();
-                Domain::new(rules, *cpus, folder, number, &older, *whole)
-            });
-            ops = Some(());
-            if op.allocated {
-                let dev = names.number(op.dev);
-                let mask = names.mask(dev).unwrap_or(u64::MAX);
-                domain.allocate(&op, mask, at, line.nanos, tally);
-            } else {
-                domain.free(&op, line.nanos);
-            }
+        let nanos = line.nanos;
+        let mut step = match event {
+            Event::FlushAll { did } => Some((at, Step::Flush { did, cpu: line.cpu, nanos })),
+            Event::Attach { dev } => Some((at, Step::Attach { domain: domain_of(folder, dev) })),
+            _ => None,
+        };
+        self.ranges.event(at, line, event, |op| {
+            let Op { pfn, pages, cpu, allocated, .. } = op;
+            let (domain, dev) = (domain_of(folder, op.dev), names.number(op.dev));
+            let plain = Plain { pfn, pages, cpu, allocated };
+            step = Some((op.line, Step::Op { domain, dev, op: plain, nanos, at }));
         });
+        if let Some((since, step)) = step {
+            self.steps.insert((since, at), step);
+        }
+        let open = self.ranges.oldest_open(at, AGE).unwrap_or(at);
+        while let Some(entry) = self.steps.first_entry() {
+            if entry.key().0 > open {
+                break;
+            }
+            let step = entry.remove();
+            self.step(step, folder, names, tally);
+        }
+    }
+
+    /// What waits still, at the end.
+    pub(super) fn finish(&mut self, folder: &Folder, names: &Names, tally: &mut Tally) {
+        for step in std::mem::take(&mut self.steps).into_values() {
+            self.step(step, folder, names, tally);
+        }
+    }
+
+    fn step(&mut self, step: Step, folder: &Folder, names: &Names, tally: &mut Tally) {
+        match step {
+            Step::Flush { did, cpu, nanos } => self.flush(did, cpu, nanos),
+            // Another domain, or the same one again: nothing is known of it.
+            Step::Attach { domain } => {
+                if self.domains.remove(&domain).is_some() {
+                    self.whole = false;
+                    self.before.remove(&domain);
+                }
+            }
+            Step::Op { domain: number, dev, op, nanos, at } => {
+                let Self { rules, cpus, whole, shown, before, domains, .. } = self;
+                if domains.len() >= MAX_DOMAINS && !domains.contains_key(&number) {
+                    return;
+                }
+                let domain = domains.entry(number).or_insert_with(|| {
+                    let older = before.remove(&number).unwrap_or_default();
+                    let state = State::new(rules, *cpus, folder, number, &older, *whole);
+                    Domain { states: vec![state], lost: None, shown: *shown }
+                });
+                if op.allocated {
+                    domain.allocate(&op, (names, dev), at, nanos, tally);
+                } else {
+                    domain.free(&op, nanos);
+                }
+            }
+        }
+    }
+
+    /// A flush event names its domain by a number of the hardware's. Which one it is shows when only one has anything
+    /// to flush.
+    fn flush(&mut self, did: u64, cpu: u32, now: u64) {
+        let known = self.dids.get(&did).copied().or_else(|| {
+            let taken: BTreeSet<u64> = self.dids.values().copied().collect();
+            let due = |domain: &Domain| domain.states.iter().any(|state| state.is_due(now, 0));
+            let mut due =
+                self.domains.iter().filter(|(number, domain)| !taken.contains(number) && due(domain));
+            let (number, _) = due.next()?;
+            due.next().is_none().then_some(*number)
+        });
+        let Some(domain) = known.and_then(|number| self.domains.get_mut(&number)) else { return };
+        if let Some(number) = known
+            && self.dids.len() < MAX_DOMAINS
+        {
+            self.dids.insert(did, number);
+        }
+        for state in &mut domain.states {
+            if state.emptied.take() != Some(cpu) {
+                state.flush(cpu);
+            }
+        }
     }
 }
 
-impl Domain {
+impl State {
     fn new(
         rules: &KernelRules,
         cpus: u32,
@@ -154,46 +260,141 @@ impl Domain {
             Some(_) => false,
             None => folder.strict == Some(false),
         };
-        Self {
-            space,
-            rings: lazy.then(|| FqRings::new(cpus as usize)),
-            waiting: BTreeSet::new(),
-            oldest: None,
-            recent: VecDeque::new(),
-        }
+        let rings = lazy.then(|| FqRings::new(cpus as usize));
+        Self { space, rings, waiting: BTreeSet::new(), oldest: None, emptied: None }
     }
 
-    fn free(&mut self, op: &Op<'_>, now: u64) {
+    /// Whether something has waited for so long.
+    fn is_due(&self, now: u64, wait: u64) -> bool {
+        self.oldest.is_some_and(|oldest| now.saturating_sub(oldest) >= wait)
+    }
+
+    /// The kernel gives a range back: to the caches, or to a queue, which is emptied if it is full.
+    fn free(&mut self, op: &Plain, now: u64) {
         let Some(rings) = self.rings.as_mut() else {
-            self.give(op.line, op.cpu, op.pfn, op.pages);
+            self.space.free(op.cpu, op.pfn, op.pages);
             return;
         };
         let cpu = op.cpu as usize;
         if rings.is_full(cpu) {
             rings.start_flush();
             rings.finish_flush();
-            let flushed = rings.take_flushed(cpu);
-            for entry in flushed {
-                self.waiting.remove(&entry.pfn.0);
-                self.give(op.line, op.cpu, entry.pfn.0, entry.pages);
+            self.emptied = Some(op.cpu);
+        }
+        let flushed = rings.take_flushed(cpu);
+        rings.add(cpu, IovaPfn(op.pfn), op.pages);
+        self.waiting.insert(op.pfn);
+        self.oldest.get_or_insert(now);
+        for entry in flushed {
+            self.waiting.remove(&entry.pfn.0);
+            self.space.free(op.cpu, entry.pfn.0, entry.pages);
+        }
+    }
+
+    /// A CPU empties the queues: of all CPUs, by the timer, unless its own is full.
+    fn flush(&mut self, cpu: u32) {
+        let Some(rings) = self.rings.as_mut() else { return };
+        let own = cpu as usize;
+        let full = rings.is_full(own);
+        rings.start_flush();
+        rings.finish_flush();
+        let mut entries = Vec::new();
+        if full {
+            entries.extend(rings.take_flushed(own));
+        } else {
+            rings.disarm();
+            for ring in 0..rings.cpus() {
+                entries.extend(rings.take_flushed(ring));
+            }
+            self.oldest = None;
+        }
+        for entry in entries {
+            self.waiting.remove(&entry.pfn.0);
+            self.space.free(cpu, entry.pfn.0, entry.pages);
+        }
+    }
+
+    /// Where this history says that the kernel cannot have got this.
+    fn excludes(&self, wanted: &Wanted, pfn: u64) -> bool {
+        self.waiting.contains(&pfn) || self.space.is_elsewhere(wanted, pfn)
+    }
+
+    /// Nothing is known of what was given back.
+    fn forget(&mut self) {
+        if let Some(rings) = self.rings.as_mut() {
+            let cpus = rings.cpus();
+            *rings = FqRings::new(cpus);
+        }
+        self.waiting.clear();
+        self.oldest = None;
+        self.space.forget_caches();
+    }
+}
+
+impl Domain {
+    /// Where the timer of a flush queue may have fired unseen, each CPU on which it may have run makes a history of
+    /// its own.
+    fn branch(&mut self, now: u64) {
+        if self.shown || !self.states.iter().any(|state| state.is_due(now, MAY_FIRE)) {
+            return;
+        }
+        let mut histories = Vec::new();
+        for state in std::mem::take(&mut self.states) {
+            if !state.is_due(now, MAY_FIRE) {
+                histories.push(state);
+                continue;
+            }
+            for cpu in 0..state.space.cpus() {
+                if histories.len() >= MAX_HISTORIES {
+                    break;
+                }
+                let mut flushed = state.clone();
+                flushed.flush(cpu);
+                histories.push(flushed);
+            }
+            if !state.is_due(now, MUST_FIRE) {
+                histories.push(state);
             }
         }
-        if let Some(rings) = self.rings.as_mut() {
-            rings.add(cpu, IovaPfn(op.pfn), op.pages);
-            self.waiting.insert(op.pfn);
-            self.oldest.get_or_insert(now);
+        let too_many = histories.len() > MAX_HISTORIES;
+        self.states = histories;
+        if too_many {
+            self.lose(now);
         }
     }
 
-    fn give(&mut self, line: u64, cpu: u32, pfn: u64, pages: u64) {
-        self.space.free(cpu, pfn, pages);
-        if self.recent.len() == RECENT {
-            self.recent.pop_front();
-        }
-        self.recent.push_back((line, cpu, pfn, pages));
+    /// No history is left, or too many. One is followed on, of which nothing is believed but what is in use.
+    fn lose(&mut self, now: u64) {
+        self.states.truncate(1);
+        self.states.iter_mut().for_each(State::forget);
+        self.lost = Some(now);
     }
 
-    fn allocate(&mut self, op: &Op<'_>, mask: u64, at: u64, now: u64, tally: &mut Tally) {
+    /// Whether sight is lost. It is regained after a time without a release: then nothing waits any more.
+    fn is_lost(&mut self, now: u64) -> bool {
+        self.lost = self.lost.filter(|since| now.saturating_sub(*since) < MUST_FIRE);
+        self.lost.is_some()
+    }
+
+    fn free(&mut self, op: &Plain, now: u64) {
+        if self.is_lost(now) {
+            self.lost = Some(now);
+            return;
+        }
+        self.branch(now);
+        if self.lost.is_some() {
+            return;
+        }
+        for state in &mut self.states {
+            state.free(op, now);
+        }
+    }
+
+    fn allocate(&mut self, op: &Plain, (names, dev): (&Names, u32), at: u64, now: u64, tally: &mut Tally) {
+        // A driver that nobody names may set any mask.
+        let mask = names.parameters(dev).and(names.mask(dev));
+        let known = mask.is_some();
+        let mask = mask.unwrap_or(u64::MAX);
         let limit = IovaLimit { mask, bus: 0, aperture_end: None, low_first: true };
         let wanted = Wanted {
             cpu: op.cpu,
@@ -202,70 +403,50 @@ impl Domain {
             slow: None,
             began_empty: false,
         };
-        let recorded = Some(op.pfn);
-        let what = || format!("{}: {} pages on CPU {}", op.dev, op.pages, op.cpu);
-        let since = self.oldest.map(|oldest| now.saturating_sub(oldest));
-        if since.is_some_and(|since| since >= MAY_FIRE) || self.waiting.contains(&op.pfn) {
-            let must = since.is_some_and(|since| since >= MUST_FIRE) || self.waiting.contains(&op.pfn);
-            self.guess_flush(&wanted, op.pfn, must);
+        if !self.is_lost(now) {
+            self.branch(now);
+        }
+        if self.lost.is_some() {
+            self.states.iter_mut().for_each(|state| state.space.follow(&wanted, op.pfn));
             tally.open(SUBJECT, FLUSHED, at);
             return;
         }
-        // What was given back after the allocation began was not there for it.
-        let later: Vec<_> = self.recent.iter().filter(|freed| freed.0 > op.line).copied().collect();
-        let mut taken_back = Vec::new();
-        for (line, cpu, pfn, pages) in later.into_iter().rev() {
-            if self.space.take_back(pfn, pages) {
-                taken_back.push((line, cpu, pfn, pages));
+        if !known {
+            self.states.iter_mut().for_each(|state| state.space.follow(&wanted, op.pfn));
+            tally.open(SUBJECT, MASK, at);
+            return;
+        }
+        if self.states.len() > 1 {
+            let possible = |state: &State| !state.excludes(&wanted, op.pfn);
+            if self.states.iter().any(possible) {
+                self.states.retain(possible);
             }
         }
-        let outcome = self.space.allocate(&wanted, recorded);
-        for (_, cpu, pfn, pages) in taken_back.into_iter().rev() {
-            self.space.free(cpu, pfn, pages);
-        }
-        count(outcome, at, recorded, tally, what);
-    }
-
-    /// The timer may have emptied the queues since, on any CPU. What was recorded tells, or does not matter.
-    fn guess_flush(&mut self, wanted: &Wanted, recorded: u64, must: bool) {
-        if !must {
-            let mut unflushed = self.space.clone();
-            if agrees(unflushed.allocate(wanted, Some(recorded)), recorded) {
-                self.space = unflushed;
-                return;
-            }
-        }
-        let mut entries = Vec::new();
-        if let Some(rings) = self.rings.as_mut() {
-            rings.disarm();
-            rings.start_flush();
-            rings.finish_flush();
-            for ring in 0..rings.cpus() {
-                entries.extend(rings.take_flushed(ring));
-            }
-        }
-        self.waiting.clear();
-        self.oldest = None;
-        let own = wanted.cpu;
-        let cpus = self.space.cpus();
-        let mut fallback = None;
-        for cpu in std::iter::once(own).chain((0..cpus).filter(|cpu| *cpu != own)) {
-            let mut flushed = self.space.clone();
-            for entry in &entries {
-                flushed.free(cpu, entry.pfn.0, entry.pages);
-            }
-            if agrees(flushed.allocate(wanted, Some(recorded)), recorded) {
-                self.space = flushed;
-                return;
-            }
-            fallback.get_or_insert(flushed);
-        }
-        if let Some(flushed) = fallback {
-            self.space = flushed;
+        let outcomes: Vec<Outcome> =
+            self.states.iter_mut().map(|state| state.space.allocate(&wanted, Some(op.pfn))).collect();
+        let Some(first) = outcomes.first().copied() else { return };
+        let possible: Vec<bool> = outcomes.iter().map(|outcome| !contradicts(*outcome, op.pfn)).collect();
+        let any = possible.contains(&true);
+        let alike = outcomes.iter().all(|outcome| answer(*outcome) == answer(first));
+        let outcome = if alike || !any { first } else { Outcome::Open(FLUSHED) };
+        let what = || format!("{}: {} pages on CPU {}", names.name(dev), op.pages, op.cpu);
+        count(outcome, at, Some(op.pfn), tally, what);
+        let mut each = possible.into_iter();
+        if any {
+            self.states.retain(|_| each.next().unwrap_or(false));
+        } else if self.states.iter().any(|state| state.rings.is_some()) && !self.shown {
+            self.lose(now);
         }
     }
 }
 
-fn agrees(outcome: Outcome, recorded: u64) -> bool {
-    matches!(outcome, Outcome::Compared { modelled, .. } if modelled == Some(recorded))
+fn answer(outcome: Outcome) -> Option<Option<u64>> {
+    match outcome {
+        Outcome::Open(_) => None,
+        Outcome::Compared { modelled, .. } => Some(modelled),
+    }
+}
+
+fn contradicts(outcome: Outcome, recorded: u64) -> bool {
+    answer(outcome).is_some_and(|modelled| modelled != Some(recorded))
 }

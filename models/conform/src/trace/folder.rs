@@ -227,7 +227,8 @@ impl Folder {
         }
         let value = |key: &str| rest.split(' ').find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
         let device = self.device(name);
-        if let Some(driver) = value("driver").filter(|driver| !driver.is_empty()) {
+        if let Some(driver) = value("driver") {
+            // Empty where none is bound: whatever bound itself later may set what it likes.
             driver.clone_into(&mut device.driver);
         }
         device.mask_bits = value("dma_mask_bits").and_then(|bits| bits.parse().ok()).or(device.mask_bits);

@@ -71,7 +71,8 @@ pub fn compare(path: &Path, release: Option<&str>) -> Result<Report, SourceError
     });
     let cpus = folder.cpus.unwrap_or(survey.cpus).max(survey.cpus);
     let before = std::mem::take(&mut survey.before);
-    let mut domains = (survey.iova_allocs == 0).then(|| Domains::new(&rules, cpus, before, fresh));
+    let mut domains =
+        (survey.iova_allocs == 0).then(|| Domains::new(&rules, cpus, before, fresh, survey.flushes > 0));
     let mut probed = Probed::new(&rules, cpus, &survey.older_ranges);
     let mut tally = Tally::default();
     tally.report.kind = "trace".to_owned();
@@ -107,6 +108,9 @@ pub fn compare(path: &Path, release: Option<&str>) -> Result<Report, SourceError
             }
             Parsed::Comment(_) | Parsed::Empty | Parsed::Foreign => {}
         }
+    }
+    if let Some(domains) = &mut domains {
+        domains.finish(&folder, &names, &mut tally);
     }
     if !survey.cut()
         && survey.answered()

@@ -91,6 +91,13 @@ impl Ranges {
         }
     }
 
+    /// The line at which the oldest allocation began that is not complete; those of more than `age` lines ago never
+    /// will be, such as mappings without the DMA API.
+    pub(super) fn oldest_open(&self, at: u64, age: u64) -> Option<u64> {
+        let begun = self.0.values().filter_map(|thread| Some(thread.mapped.first()?.line));
+        begun.filter(|line| at.saturating_sub(*line) <= age).min()
+    }
+
     fn thread(&mut self, context: Context) -> &mut Thread {
         if self.0.len() >= MAX && !self.0.contains_key(&context) {
             self.0.clear();

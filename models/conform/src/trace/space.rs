@@ -67,7 +67,9 @@ pub(super) enum Outcome {
     },
 }
 
-pub(super) const FIRST: &str = "where the search of a domain begins is not known before its first allocation";
+pub(super) const FIRST: &str =
+    "where the search of a domain begins is not known before an allocation shows it";
+pub(super) const FLUSHED: &str = "when a flush queue was emptied, and on which CPU, is not shown";
 pub(super) const CACHES: &str = "it came out of a cache that was filled before the trace began";
 const OLDER: &str = "not determined: ranges that the trace never shows were in use since before it";
 const CACHED: &str = "not determined: the address came out of a cache that was filled before the trace began";
@@ -83,6 +85,8 @@ pub(super) struct Space {
     /// Whether the trace shows all that ever happened to it.
     whole: bool,
     cursor_known: bool,
+    /// What the caches held at some time is not known.
+    forgotten: bool,
     /// CPUs and size classes whose caches were empty once in the trace.
     emptied: Vec<[bool; IOVA_RANGE_CACHE_MAX_SIZE]>,
 }
@@ -97,7 +101,15 @@ impl Space {
             iovad.reserve_iova(IovaPfn(first >> PAGE_SHIFT), IovaPfn(last >> PAGE_SHIFT), &mut Plenty);
         }
         let emptied = vec![[whole; IOVA_RANGE_CACHE_MAX_SIZE]; cpus as usize];
-        Self { iovad, dma_iommu: rules.dma_iommu, cpus, whole, cursor_known: whole, emptied }
+        Self {
+            iovad,
+            dma_iommu: rules.dma_iommu,
+            cpus,
+            whole,
+            cursor_known: whole,
+            forgotten: false,
+            emptied,
+        }
     }
 
     /// Events were lost.
@@ -122,9 +134,35 @@ impl Space {
         let _ = self.iovad.free_iova_fast(Cpu(cpu), IovaPfn(pfn), pages, &mut Plenty);
     }
 
-    /// Takes a range back that was given to a cache after the allocation that is about to be made.
-    pub(super) fn take_back(&mut self, pfn: u64, pages: u64) -> bool {
-        self.iovad.uncache_iova(self.cpus, IovaPfn(pfn), pages)
+    /// What the caches hold is known no more; all of it stays in use.
+    pub(super) fn forget_caches(&mut self) {
+        for class in 0..IOVA_RANGE_CACHE_MAX_SIZE {
+            let view = self.iovad.rcache(class);
+            let of_cpus =
+                (0..self.cpus).flat_map(|cpu| view.loaded(Cpu(cpu)).iter().chain(view.prev(Cpu(cpu))));
+            let held: Vec<IovaPfn> = of_cpus.chain(view.depot().flatten()).copied().collect();
+            for pfn in held {
+                self.iovad.uncache_iova(self.cpus, pfn, 1 << class);
+            }
+        }
+        self.forgotten = true;
+        self.cursor_known = false;
+        self.emptied.iter_mut().for_each(|classes| classes.fill(false));
+    }
+
+    /// Takes what the kernel took, whatever the model would have done.
+    pub(super) fn follow(&mut self, wanted: &Wanted, recorded: u64) {
+        self.adopt(wanted, Some(recorded), false);
+    }
+
+    /// Whether another CPU's cache holds a page frame, so that this one cannot get it.
+    pub(super) fn is_elsewhere(&self, wanted: &Wanted, pfn: u64) -> bool {
+        let class = order_base_2(IovaRules::range_pages(wanted.pages));
+        let view = self.iovad.rcache(class);
+        let holds = |cpu: u32| {
+            view.loaded(Cpu(cpu)).contains(&IovaPfn(pfn)) || view.prev(Cpu(cpu)).contains(&IovaPfn(pfn))
+        };
+        class < IOVA_RANGE_CACHE_MAX_SIZE && (0..self.cpus).any(|cpu| cpu != wanted.cpu && holds(cpu))
     }
 
     /// Possible CPUs.
@@ -176,8 +214,12 @@ impl Space {
         if cached {
             return self.allocate_cached(wanted, class, recorded);
         }
-        let empty =
-            !cacheable || self.whole || wanted.slow == Some(true) || self.is_emptied(wanted.cpu, class);
+        let known = self.whole && !self.forgotten;
+        let empty = !cacheable || known || wanted.slow == Some(true) || self.is_emptied(wanted.cpu, class);
+        if !empty && self.forgotten {
+            self.adopt(wanted, recorded, false);
+            return Outcome::Open(FLUSHED);
+        }
         if !empty && wanted.slow == Some(false) {
             self.adopt(wanted, recorded, false);
             return Outcome::Open(CACHES);

@@ -47,6 +47,8 @@ pub(super) struct Survey {
     pub(super) iova_allocs: u64,
     /// One more than the highest CPU seen.
     pub(super) cpus: u32,
+    /// Events that show when a flush queue is emptied.
+    pub(super) flushes: u64,
     /// The same by events alone.
     pub(super) before: Before,
     /// Ranges of I/O virtual addresses from before the trace, by probes.
@@ -148,6 +150,7 @@ impl Survey {
             }
             Event::IommuMap { .. } => self.iommu_maps += 1,
             Event::IovaAlloc { .. } => self.iova_allocs += 1,
+            Event::FlushAll { .. } => self.flushes += 1,
             _ => {}
         }
         let Some(pool) = pool else { return };
