@@ -224,7 +224,13 @@ impl Domains {
             let (number, _) = due.next()?;
             due.next().is_none().then_some(*number)
         });
-        let Some(domain) = known.and_then(|number| self.domains.get_mut(&number)) else { return };
+        let Some(domain) = known.and_then(|number| self.domains.get_mut(&number)) else {
+            // The type of a domain may have been changed since the state file was written.
+            for domain in self.domains.values_mut().filter(|domain| domain.is_strict()) {
+                domain.lost = Some(u64::MAX);
+            }
+            return;
+        };
         if let Some(number) = known
             && self.dids.len() < MAX_DOMAINS
         {
@@ -376,9 +382,13 @@ impl Domain {
         self.lost.is_some()
     }
 
+    fn is_strict(&self) -> bool {
+        self.states.iter().all(|state| state.rings.is_none())
+    }
+
     fn free(&mut self, op: &Plain, now: u64) {
         if self.is_lost(now) {
-            self.lost = Some(now);
+            self.lost = self.lost.max(Some(now));
             return;
         }
         self.branch(now);

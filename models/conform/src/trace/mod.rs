@@ -178,6 +178,13 @@ fn describe(folder: &Folder, survey: &Survey, tally: &mut Tally) {
         let (count, first) = survey.foreign;
         tally.note(format!("{count} lines are no events, the first is line {first}"));
     }
+    if survey.iommu_maps > 0 && survey.iova_allocs == 0 && survey.dma_events == 0 {
+        let maps = survey.iommu_maps;
+        tally.note(format!(
+            "{maps} events `map` say neither for which device nor how much was asked for: without `dma:*` events or probes \
+             on the allocator nothing can be compared with them"
+        ));
+    }
     for (name, count) in &survey.unused {
         tally.note(format!("{count} events `{name}`: not used"));
     }

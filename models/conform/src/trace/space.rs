@@ -1,8 +1,10 @@
 //! The addresses of one translated domain that follow a recording: allocated as the model does, taken as the kernel did.
 
+use models::dma::rules::DMA_BIT_MASK_32;
 use models::iommu::dma::{DmaIommuRules, IovaLimit, iommu_dma_alloc_iova};
 use models::iommu::iova::{
-    Cpu, IOVA_RANGE_CACHE_MAX_SIZE, IovaDomain, IovaPfn, IovaRange, IovaRules, Plenty, order_base_2,
+    Cpu, IOVA_RANGE_CACHE_MAX_SIZE, IovaDomain, IovaPfn, IovaRange, IovaRules, Plenty, Remembered,
+    order_base_2,
 };
 use models::mem::{PAGE_SHIFT, PAGE_SIZE};
 
@@ -91,6 +93,24 @@ pub(super) struct Space {
     emptied: Vec<[bool; IOVA_RANGE_CACHE_MAX_SIZE]>,
 }
 
+impl Wanted {
+    /// Whether an allocation in vain empties all caches before it gives up.
+    fn may_flush(&self) -> bool {
+        match self.limit {
+            Limit::Probed { flush, .. } => flush,
+            Limit::Device(limit) => limit.last() <= DMA_BIT_MASK_32 || !limit.low_first,
+        }
+    }
+}
+
+/// What a guess must be undone to.
+enum Before {
+    /// Only the ranges were changed.
+    Ranges(Remembered),
+    /// The caches may have been emptied, too.
+    All(Box<IovaDomain>),
+}
+
 impl Space {
     /// A domain with nothing but its reserved regions (first and last byte).
     pub(super) fn new(rules: &KernelRules, cpus: u32, reserved: &[(u64, u64)], whole: bool) -> Self {
@@ -170,6 +190,21 @@ impl Space {
         self.cpus
     }
 
+    fn before(&self, wanted: &Wanted) -> Before {
+        if wanted.may_flush() {
+            Before::All(Box::new(self.iovad.clone()))
+        } else {
+            Before::Ranges(self.iovad.remembered())
+        }
+    }
+
+    fn undo(&mut self, before: Before, guess: Option<u64>) {
+        match before {
+            Before::Ranges(before) => self.iovad.undo_alloc(before, guess.map(IovaPfn)),
+            Before::All(before) => self.iovad = *before,
+        }
+    }
+
     fn holds_cached(&self, cpu: u32, class: usize) -> bool {
         let view = self.iovad.rcache(class);
         !view.loaded(Cpu(cpu)).is_empty() || !view.prev(Cpu(cpu)).is_empty() || view.depot_size() > 0
@@ -235,16 +270,15 @@ impl Space {
             (false, true) => Basis::Unseen,
             (false, false) => Basis::OlderCache,
         };
-        let before = self.iovad.clone();
+        let before = self.before(wanted);
         let modelled = self.alloc(wanted);
         if modelled == recorded {
             return Outcome::Compared { modelled, basis, why: None };
         }
-        self.iovad.clone_from(&before);
+        self.undo(before, modelled);
         if !self.whole && self.suppose(wanted, recorded, modelled) {
             return Outcome::Compared { modelled, basis, why: Some(OLDER) };
         }
-        self.iovad = before;
         let why = match basis {
             Basis::OlderCache => Some(CACHED),
             Basis::Seen | Basis::Unseen => None,
@@ -255,12 +289,20 @@ impl Space {
 
     /// An allocation that the model serves from a cache.
     fn allocate_cached(&mut self, wanted: &Wanted, class: usize, recorded: Option<u64>) -> Outcome {
-        let before = self.iovad.clone();
+        let before = self.before(wanted);
+        let ranges = self.iovad.range_count();
         let modelled = self.alloc(wanted);
         if modelled == recorded {
             return Outcome::Compared { modelled, basis: Basis::Seen, why: None };
         }
-        self.iovad = before;
+        match before {
+            Before::Ranges(_) if self.iovad.range_count() <= ranges => {
+                if let Some(pfn) = modelled {
+                    self.free(wanted.cpu, pfn, wanted.pages);
+                }
+            }
+            before => self.undo(before, modelled),
+        }
         if wanted.slow == Some(true) {
             self.drop_caches(wanted.cpu, class);
         } else if let Some(pfn) = modelled {
@@ -310,20 +352,29 @@ impl Space {
         let pages = IovaRules::range_pages(wanted.pages);
         let taken = recorded.and_then(|pfn| range(pfn, pages));
         let mut guess = first;
-        for _ in 0..MAX_SUPPOSED {
-            let Some(pfn) = guess else { return false };
+        let mut supposed = Vec::new();
+        while supposed.len() < MAX_SUPPOSED {
+            let Some(place) = guess.and_then(|pfn| range(pfn, pages)) else { break };
             // The highest page of the place that the kernel did not take.
-            let free = |page: &u64| !taken.is_some_and(|taken| taken.contains(IovaPfn(*page)));
-            let Some(page) = (pfn..pfn.saturating_add(pages)).rev().find(free) else { return false };
+            let page = match taken {
+                Some(taken) if taken.contains(place.hi) => taken.lo.0.checked_sub(1),
+                Some(_) | None => Some(place.hi.0),
+            };
+            let Some(page) = page.filter(|page| place.contains(IovaPfn(*page))) else { break };
             if !self.iovad.adopt_iova(IovaRange::new(page, page), false) {
-                return false;
+                break;
             }
-            let before = self.iovad.clone();
+            supposed.push(page);
+            let before = self.before(wanted);
             guess = self.alloc(wanted);
             if guess == recorded {
                 return true;
             }
-            self.iovad = before;
+            self.undo(before, guess);
+        }
+        let before = self.iovad.remembered();
+        for page in supposed {
+            self.iovad.undo_alloc(before, Some(IovaPfn(page)));
         }
         false
     }

@@ -6,7 +6,33 @@ use super::ranges::Node;
 use super::rcache::order_base_2;
 use super::types::{Cpu, IovaPfn, IovaRange};
 
+/// Where the next searches of a domain begin, and what is known not to fit.
+#[derive(Clone, Copy, Debug)]
+pub struct Remembered {
+    cached: Option<Node>,
+    cached32: Option<Node>,
+    max32_alloc_size: u64,
+}
+
 impl IovaDomain {
+    /// Where the next searches begin; to be given back to [`Self::undo_alloc`].
+    #[must_use]
+    pub const fn remembered(&self) -> Remembered {
+        let Self { cached, cached32, max32_alloc_size, .. } = self;
+        Remembered { cached: *cached, cached32: *cached32, max32_alloc_size: *max32_alloc_size }
+    }
+
+    /// Unlinks the range that an allocation from the ranges has just linked at `pfn`, if it did, and lets searches begin
+    /// where they would have begun before.
+    pub fn undo_alloc(&mut self, before: Remembered, pfn: Option<IovaPfn>) {
+        if let Some(pfn) = pfn {
+            self.retract_iova(pfn);
+        }
+        self.cached = before.cached;
+        self.cached32 = before.cached32;
+        self.max32_alloc_size = before.max32_alloc_size;
+    }
+
     /// Links a range that a recorded kernel holds. With `remember`, the next search begins there, as if a search had
     /// just found it. Nothing changes, and the answer is `false`, if it overlaps another range.
     pub fn adopt_iova(&mut self, range: IovaRange, remember: bool) -> bool {

@@ -19,6 +19,7 @@ mod rules;
 mod search;
 mod types;
 
+pub use adopt::Remembered;
 pub use domain::{IovaDomain, PutReport, Reserved};
 pub use rcache::{DepotTrim, IOVA_RANGE_CACHE_MAX_SIZE, IovaMemory, MagazineView, Plenty, order_base_2};
 pub use rules::{DepotRule, IovaRules, Max32Reset, RetryFrom};
