@@ -23,10 +23,15 @@ pub(super) struct Blocks {
     pool: Option<DmaPool>,
     /// Blocks that the driver holds, by its numbers.
     held: BTreeMap<usize, DmaAddr>,
+    /// Test F: coherent memory that the driver holds, with its size.
+    coherent: Vec<(DmaAddr, u64)>,
+    /// Mask and flags of that memory.
+    round: String,
 }
 
 impl Session<'_> {
-    /// `F alloc mask=32 gfp=KERNEL size=8 -> ok dma=f000 vmalloc=1 phys=103e9f000`: freed at once.
+    /// `F alloc mask=32 gfp=KERNEL size=8 -> ok dma=f000 vmalloc=1 phys=103e9f000`: what has the same mask
+    /// and flags is held together, and freed in the order in which it was allocated.
     pub(super) fn coherent(&mut self, line: &Line) -> Option<()> {
         let mask = dma_bit_mask(u32::try_from(line.dec("mask")?).ok()?);
         let size = line.dec("size")?;
@@ -37,6 +42,11 @@ impl Session<'_> {
             _ => return None,
         };
         let (dma, remapped, phys) = (line.hex("dma")?, line.value("vmalloc")? == "1", line.hex("phys")?);
+        let round = format!("{mask:x} {blocking}");
+        if round != self.blocks.round {
+            self.free_coherent();
+            self.blocks.round = round;
+        }
         self.params.mask = mask;
         self.params.coherent_mask = mask;
         if !self.paths.translated() {
@@ -62,10 +72,16 @@ impl Session<'_> {
         let recorded = show(ok.then_some(dma), remapped);
         let modelled = show(mapped.modelled.ok().map(|addr| addr.0), blocking);
         self.check(Check { row: COHERENT, line, recorded, modelled, why: mapped.why });
-        if ok {
-            self.paths.unmap(&self.params, DmaAddr(dma), size);
+        if ok && self.blocks.coherent.len() < MOST_BLOCKS {
+            self.blocks.coherent.push((DmaAddr(dma), size));
         }
         Some(())
+    }
+
+    pub(super) fn free_coherent(&mut self) {
+        for (dma, size) in std::mem::take(&mut self.blocks.coherent) {
+            self.paths.unmap(&self.params, dma, size);
+        }
     }
 
     /// `G pool size=…`, `G alloc[I] -> X`, `G free[I] X`, `G realloc[I] -> X`.

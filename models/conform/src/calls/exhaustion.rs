@@ -21,6 +21,8 @@ struct Told1 {
     size: u64,
     /// Addresses by number.
     addrs: BTreeMap<usize, DmaAddr>,
+    /// When they were printed.
+    times: BTreeMap<usize, u64>,
     /// The line with the totals: how many maps there were.
     mapped: Option<usize>,
     /// Its lines.
@@ -72,6 +74,9 @@ impl Session<'_> {
                 }
             } else if let Some(number) = line.dec("n").and_then(|n| usize::try_from(n).ok()) {
                 let after = line.text.split_once("-> ").and_then(|(_, text)| hex(text.trim()));
+                if let Some(time) = line.time {
+                    told.times.insert(number, time);
+                }
                 if let Some(addr) = line.hex("dma").or(after) {
                     told.addrs.insert(number, DmaAddr(addr));
                 }
@@ -113,6 +118,7 @@ impl Session<'_> {
                 Some(addr) => Told::Addr(*addr),
                 None => Told::Nothing,
             };
+            self.paths.now = told.times.get(&number).copied().or(self.paths.now);
             if self.paths.translated() && number > known {
                 self.paths.domain().settle();
             }

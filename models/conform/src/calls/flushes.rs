@@ -8,7 +8,10 @@ use crate::replay::{DmaDomain, DmaParams, IovaSpace, MapFailed};
 use super::guide::Guide;
 
 /// How many states are followed at once. They differ in a flush that no address has told yet.
-const MOST_STATES: usize = 256;
+const MOST_STATES: usize = 96;
+
+/// On how many CPUs the driver is looked for.
+const MOST_CPUS: u32 = 64;
 
 /// What the log says of a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +44,10 @@ struct State {
     space: IovaSpace,
     /// When the timer was armed, in microseconds of the log.
     armed: Option<u64>,
-    /// Flushes of the trace that are behind it.
+    /// Flushes that are behind it.
     flushed: usize,
+    /// What a map gave that the log does not tell of.
+    unseen: Option<DmaAddr>,
 }
 
 /// The domain.
@@ -83,7 +88,7 @@ fn start_of(segments: &Segments) -> Result<DmaAddr, MapFailed> {
 
 impl Domain {
     pub(super) fn new(dma: DmaDomain, lazy: bool, cpus: usize) -> Self {
-        let states = vec![State { space: dma.space().clone(), armed: None, flushed: 0 }];
+        let states = vec![State { space: dma.space().clone(), armed: None, flushed: 0, unseen: None }];
         let cpus = u32::try_from(cpus).unwrap_or(1);
         Self { dma, states, lazy, cpus, calls: 0, inferred: 0, cut: false, lost: false }
     }
@@ -141,11 +146,28 @@ impl Domain {
         }
         // A state without a guess comes first.
         fitting.reverse();
+        let mut fitting = self.distinct(fitting);
         if fitting.len() > MOST_STATES {
             fitting.truncate(MOST_STATES);
             self.cut = true;
         }
         fitting
+    }
+
+    /// Leaves out states that are the same as one before.
+    fn distinct(&self, states: Vec<State>) -> Vec<State> {
+        let mut distinct: Vec<State> = Vec::with_capacity(states.len());
+        for state in states {
+            let same = |other: &State| {
+                other.unseen == state.unseen
+                    && (other.armed.is_none() == state.armed.is_none())
+                    && other.space.same_as(&state.space, self.cpus)
+            };
+            if !distinct.iter().any(same) {
+                distinct.push(state);
+            }
+        }
+        distinct
     }
 
     fn run(&mut self, cpu: u32, params: &DmaParams, what: What<'_>) -> Segments {
@@ -177,48 +199,88 @@ impl Domain {
         Ok(start.wrapping_add(phys.page_offset()))
     }
 
-    /// Maps; the prediction, and whether it fits what the log says.
+    /// Maps; the prediction, whether it fits what the log says, and on which CPU. The log tells the driver's CPU when it
+    /// was loaded; where only another CPU's caches explain an address, it has moved there since.
     pub(super) fn map(
         &mut self,
         call: &Call<'_>,
         params: &DmaParams,
         what: What<'_>,
         told: Told,
-    ) -> (Segments, bool) {
+    ) -> (Segments, bool, u32) {
         let before = self.before_call(call.cpu, call.now, call.guide);
         self.calls += 1;
         let guesses = before.iter().map(|state| state.flushed).min();
+        let mut cpu = call.cpu;
         let mut others = Vec::new();
-        let mut before = before.into_iter();
-        let Some(mut state) = before.next() else { return (Err(MapFailed::Table), false) };
-        if before.len() > 0 && told != Told::Nothing {
-            let mut fitting = Vec::new();
-            for state in std::iter::once(state.clone()).chain(before) {
-                let mut after = state.clone();
-                if told.fits(Self::probe(&mut after.space, call.cpu, params, what)) {
-                    fitting.push((state, after));
+        let mut first = None;
+        if told != Told::Nothing && (before.len() > 1 || self.cpus > 1) {
+            let elsewhere = (0..self.cpus.min(MOST_CPUS)).filter(|other| *other != call.cpu);
+            for candidate in std::iter::once(call.cpu).chain(elsewhere) {
+                for state in &before {
+                    let mut after = state.clone();
+                    if told.fits(Self::probe(&mut after.space, candidate, params, what)) {
+                        match first {
+                            None => first = Some(state.clone()),
+                            Some(_) => others.push(after),
+                        }
+                    }
+                }
+                if first.is_some() {
+                    cpu = candidate;
+                    break;
                 }
             }
-            let mut fitting = fitting.into_iter();
-            if let Some((first, _)) = fitting.next() {
-                state = first;
-                others.extend(fitting.map(|(_, after)| after));
-            }
         }
+        let Some(mut state) = first.or_else(|| before.into_iter().next()) else {
+            return (Err(MapFailed::Table), false, cpu);
+        };
         let copy = (told != Told::Nothing).then(|| state.clone());
         std::mem::swap(self.dma.space_mut(), &mut state.space);
-        let result = self.run(call.cpu, params, what);
+        let result = self.run(cpu, params, what);
         std::mem::swap(self.dma.space_mut(), &mut state.space);
         let fits = told.fits(start_of(&result));
         match copy {
-            Some(copy) if !fits => self.accept(copy, call.cpu, what, told, &result),
+            Some(copy) if !fits => self.accept(copy, cpu, what, told, &result),
             _ => {
                 self.states.push(state);
                 self.states.append(&mut others);
                 self.count_guesses(guesses);
             }
         }
-        (result, fits)
+        (result, fits, cpu)
+    }
+
+    /// Maps one buffer whose address the log does not tell.
+    pub(super) fn map_unseen(
+        &mut self,
+        call: &Call<'_>,
+        params: &DmaParams,
+        what: What<'_>,
+    ) -> Result<DmaAddr, MapFailed> {
+        self.states = self.before_call(call.cpu, call.now, call.guide);
+        self.calls += 1;
+        for state in &mut self.states {
+            state.unseen = Self::probe(&mut state.space, call.cpu, params, what).ok();
+        }
+        self.states[0].unseen.ok_or(MapFailed::Iova(models::iommu::iova::AllocError::NoSpace))
+    }
+
+    /// Unmaps it.
+    pub(super) fn unmap_unseen(&mut self, call: &Call<'_>, size: u64) {
+        self.states = self.before_call(call.cpu, call.now, call.guide);
+        self.calls += 1;
+        for state in &mut self.states {
+            if let Some(addr) = state.unseen.take() {
+                let start = DmaAddr(addr.0 - addr.page_offset());
+                state.space.free(
+                    call.cpu,
+                    start,
+                    align_up(size.saturating_add(addr.page_offset()), PAGE_SIZE),
+                );
+                state.armed = state.armed.or(call.now);
+            }
+        }
     }
 
     fn count_guesses(&mut self, before: Option<usize>) {

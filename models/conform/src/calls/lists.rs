@@ -76,9 +76,10 @@ impl Session<'_> {
         let (modelled, why) = if self.paths.translated() {
             let first = told.first().map(|segment| segment.dma);
             let params = self.params;
-            let (segments, fits) = self.paths.with_domain(false, |domain, call| {
+            let (segments, fits, cpu) = self.paths.with_domain(false, |domain, call| {
                 domain.map(call, &params, What::List(&entries), Told::of(first))
             });
+            self.paths.runs_on(cpu);
             (segments.ok(), if fits { None } else { self.paths.why_translated() })
         } else {
             self.map_direct_list(&entries, &told)
@@ -100,6 +101,9 @@ impl Session<'_> {
         told: &[SgSegment],
     ) -> (Option<Vec<SgSegment>>, Option<String>) {
         let before = self.paths.direct.clone();
+        if let ([(phys, length), ..], [first, ..]) = (entries, told) {
+            self.paths.find_cpu(&self.params, *phys, u64::from(*length), first.dma);
+        }
         let cpu = self.paths.cpu;
         let modelled = self.paths.direct.map_sg(cpu, &self.params, entries).ok();
         let segments = modelled.map(|addrs| {

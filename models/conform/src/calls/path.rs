@@ -49,6 +49,8 @@ pub(super) struct Paths<'a> {
     pub(super) cpu: u32,
     /// The time of the line, in microseconds.
     pub(super) now: Option<u64>,
+    /// How often the driver was found on another CPU.
+    moves: u64,
 }
 
 /// One map: what the models say, and where the address leads.
@@ -72,6 +74,7 @@ impl<'a> Paths<'a> {
             device: String::new(),
             cpu: 0,
             now: None,
+            moves: 0,
         }
     }
 
@@ -200,8 +203,9 @@ impl<'a> Paths<'a> {
     pub(super) fn map_what(&mut self, params: &DmaParams, what: What<'_>, told: Told) -> Mapped {
         if self.translated() {
             let params = *params;
-            let (segments, fits) =
+            let (segments, fits, cpu) =
                 self.with_domain(false, |domain, call| domain.map(call, &params, what, told));
+            self.runs_on(cpu);
             let modelled = match &segments {
                 Ok(list) => list.first().map_or(Err(MapFailed::Table), |first: &SgSegment| Ok(first.dma)),
                 Err(failed) => Err(*failed),
@@ -221,6 +225,9 @@ impl<'a> Paths<'a> {
         let What::Page { phys, size, .. } = what else {
             return Mapped { modelled: Err(MapFailed::Table), leads_to: None, why: None };
         };
+        if let Told::Addr(addr) = told {
+            self.find_cpu(params, phys, size, addr);
+        }
         let cpu = self.cpu;
         let modelled = self.direct.map_page(cpu, params, phys, size);
         let leads_to = modelled.ok().map(|addr| PhysAddr(addr.0));
@@ -235,6 +242,25 @@ impl<'a> Paths<'a> {
             why = self.why_pool(held);
         }
         Mapped { modelled, leads_to, why }
+    }
+
+    /// Finds the CPU whose area explains `addr`.
+    pub(super) fn find_cpu(&mut self, params: &DmaParams, phys: PhysAddr, size: u64, addr: DmaAddr) {
+        let cpus = u32::try_from(self.machine.cpus).unwrap_or(1).min(64);
+        if cpus > 1 {
+            let elsewhere = (0..cpus).filter(|other| *other != self.cpu);
+            let mut candidates = std::iter::once(self.cpu).chain(elsewhere);
+            let found = candidates.find(|cpu| self.direct.foresee(*cpu, params, phys, size) == Some(addr));
+            self.runs_on(found.unwrap_or(self.cpu));
+        }
+    }
+
+    /// The driver is found on this CPU.
+    pub(super) fn runs_on(&mut self, cpu: u32) {
+        if cpu != self.cpu {
+            self.cpu = cpu;
+            self.moves += 1;
+        }
     }
 
     /// Unmaps one buffer.
@@ -353,6 +379,10 @@ impl<'a> Paths<'a> {
     /// What the reader should know of the domains.
     pub(super) fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
+        if self.moves > 0 {
+            let moves = self.moves;
+            notes.push(format!("the driver moved to another CPU {moves} times, by what only that CPU's caches or area explain"));
+        }
         let inferred: u64 = self.domains.values().map(|domain| domain.inferred).sum();
         match &self.guide {
             Guide::Trace { after, .. } if self.domains.values().any(|domain| domain.inferred > 0) => {

@@ -33,8 +33,6 @@ pub(super) struct Session<'a> {
     pub(super) bytes: Bytes,
     /// Test D.
     pub(super) probe: Option<Probe>,
-    /// Where the device sees it, if that is translated.
-    pub(super) probe_iova: Option<models::mem::DmaAddr>,
     /// Test E.
     pub(super) list: List,
     /// Test G.
@@ -77,7 +75,6 @@ impl<'a> Session<'a> {
             params: DmaParams::default(),
             bytes: Bytes::default(),
             probe: None,
-            probe_iova: None,
             list: List::default(),
             blocks: Blocks::default(),
             iova: RawIova::default(),
@@ -162,6 +159,7 @@ impl<'a> Session<'a> {
     fn leave(&mut self, test: char) {
         match test {
             'D' => self.unmap_probe(),
+            'F' => self.free_coherent(),
             'G' => self.destroy_blocks(),
             _ => {}
         }
