@@ -44,7 +44,7 @@ impl Session<'_> {
         let (dma, remapped, phys) = (line.hex("dma")?, line.value("vmalloc")? == "1", line.hex("phys")?);
         let round = format!("{mask:x} {blocking}");
         if round != self.blocks.round {
-            self.free_coherent();
+            self.free_coherent_before();
             self.blocks.round = round;
         }
         self.params.mask = mask;
@@ -78,6 +78,16 @@ impl Session<'_> {
         Some(())
     }
 
+    fn free_coherent_before(&mut self) {
+        let held = std::mem::take(&mut self.blocks.coherent);
+        let params = self.params;
+        self.paths.before_line(|paths| {
+            for (dma, size) in held {
+                paths.unmap(&params, dma, size);
+            }
+        });
+    }
+
     pub(super) fn free_coherent(&mut self) {
         for (dma, size) in std::mem::take(&mut self.blocks.coherent) {
             self.paths.unmap(&self.params, dma, size);
@@ -88,7 +98,10 @@ impl Session<'_> {
     pub(super) fn blocks(&mut self, line: &Line) -> Option<()> {
         let word = line.words().nth(1)?;
         if word == "pool" {
+            let times = (self.paths.now, self.paths.later);
+            (self.paths.now, self.paths.later) = (self.paths.earlier, self.paths.now);
             self.destroy_blocks();
+            (self.paths.now, self.paths.later) = times;
             let (size, align, boundary) = (line.dec("size")?, line.dec("align")?, line.dec("boundary")?);
             let pool = DmaPool::create(self.machine.rules.pool_order, size, align, boundary);
             let recorded = if line.result()? == "ok" { "ok" } else { "none" }.to_owned();

@@ -126,7 +126,10 @@ impl Session<'_> {
             self.bounce(&probe, 0, SIZE, Way::ToOriginal);
         }
         if self.paths.translated() {
-            self.paths.with_domain(false, |domain, call| domain.unmap_unseen(call, SIZE));
+            let now = self.paths.now;
+            self.paths.now = self.paths.earlier;
+            self.paths.then(|paths| paths.with_domain(false, |domain, call| domain.unmap_unseen(call, SIZE)));
+            self.paths.now = now;
         } else {
             self.paths.unmap(&self.params, buffer, SIZE);
         }

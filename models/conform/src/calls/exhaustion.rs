@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use models::iommu::iova::order_base_2;
+use models::iommu::dma::IOVA_FQ_SIZE;
+use models::iommu::iova::{DepotRule, IOVA_RANGE_CACHE_MAX_SIZE, order_base_2};
 use models::mem::{DmaAddr, PAGE_SHIFT, PAGE_SIZE, PhysAddr};
 
 use super::flushes::{Told, What};
@@ -25,8 +26,30 @@ struct Told1 {
     times: BTreeMap<usize, u64>,
     /// The line with the totals: how many maps there were.
     mapped: Option<usize>,
+    /// When that line was printed.
+    ended: Option<u64>,
+    /// When the next line was: all is unmapped by then.
+    drained: Option<u64>,
     /// Its lines.
     lines: usize,
+}
+
+impl Told1 {
+    /// When a map was made: as printed, or else spread evenly up to the line with the totals.
+    fn time_of(&self, number: usize) -> Option<u64> {
+        let printed = self.times.get(&number).copied();
+        let spread = || {
+            let (last, from) = self.times.last_key_value().filter(|(last, _)| **last < number)?;
+            spread(*from, self.ended?, number - last, self.mapped?.checked_sub(*last)?)
+        };
+        printed.or_else(spread)
+    }
+}
+
+/// The `part`-th of `parts` equal steps from one time to another.
+fn spread(from: u64, to: u64, part: usize, parts: usize) -> Option<u64> {
+    let (part, parts) = (u64::try_from(part).ok()?, u64::try_from(parts).ok().filter(|parts| *parts > 0)?);
+    Some(from + to.checked_sub(from)?.checked_mul(part.min(parts))? / parts)
 }
 
 /// What the models say of one size.
@@ -65,6 +88,7 @@ impl Session<'_> {
             told.lines += 1;
             if let Some(mapped) = line.dec("mapped") {
                 told.mapped = usize::try_from(mapped).ok();
+                told.ended = line.time;
                 let (first, last) = (line.hex("first"), line.hex("last"));
                 if let (Some(count), Some(first), Some(last)) =
                     (told.mapped.filter(|count| *count > 0), first, last)
@@ -87,6 +111,7 @@ impl Session<'_> {
                 }
             }
         }
+        told.drained = self.lines.get(at + told.lines).and_then(|line| line.time);
         told
     }
 
@@ -102,13 +127,7 @@ impl Session<'_> {
         let mut run = Run { addrs: Vec::new(), why: None, failed: false };
         let what = What::Page { phys, size: told.size, coherent: false };
         if self.paths.translated() {
-            let pages = (told.size >> PAGE_SHIFT).max(1);
-            let class = order_base_2(pages);
-            let online = self.machine.cpus;
-            // What was pushed to the depot before may have been trimmed once since.
-            self.paths.domain().perhaps(|space| {
-                space.trim(class, online) | (0..class).any(|below| space.trim(below, online))
-            });
+            self.choose_start(told, what);
         }
         let limit = if self.seen_directly(phys, told.size) { told.mapped.unwrap_or(1) } else { MOST_MAPS };
         let known = told.addrs.keys().copied().filter(|number| *number < 64).max().unwrap_or(0);
@@ -118,9 +137,13 @@ impl Session<'_> {
                 Some(addr) => Told::Addr(*addr),
                 None => Told::Nothing,
             };
-            self.paths.now = told.times.get(&number).copied().or(self.paths.now);
+            self.paths.earlier = self.paths.now;
+            self.paths.now = told.time_of(number).or(self.paths.now);
+            self.paths.later = told.time_of(number + 1);
             if self.paths.translated() && number > known {
+                let now = self.paths.now;
                 self.paths.domain().settle();
+                self.paths.domain().pass_time(now);
             }
             let mapped = self.paths.map_what(&self.params, what, says);
             if run.why.is_none() {
@@ -135,6 +158,21 @@ impl Session<'_> {
             }
         }
         run
+    }
+
+    /// What the timers did since the last line is not printed: how many of the ranges unmapped last still wait, and
+    /// whether the depot was trimmed. Both show in the first address.
+    fn choose_start(&mut self, told: &Told1, what: What<'_>) {
+        let Some(first) = told.addrs.get(&0).copied() else { return };
+        let (params, online) = (self.params, self.machine.cpus);
+        let class = order_base_2((told.size >> PAGE_SHIFT).max(1)).min(IOVA_RANGE_CACHE_MAX_SIZE - 1);
+        self.paths.with_domain(true, |domain, call| {
+            let waiting = domain.space().pending();
+            domain.choose(call, &params, what, Told::Addr(first), 2 * (waiting + 1), |space, number| {
+                space.flush_oldest(call.cpu, number / 2);
+                number % 2 == 0 || (0..=class).any(|class| space.trim(class, online))
+            });
+        });
     }
 
     /// A mapping that takes no place can be made for ever: the driver stops by itself.
@@ -169,18 +207,47 @@ impl Session<'_> {
                 }
             }
         };
+        let why = why.or_else(|| self.why_exhausted(told));
         self.check(Check { row: ROW, line, recorded, modelled, why });
+    }
+
+    /// The totals of a domain depend on what timers did while no line was printed.
+    fn why_exhausted(&self, told: &Told1) -> Option<String> {
+        let trimmed = matches!(self.machine.rules.iova.depot, DepotRule::Trimmed);
+        if !self.paths.translated() || told.mapped.is_none() {
+            return None;
+        }
+        let mut timed = Vec::new();
+        if trimmed {
+            timed.push("the depot's work trims every 100 ms");
+        }
+        if self.paths.lazy() {
+            timed.push("the flush queue's timer fires");
+        }
+        (!timed.is_empty())
+            .then(|| format!("{}: when, is not in this log while no line is printed", timed.join(", and ")))
     }
 
     /// The driver unmaps in the order in which it mapped.
     fn drain(&mut self, told: &Told1, run: &Run) {
-        for addr in &run.addrs {
+        // The queue takes back in the order in which it was filled, so that only how many wait at the end matters; as
+        // many as can wait are left to `choose_start`.
+        let waits = run.addrs.len().saturating_sub(IOVA_FQ_SIZE - 1);
+        self.paths.earlier = told.ended;
+        self.paths.now = told.drained;
+        self.paths.later = told.drained;
+        for (number, addr) in run.addrs.iter().enumerate() {
             self.forget_bounced(*addr, told.size);
-            if self.paths.translated() {
-                self.paths.with_domain(true, |domain, call| domain.unmap(call, *addr, told.size));
-            } else {
+            if !self.paths.translated() {
                 self.paths.direct.unmap_page(&self.params, *addr);
+                continue;
             }
+            self.paths.with_domain(true, |domain, call| {
+                if number == waits {
+                    domain.flush(call.cpu);
+                }
+                domain.unmap(call, *addr, told.size);
+            });
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A domain in which the moment of each flush may be unknown: every state that fits what was logged so far.
 
-use models::iommu::dma::{IOVA_FQ_TIMEOUT, SgSegment};
+use models::iommu::dma::{SgSegment, fq_timer_ticks};
 use models::mem::{DmaAddr, PAGE_SIZE, PhysAddr, align_up};
 
 use crate::replay::{DmaDomain, DmaParams, IovaSpace, MapFailed};
@@ -10,6 +10,19 @@ use super::guide::Guide;
 /// How many states are followed at once. They differ in a flush that no address has told yet.
 const MOST_STATES: usize = 96;
 
+/// A tick of the kernels that were recorded (250 Hz), in microseconds.
+const TICK: u64 = 4_000;
+/// The timer fires in the fourth tick after the one in which it was armed: not before three whole ticks are over, less
+/// what the clock of the log may be off.
+const EARLIEST: u64 = (fq_timer_ticks(TICK * 1_000) - 1) * TICK - 250;
+/// Not after four, save for what keeps interrupts off, such as a warning that is printed.
+const LATEST: u64 = ON_TIME + 16_000;
+/// Four whole ticks.
+const ON_TIME: u64 = fq_timer_ticks(TICK * 1_000) * TICK;
+/// What is taken where nothing tells more: three and a half ticks.
+const USUAL: u64 = TICK * 7 / 2;
+/// How many states with full trees are followed at once.
+const MOST_CHOSEN: usize = 12;
 /// On how many CPUs the driver is looked for.
 const MOST_CPUS: u32 = 64;
 
@@ -38,16 +51,33 @@ impl Told {
     }
 }
 
+/// When the timer was armed, and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Armed {
+    /// The times, in microseconds of the log, between which that was.
+    at: Window,
+    cpu: u32,
+}
+
+/// The times between which something happened, in microseconds of the log, as far as it has time stamps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Window {
+    pub(super) after: Option<u64>,
+    pub(super) before: Option<u64>,
+}
+
 /// One possible state.
 #[derive(Clone, Debug)]
 struct State {
     space: IovaSpace,
-    /// When the timer was armed, in microseconds of the log.
-    armed: Option<u64>,
+    /// When the timer was armed, in microseconds of the log, and on which CPU.
+    armed: Option<Armed>,
     /// Flushes that are behind it.
     flushed: usize,
     /// What a map gave that the log does not tell of.
     unseen: Option<DmaAddr>,
+    /// Microseconds by which its flushes came later than a timer should fire.
+    late: u64,
 }
 
 /// The domain.
@@ -88,7 +118,8 @@ fn start_of(segments: &Segments) -> Result<DmaAddr, MapFailed> {
 
 impl Domain {
     pub(super) fn new(dma: DmaDomain, lazy: bool, cpus: usize) -> Self {
-        let states = vec![State { space: dma.space().clone(), armed: None, flushed: 0, unseen: None }];
+        let states =
+            vec![State { space: dma.space().clone(), armed: None, flushed: 0, unseen: None, late: 0 }];
         let cpus = u32::try_from(cpus).unwrap_or(1);
         Self { dma, states, lazy, cpus, calls: 0, inferred: 0, cut: false, lost: false }
     }
@@ -103,16 +134,41 @@ impl Domain {
         &self.states[0].space
     }
 
-    /// Puts one more state beside the others: the first, after `change`.
-    pub(super) fn perhaps(&mut self, change: impl FnOnce(&mut IovaSpace) -> bool) {
-        let mut state = self.states[0].clone();
-        if change(&mut state.space) {
-            self.states.push(state);
+    /// Goes on from the state of those that `change` can make of the first, numbered from 0, whose next map fits what
+    /// the log says; `change` says whether there is such a state. They are made one by one, since each is large.
+    pub(super) fn choose(
+        &mut self,
+        call: &Call<'_>,
+        params: &DmaParams,
+        what: What<'_>,
+        told: Told,
+        states: usize,
+        mut change: impl FnMut(&mut IovaSpace, usize) -> bool,
+    ) {
+        let fits = |state: &State| {
+            let mut after = state.space.clone();
+            told.fits(Self::probe(&mut after, call.cpu, params, what))
+        };
+        if fits(&self.states[0]) {
+            return;
+        }
+        let mut fitting = Vec::new();
+        for number in 0..states {
+            let mut state = self.states[0].clone();
+            if change(&mut state.space, number) && fits(&state) {
+                fitting.push(state);
+            }
+            if fitting.len() >= MOST_CHOSEN {
+                break;
+            }
+        }
+        if !fitting.is_empty() {
+            self.states = fitting;
         }
     }
 
     /// The states in which a call may find the domain.
-    fn before_call(&mut self, cpu: u32, now: Option<u64>, guide: &Guide) -> Vec<State> {
+    fn before_call(&mut self, cpu: u32, at: Window, guide: &Guide) -> Vec<State> {
         if !self.lazy {
             return std::mem::take(&mut self.states);
         }
@@ -135,12 +191,18 @@ impl Domain {
                     fitting.push(state);
                 }
                 Guide::Trace { .. } | Guide::Clock => {
-                    for flusher in state.flushers(cpu, self.cpus, now) {
-                        let mut later = state.clone();
-                        later.flush(flusher);
-                        fitting.push(later);
+                    let due = state.due(at);
+                    if due != Due::NotYet {
+                        for flusher in state.flushers(cpu) {
+                            let mut later = state.clone();
+                            later.late += state.lateness(at);
+                            later.flush(flusher);
+                            fitting.push(later);
+                        }
                     }
-                    fitting.push(state);
+                    if due != Due::Over {
+                        fitting.push(state);
+                    }
                 }
             }
         }
@@ -148,6 +210,7 @@ impl Domain {
         fitting.reverse();
         let mut fitting = self.distinct(fitting);
         if fitting.len() > MOST_STATES {
+            fitting.sort_by_key(|state| state.late + state.lateness(at));
             fitting.truncate(MOST_STATES);
             self.cut = true;
         }
@@ -160,7 +223,7 @@ impl Domain {
         for state in states {
             let same = |other: &State| {
                 other.unseen == state.unseen
-                    && (other.armed.is_none() == state.armed.is_none())
+                    && alike(other.armed, state.armed)
                     && other.space.same_as(&state.space, self.cpus)
             };
             if !distinct.iter().any(same) {
@@ -208,7 +271,11 @@ impl Domain {
         what: What<'_>,
         told: Told,
     ) -> (Segments, bool, u32) {
-        let before = self.before_call(call.cpu, call.now, call.guide);
+        let before = if told == Told::Nothing {
+            std::mem::take(&mut self.states)
+        } else {
+            self.before_call(call.cpu, call.at, call.guide)
+        };
         self.calls += 1;
         let guesses = before.iter().map(|state| state.flushed).min();
         let mut cpu = call.cpu;
@@ -258,7 +325,7 @@ impl Domain {
         params: &DmaParams,
         what: What<'_>,
     ) -> Result<DmaAddr, MapFailed> {
-        self.states = self.before_call(call.cpu, call.now, call.guide);
+        self.states = self.before_call(call.cpu, call.at, call.guide);
         self.calls += 1;
         for state in &mut self.states {
             state.unseen = Self::probe(&mut state.space, call.cpu, params, what).ok();
@@ -268,7 +335,7 @@ impl Domain {
 
     /// Unmaps it.
     pub(super) fn unmap_unseen(&mut self, call: &Call<'_>, size: u64) {
-        self.states = self.before_call(call.cpu, call.now, call.guide);
+        self.states = self.before_call(call.cpu, call.at, call.guide);
         self.calls += 1;
         for state in &mut self.states {
             if let Some(addr) = state.unseen.take() {
@@ -278,7 +345,7 @@ impl Domain {
                     start,
                     align_up(size.saturating_add(addr.page_offset()), PAGE_SIZE),
                 );
-                state.armed = state.armed.or(call.now);
+                state.arm(call);
             }
         }
     }
@@ -317,15 +384,36 @@ impl Domain {
         let before = if call.plain {
             std::mem::take(&mut self.states)
         } else {
-            self.before_call(call.cpu, call.now, call.guide)
+            self.before_call(call.cpu, call.at, call.guide)
         };
         self.calls += 1;
         self.dma.untranslate(start, length);
         self.states = before;
         for state in &mut self.states {
             state.space.free(call.cpu, start, length);
-            if state.armed.is_none() {
-                state.armed = call.now;
+            state.arm(call);
+        }
+    }
+
+    /// The timer fires in every state.
+    pub(super) fn flush(&mut self, cpu: u32) {
+        for state in &mut self.states {
+            state.flush(cpu);
+        }
+    }
+
+    /// Time goes on while nothing is printed: the timer fires when it is due.
+    pub(super) fn pass_time(&mut self, now: Option<u64>) {
+        if !self.lazy {
+            return;
+        }
+        for state in &mut self.states {
+            if let (Some(Armed { at, cpu }), Some(now)) = (state.armed, now)
+                && let Some(armed) = at.after.or(at.before)
+                && state.space.pending() > 0
+                && now >= armed.saturating_add(USUAL)
+            {
+                state.flush(cpu);
             }
         }
     }
@@ -340,7 +428,7 @@ impl Domain {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Call<'a> {
     pub(super) cpu: u32,
-    pub(super) now: Option<u64>,
+    pub(super) at: Window,
     pub(super) guide: &'a Guide,
     /// No flush of the timer is looked for.
     pub(super) plain: bool,
@@ -353,20 +441,59 @@ impl State {
         self.flushed += 1;
     }
 
-    /// The CPUs on which the timer may have fired by now.
-    fn flushers(&self, cpu: u32, cpus: u32, now: Option<u64>) -> Vec<u32> {
+    fn arm(&mut self, call: &Call<'_>) {
+        if self.space.pending() > 0 {
+            self.armed.get_or_insert(Armed { at: call.at, cpu: call.cpu });
+        }
+    }
+
+    /// By how much a flush within `at` comes later than the timer should fire.
+    fn lateness(&self, at: Window) -> u64 {
+        let armed = self.armed.and_then(|armed| armed.at.before);
+        armed.zip(at.after).map_or(0, |(armed, after)| after.saturating_sub(armed + ON_TIME))
+    }
+
+    /// Whether the timer may have fired within `at`.
+    fn due(&self, at: Window) -> Due {
         if self.space.pending() == 0 {
-            return Vec::new();
+            return Due::NotYet;
         }
-        let due = match (self.armed, now) {
-            (Some(armed), Some(now)) => now.saturating_sub(armed) >= IOVA_FQ_TIMEOUT / 1_000,
-            // Without time stamps it may come whenever something waits.
-            (None, _) | (_, None) => true,
-        };
-        if !due {
-            return Vec::new();
+        let armed = self.armed.map(|armed| armed.at).unwrap_or_default();
+        // Without time stamps it may come whenever something waits.
+        if let (Some(armed), Some(before)) = (armed.after, at.before)
+            && before < armed.saturating_add(EARLIEST)
+        {
+            return Due::NotYet;
         }
-        // Whose timer it is is mostly, but not always, the CPU that armed it.
-        std::iter::once(cpu).chain((0..cpus.min(4)).filter(|other| *other != cpu)).collect()
+        match (armed.before, at.after) {
+            (Some(armed), Some(after)) if after > armed.saturating_add(LATEST) => Due::Over,
+            _ => Due::Perhaps,
+        }
+    }
+
+    /// The CPUs on which the timer may have fired: where it was armed, or where the driver is now.
+    fn flushers(&self, cpu: u32) -> impl Iterator<Item = u32> + use<> {
+        let armed = self.armed.map_or(cpu, |armed| armed.cpu);
+        std::iter::once(armed).chain((armed != cpu).then_some(cpu))
+    }
+}
+
+/// Whether the timer fires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Due {
+    NotYet,
+    Perhaps,
+    Over,
+}
+
+/// Whether two timers fire at about the same time.
+fn alike(mine: Option<Armed>, theirs: Option<Armed>) -> bool {
+    match (mine, theirs) {
+        (None, None) => true,
+        (Some(mine), Some(theirs)) => {
+            mine.cpu == theirs.cpu
+                && mine.at.after.unwrap_or_default().abs_diff(theirs.at.after.unwrap_or_default()) < TICK / 4
+        }
+        (Some(_), None) | (None, Some(_)) => false,
     }
 }

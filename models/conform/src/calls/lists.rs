@@ -159,7 +159,9 @@ impl Session<'_> {
             if let (Some(first), Some(last)) = (segments.first(), segments.last()) {
                 let end = last.dma.0.saturating_add(u64::from(last.length));
                 let size = end.saturating_sub(first.dma.0);
-                self.paths.with_domain(false, |domain, call| domain.unmap(call, first.dma, size));
+                self.paths.then(|paths| {
+                    paths.with_domain(false, |domain, call| domain.unmap(call, first.dma, size));
+                });
             }
             return;
         }

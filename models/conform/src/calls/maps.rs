@@ -80,7 +80,11 @@ impl Session<'_> {
             }
             "unmap" => {
                 let addr = DmaAddr(line.hex("dma")?);
-                self.paths.unmap(&self.params, addr, size);
+                // Printed before or after: only a call later than the line before is certain.
+                let (params, now) = (self.params, self.paths.now);
+                self.paths.now = self.paths.earlier;
+                self.paths.unmap(&params, addr, size);
+                self.paths.now = now;
                 self.tally(line, "input: unmaps");
             }
             _ => return None,

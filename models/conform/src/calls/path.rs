@@ -10,7 +10,7 @@ use models::swiotlb::Pool;
 
 use crate::replay::{DirectDma, DmaDomain, DmaParams, DomainSpec, MapFailed};
 
-use super::flushes::{Call, Domain, Told, What};
+use super::flushes::{Call, Domain, Told, What, Window};
 use super::guide::Guide;
 use super::line::{Line, hex};
 use super::machine::{IommuKind, Machine};
@@ -47,8 +47,12 @@ pub(super) struct Paths<'a> {
     pub(super) device: String,
     /// The CPU on which the driver runs.
     pub(super) cpu: u32,
-    /// The time of the line, in microseconds.
+    /// The time of the line before, in microseconds.
+    pub(super) earlier: Option<u64>,
+    /// The time of the line.
     pub(super) now: Option<u64>,
+    /// The time of the next line.
+    pub(super) later: Option<u64>,
     /// How often the driver was found on another CPU.
     moves: u64,
 }
@@ -73,7 +77,9 @@ impl<'a> Paths<'a> {
             guide,
             device: String::new(),
             cpu: 0,
+            earlier: None,
             now: None,
+            later: None,
             moves: 0,
         }
     }
@@ -117,6 +123,11 @@ impl<'a> Paths<'a> {
         matches!(self.kind(), DMA | DMA_FQ)
     }
 
+    /// Whether unmapped addresses wait for a flush.
+    pub(super) fn lazy(&self) -> bool {
+        self.kind() == DMA_FQ
+    }
+
     /// Devices in the group of the device under test.
     pub(super) fn group_size(&self) -> Option<usize> {
         self.machine.group_of(&self.device).map(|group| group.devices.len())
@@ -142,7 +153,7 @@ impl<'a> Paths<'a> {
             // What x86 reserves for interrupts.
             None => reserved.push((0xfee0_0000, 0xfeef_ffff)),
         }
-        let lazy = self.kind() == DMA_FQ;
+        let lazy = self.lazy();
         let spec = DomainSpec {
             rules: machine.rules,
             cpus: machine.cpus,
@@ -172,7 +183,26 @@ impl<'a> Paths<'a> {
 
     fn call(&self, plain: bool) -> Call<'static> {
         // The guide is borrowed anew by each call; see `with_domain`.
-        Call { cpu: self.cpu, now: self.now, guide: &Guide::Clock, plain }
+        let at = Window { after: self.earlier, before: self.now };
+        Call { cpu: self.cpu, at, guide: &Guide::Clock, plain }
+    }
+
+    /// Does something that happened after the line was printed.
+    pub(super) fn then<R>(&mut self, step: impl FnOnce(&mut Self) -> R) -> R {
+        let (earlier, now) = (self.earlier, self.now);
+        (self.earlier, self.now) = (now, self.later);
+        let result = step(self);
+        (self.earlier, self.now) = (earlier, now);
+        result
+    }
+
+    /// Does something that happened between the line before and this one, in calls that otherwise come after a line.
+    pub(super) fn before_line<R>(&mut self, step: impl FnOnce(&mut Self) -> R) -> R {
+        let times = (self.earlier, self.now, self.later);
+        (self.now, self.later) = (self.earlier, self.now);
+        let result = step(self);
+        (self.earlier, self.now, self.later) = times;
+        result
     }
 
     /// Runs `step` on the device's domain.
@@ -211,11 +241,8 @@ impl<'a> Paths<'a> {
                 Err(failed) => Err(*failed),
             };
             let leads_to = match (modelled, what) {
-                (Ok(addr), What::Page { phys, .. }) if !fits => {
-                    // The translation was taken back; it led where it was to lead.
-                    let _ = addr;
-                    Some(phys)
-                }
+                // The translation was taken back; it led where it was to lead.
+                (Ok(_), What::Page { phys, .. }) if !fits => Some(phys),
                 (Ok(addr), _) => self.domain().iova_to_phys(addr),
                 (Err(_), _) => None,
             };
@@ -266,7 +293,7 @@ impl<'a> Paths<'a> {
     /// Unmaps one buffer.
     pub(super) fn unmap(&mut self, params: &DmaParams, addr: DmaAddr, size: u64) {
         if self.translated() {
-            self.with_domain(false, |domain, call| domain.unmap(call, addr, size));
+            self.then(|paths| paths.with_domain(false, |domain, call| domain.unmap(call, addr, size)));
         } else {
             self.direct.unmap_page(params, addr);
         }
@@ -322,7 +349,7 @@ impl<'a> Paths<'a> {
                 others.join(", ")
             ));
         }
-        if self.kind() == DMA_FQ && self.guide == Guide::Clock {
+        if self.lazy() && self.guide == Guide::Clock {
             return Some(
                 "when the flush queue was flushed is not in this log, and no trace beside it tells"
                     .to_owned(),

@@ -99,7 +99,6 @@ impl<'a> Session<'a> {
     /// Handles the line at `at`; how many lines that took.
     fn step(&mut self, at: usize) -> usize {
         let line = &self.lines[at];
-        self.paths.now = line.time.or(self.paths.now);
         if line.text.contains("left out") {
             self.tally(line, "calls that the driver left out");
             return 1;
@@ -118,6 +117,10 @@ impl<'a> Session<'a> {
             self.enter(test);
             self.test = test;
         }
+        // What was still open came before this line.
+        self.paths.earlier = self.paths.now;
+        self.paths.now = line.time.or(self.paths.now);
+        self.paths.later = self.lines.get(at + 1).and_then(|line| line.time);
         let shown = self.shown.iter().any(|row| row.starts_with(test));
         self.before = if shown { Vec::new() } else { self.paths.describe() };
         let known = match first {

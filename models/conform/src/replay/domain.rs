@@ -190,6 +190,15 @@ impl IovaSpace {
         }
     }
 
+    /// A flush came when only the oldest `count` ranges of `cpu` waited.
+    pub fn flush_oldest(&mut self, cpu: u32, count: usize) {
+        let oldest =
+            self.queue.as_mut().map(|queue| queue.take_oldest(cpu as usize, count)).unwrap_or_default();
+        for entry in oldest {
+            let _ = self.iovad.free_iova_fast(Cpu(cpu), entry.pfn, entry.pages, &mut Plenty);
+        }
+    }
+
     /// The depot's work runs once for a size class. Source: `drivers/iommu/iova.c: iova_depot_work_func()`.
     pub fn trim(&mut self, class: usize, online_cpus: usize) -> bool {
         matches!(self.iovad.iova_depot_work_func(class, online_cpus), Ok(DepotTrim::Freed { .. }))

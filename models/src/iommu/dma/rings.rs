@@ -105,6 +105,14 @@ impl FqRings {
         ring.drain(..ready).collect()
     }
 
+    /// Takes the oldest `count` entries out of the ring of `cpu`: what a flush covers that came before the others were
+    /// queued.
+    pub fn take_oldest(&mut self, cpu: usize, count: usize) -> Vec<FqEntry> {
+        let Some(ring) = self.rings.get_mut(cpu) else { return Vec::new() };
+        let count = count.min(ring.len());
+        ring.drain(..count).collect()
+    }
+
     /// How many rings there are.
     #[must_use]
     pub const fn cpus(&self) -> usize {
