@@ -13,7 +13,7 @@ use super::session::{Check, Session, shown};
 const COHERENT: &str = "F coherent memory";
 const POOL: &str = "G dma_pool";
 /// The driver keeps 24 blocks.
-const MOST_BLOCKS: usize = 1 << 16;
+const MOST_BLOCKS: usize = 1 << 12;
 /// A made-up place for memory whose place is not printed.
 const SOMEWHERE: u64 = 1 << 40;
 
@@ -34,7 +34,7 @@ impl Session<'_> {
     /// and flags is held together, and freed in the order in which it was allocated.
     pub(super) fn coherent(&mut self, line: &Line) -> Option<()> {
         let mask = dma_bit_mask(u32::try_from(line.dec("mask")?).ok()?);
-        let size = line.dec("size")?;
+        let size = line.size()?;
         let blocking = line.value("gfp")? == "KERNEL";
         let ok = match line.result()?.split(' ').next()? {
             "ok" => true,
@@ -102,7 +102,7 @@ impl Session<'_> {
             (self.paths.now, self.paths.later) = (self.paths.earlier, self.paths.now);
             self.destroy_blocks();
             (self.paths.now, self.paths.later) = times;
-            let (size, align, boundary) = (line.dec("size")?, line.dec("align")?, line.dec("boundary")?);
+            let (size, align, boundary) = (line.size()?, line.dec("align")?, line.dec("boundary")?);
             let pool = DmaPool::create(self.machine.rules.pool_order, size, align, boundary);
             let recorded = if line.result()? == "ok" { "ok" } else { "none" }.to_owned();
             let modelled = if pool.is_ok() { "ok" } else { "none" }.to_owned();

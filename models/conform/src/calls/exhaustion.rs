@@ -8,11 +8,17 @@ use models::mem::{DmaAddr, PAGE_SHIFT, PAGE_SIZE, PhysAddr};
 
 use super::flushes::{Told, What};
 use super::line::{Line, hex};
-use super::session::{Check, Session};
+use super::session::{Check, Session, shown};
 
 const ROW: &str = "J exhaustion";
 /// The driver makes no more maps of one size.
 const MOST_MAPS: usize = 60_000;
+/// The driver's largest buffer has 256 KiB.
+const LARGEST: u64 = 1 << 22;
+/// The driver fills three times; more often, and only time would be lost.
+const MOST_FILLS: u32 = 64;
+/// The driver prints so many jumps of one size.
+const PRINTED_JUMPS: usize = 39;
 /// A made-up place above 4 GiB, for a buffer whose place is not printed.
 const HIGH: u64 = 1 << 40;
 
@@ -56,18 +62,29 @@ fn spread(from: u64, to: u64, part: usize, parts: usize) -> Option<u64> {
 struct Run {
     addrs: Vec<DmaAddr>,
     why: Option<String>,
-    /// It ended with a map that failed.
-    failed: bool,
+    /// Where the models say something else, by number.
+    differs: BTreeMap<usize, Option<DmaAddr>>,
+}
+
+impl Run {
+    fn modelled(&self, number: usize) -> Option<DmaAddr> {
+        self.differs.get(&number).copied().unwrap_or_else(|| self.addrs.get(number).copied())
+    }
 }
 
 impl Session<'_> {
     /// All lines of one size from `at` on; how many there were.
     pub(super) fn exhaustion(&mut self, at: usize) -> usize {
-        let told = self.gather(at);
+        let mut told = self.gather(at);
+        self.fills += 1;
+        if self.fills > MOST_FILLS {
+            told.lines = 0;
+        }
         if told.lines == 0 {
             self.tally(&self.lines[at], "lines that are cut, garbled or of an unknown kind");
             return 1;
         }
+        self.between_jumps(&mut told);
         let run = self.fill(&told);
         let end = (at + told.lines).min(self.lines.len());
         for line in &self.lines[at..end] {
@@ -81,7 +98,7 @@ impl Session<'_> {
         let mut told = Told1::default();
         for line in &self.lines[at..] {
             let Some(size) = line.text.strip_prefix("J ").and_then(|_| line.dec("size")) else { break };
-            if told.lines > 0 && size != told.size || told.mapped.is_some() || size == 0 || size > 1 << 30 {
+            if told.lines > 0 && size != told.size || told.mapped.is_some() || size == 0 || size > LARGEST {
                 break;
             }
             told.size = size;
@@ -115,6 +132,30 @@ impl Session<'_> {
         told
     }
 
+    /// Every jump is printed, up to a number: what lies between two of them is one behind the other.
+    fn between_jumps(&self, told: &mut Told1) {
+        let (Some(mapped), Some(first)) = (told.mapped, told.addrs.get(&0).copied()) else { return };
+        if self.paths.translated() || !self.paths.direct.bounced(first) {
+            return;
+        }
+        let mut addr = first;
+        let mut jumps = 0;
+        for number in 1..mapped.min(MOST_MAPS) {
+            let next = addr.wrapping_add(told.size);
+            match told.addrs.get(&number) {
+                Some(printed) if *printed != next => {
+                    jumps += 1;
+                    addr = *printed;
+                }
+                _ => addr = next,
+            }
+            if jumps >= PRINTED_JUMPS {
+                return;
+            }
+            told.addrs.entry(number).or_insert(addr);
+        }
+    }
+
     /// The buffer's place is not printed. Where the device sees the buffer itself, the log does tell it.
     fn place(&self, told: &Told1) -> PhysAddr {
         let first = told.addrs.get(&0).copied().unwrap_or_default();
@@ -124,7 +165,7 @@ impl Session<'_> {
 
     fn fill(&mut self, told: &Told1) -> Run {
         let phys = self.place(told);
-        let mut run = Run { addrs: Vec::new(), why: None, failed: false };
+        let mut run = Run { addrs: Vec::new(), why: None, differs: BTreeMap::new() };
         let what = What::Page { phys, size: told.size, coherent: false };
         if self.paths.translated() {
             self.choose_start(told, what);
@@ -149,12 +190,18 @@ impl Session<'_> {
             if run.why.is_none() {
                 run.why = mapped.why;
             }
-            match mapped.modelled {
-                Ok(addr) => run.addrs.push(addr),
-                Err(_) => {
-                    run.failed = true;
-                    break;
+            // A contradiction is told once; the run goes on with what the log says.
+            match (mapped.modelled, says) {
+                (Ok(addr), Told::Addr(recorded)) if addr != recorded => {
+                    run.differs.entry(number).or_insert(Some(addr));
+                    run.addrs.push(recorded);
                 }
+                (Ok(addr), _) => run.addrs.push(addr),
+                (Err(_), Told::Addr(recorded)) => {
+                    run.differs.entry(number).or_insert(None);
+                    run.addrs.push(recorded);
+                }
+                (Err(_), _) => break,
             }
         }
         run
@@ -198,7 +245,8 @@ impl Session<'_> {
             match (line.value("dma"), line.text.split_once("jump ")) {
                 (Some(recorded), _) => (format!("dma={recorded}"), format!("dma={}", addr(number))),
                 (None, Some((_, recorded))) => {
-                    let before = number.checked_sub(1).map_or_else(|| "none".to_owned(), addr);
+                    let before = number.checked_sub(1).and_then(|before| run.addrs.get(before));
+                    let before = shown(before.map(|addr| addr.0));
                     (recorded.trim_end().to_owned(), format!("{before} -> {}", addr(number)))
                 }
                 (None, None) => {
@@ -239,7 +287,10 @@ impl Session<'_> {
         for (number, addr) in run.addrs.iter().enumerate() {
             self.forget_bounced(*addr, told.size);
             if !self.paths.translated() {
-                self.paths.direct.unmap_page(&self.params, *addr);
+                self.paths.unmap(&self.params, *addr, told.size);
+                continue;
+            }
+            if self.paths.is_absent(*addr) {
                 continue;
             }
             self.paths.with_domain(true, |domain, call| {

@@ -1,6 +1,6 @@
 //! A domain in which the moment of each flush may be unknown: every state that fits what was logged so far.
 
-use models::iommu::dma::{SgSegment, fq_timer_ticks};
+use models::iommu::dma::{SgLayout, SgSegment, fq_timer_ticks};
 use models::mem::{DmaAddr, PAGE_SIZE, PhysAddr, align_up};
 
 use crate::replay::{DmaDomain, DmaParams, IovaSpace, MapFailed};
@@ -22,7 +22,7 @@ const ON_TIME: u64 = fq_timer_ticks(TICK * 1_000) * TICK;
 /// What is taken where nothing tells more: three and a half ticks.
 const USUAL: u64 = TICK * 7 / 2;
 /// How many states with full trees are followed at once.
-const MOST_CHOSEN: usize = 12;
+const MOST_CHOSEN: usize = 4;
 /// On how many CPUs the driver is looked for.
 const MOST_CPUS: u32 = 64;
 
@@ -95,6 +95,8 @@ pub(super) struct Domain {
     pub(super) cut: bool,
     /// After a contradiction, the state could not take what was logged.
     pub(super) lost: bool,
+    /// What the last contradiction could not take.
+    pub(super) lost_addr: Option<DmaAddr>,
 }
 
 /// What a map is made of.
@@ -121,7 +123,7 @@ impl Domain {
         let states =
             vec![State { space: dma.space().clone(), armed: None, flushed: 0, unseen: None, late: 0 }];
         let cpus = u32::try_from(cpus).unwrap_or(1);
-        Self { dma, states, lazy, cpus, calls: 0, inferred: 0, cut: false, lost: false }
+        Self { dma, states, lazy, cpus, calls: 0, inferred: 0, cut: false, lost: false, lost_addr: None }
     }
 
     /// Where an address leads.
@@ -154,8 +156,11 @@ impl Domain {
         }
         let mut fitting = Vec::new();
         for number in 0..states {
-            let mut state = self.states[0].clone();
-            if change(&mut state.space, number) && fits(&state) {
+            let mut space = self.states[0].space.clone();
+            if change(&mut space, number) && told.fits(Self::probe(&mut space, call.cpu, params, what)) {
+                // The probe took the place: once more, without it.
+                let mut state = self.states[0].clone();
+                change(&mut state.space, number);
                 fitting.push(state);
             }
             if fitting.len() >= MOST_CHOSEN {
@@ -308,7 +313,7 @@ impl Domain {
         std::mem::swap(self.dma.space_mut(), &mut state.space);
         let fits = told.fits(start_of(&result));
         match copy {
-            Some(copy) if !fits => self.accept(copy, cpu, what, told, &result),
+            Some(copy) if !fits => self.accept(copy, cpu, params, what, told, &result),
             _ => {
                 self.states.push(state);
                 self.states.append(&mut others);
@@ -358,20 +363,36 @@ impl Domain {
     }
 
     /// Goes on from `state` with what the log says.
-    fn accept(&mut self, mut state: State, cpu: u32, what: What<'_>, told: Told, modelled: &Segments) {
+    fn accept(
+        &mut self,
+        mut state: State,
+        cpu: u32,
+        params: &DmaParams,
+        what: What<'_>,
+        told: Told,
+        modelled: &Segments,
+    ) {
         if let (Ok(segments), What::Page { phys, size, .. }) = (modelled, what)
             && let Some(first) = segments.first()
         {
             let length = align_up(size.saturating_add(phys.page_offset()), PAGE_SIZE);
             self.dma.untranslate(DmaAddr(first.dma.0 - first.dma.page_offset()), length);
         }
-        if let (Told::Addr(addr), What::Page { phys, size, .. }) = (told, what) {
-            let length = align_up(size.saturating_add(phys.page_offset()), PAGE_SIZE);
+        if let Told::Addr(addr) = told {
             let start = DmaAddr(addr.0 - addr.page_offset());
+            let (length, phys) = match what {
+                What::Page { phys, size, .. } => {
+                    (align_up(size.saturating_add(phys.page_offset()), PAGE_SIZE), Some(phys))
+                }
+                What::List(entries) => (SgLayout::of(entries, params.boundary).total, None),
+            };
             if state.space.take(cpu, start, length) {
-                self.dma.translate(start, PhysAddr(phys.0 - phys.page_offset()), length);
+                if let Some(phys) = phys {
+                    self.dma.translate(start, PhysAddr(phys.0 - phys.page_offset()), length);
+                }
             } else {
                 self.lost = true;
+                self.lost_addr = Some(addr);
             }
         }
         self.states = vec![state];

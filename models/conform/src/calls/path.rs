@@ -1,6 +1,6 @@
 //! Which way each device's mappings go, and the state along it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use models::iommu::dma::SgSegment;
 use models::iommu::iova::CachedNode;
@@ -55,6 +55,8 @@ pub(super) struct Paths<'a> {
     pub(super) later: Option<u64>,
     /// How often the driver was found on another CPU.
     moves: u64,
+    /// Addresses that the log says were handed out, but that the state could not take: they are not given back either.
+    absent: BTreeSet<u64>,
 }
 
 /// One map: what the models say, and where the address leads.
@@ -81,6 +83,7 @@ impl<'a> Paths<'a> {
             now: None,
             later: None,
             moves: 0,
+            absent: BTreeSet::new(),
         }
     }
 
@@ -247,6 +250,9 @@ impl<'a> Paths<'a> {
                 (Err(_), _) => None,
             };
             let why = if fits { None } else { self.why_translated() };
+            if let (Some(addr), Told::Addr(_)) = (self.domain().lost_addr.take(), told) {
+                self.absent.insert(addr.0);
+            }
             return Mapped { modelled, leads_to, why };
         }
         let What::Page { phys, size, .. } = what else {
@@ -267,6 +273,9 @@ impl<'a> Paths<'a> {
         if modelled.ok() != recorded {
             let held = self.direct.accept(params, phys, size, modelled.ok(), recorded);
             why = self.why_pool(held);
+            if let (false, Some(addr)) = (held, recorded) {
+                self.absent.insert(addr.0);
+            }
         }
         Mapped { modelled, leads_to, why }
     }
@@ -290,8 +299,16 @@ impl<'a> Paths<'a> {
         }
     }
 
+    /// Whether the state never took `addr`; once.
+    pub(super) fn is_absent(&mut self, addr: DmaAddr) -> bool {
+        self.absent.remove(&addr.0)
+    }
+
     /// Unmaps one buffer.
     pub(super) fn unmap(&mut self, params: &DmaParams, addr: DmaAddr, size: u64) {
+        if self.is_absent(addr) {
+            return;
+        }
         if self.translated() {
             self.then(|paths| paths.with_domain(false, |domain, call| domain.unmap(call, addr, size)));
         } else {

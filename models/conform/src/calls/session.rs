@@ -41,6 +41,8 @@ pub(super) struct Session<'a> {
     pub(super) iova: RawIova,
     /// Test I.
     pub(super) raw: RawDomain,
+    /// Test J: how often something was filled.
+    pub(super) fills: u32,
     /// The test that the line before belonged to.
     test: char,
     tally: BTreeMap<String, (u64, u64)>,
@@ -79,6 +81,7 @@ impl<'a> Session<'a> {
             blocks: Blocks::default(),
             iova: RawIova::default(),
             raw: RawDomain::default(),
+            fills: 0,
             test: ' ',
             tally: BTreeMap::new(),
             shown: BTreeSet::new(),
