@@ -230,9 +230,7 @@ impl Session<'_> {
     }
 
     fn compare_fill(&mut self, line: &Line, told: &Told1, run: &Run) {
-        let addr = |number: usize| {
-            run.addrs.get(number).map_or_else(|| "ERROR".to_owned(), |addr| format!("{:x}", addr.0))
-        };
+        let addr = |number: usize| shown(run.modelled(number).map(|addr| addr.0));
         let why = run.why.clone();
         let (recorded, modelled) = if line.value("mapped").is_some() {
             let Some((_, recorded)) = line.text.split_once(" mapped=") else { return };

@@ -78,7 +78,7 @@ impl Session<'_> {
             .take(MOST_ENTRIES)
             .collect();
         let entries = std::mem::take(&mut self.list.entries);
-        let mut held = true;
+        let held;
         let (modelled, why) = if self.paths.translated() {
             let first = told.first().map(|segment| segment.dma);
             let params = self.params;

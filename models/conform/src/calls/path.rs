@@ -347,9 +347,7 @@ impl<'a> Paths<'a> {
 
     /// Why a pool may differ.
     pub(super) fn why_pool(&self, held: bool) -> Option<String> {
-        if self.machine.pool.is_none() {
-            return None;
-        }
+        self.machine.pool?;
         let others = self.others(false);
         if others.is_empty() {
             return (!held).then(|| "the place is not free in the model: an earlier difference".to_owned());
