@@ -4,7 +4,7 @@ use super::area::{Area, Search};
 use super::area_detail::Slot;
 use super::area_slots::SlotMap;
 use super::bounce::{Bounce, BounceRules, Bounced, Way};
-use super::literal::{self, Release, Run};
+use super::literal::{self, Release, Run, Walker};
 use super::map::{MapRequest, Mapping, Prepared};
 use super::search::{DmaLimits, Request, SearchPlan, SearchRules};
 use super::sizing::{IO_TLB_SHIFT, IO_TLB_SIZE, PoolSize, low32};
@@ -229,6 +229,32 @@ impl Pool {
             self.usage.add(nslots);
         }
         found
+    }
+
+    /// The walk of a search of one area, for callers that take it turn by turn; [`SlotMap::list`] answers for its
+    /// slots. `None` if there is no such area.
+    #[must_use]
+    pub fn walker(&self, area: u32, plan: &SearchPlan) -> Option<Walker> {
+        let area = self.areas.get(area as usize)?;
+        Some(Walker::new(plan, (area.first(), u64::from(area.nslabs())), area.index()))
+    }
+
+    /// The request worked out for this pool, as each search of one of its areas computes it.
+    #[must_use]
+    pub fn plan(&self, limits: DmaLimits, request: &Request) -> SearchPlan {
+        SearchPlan::new(self.search, limits, self.start, request)
+    }
+
+    pub(super) fn area_mut(&mut self, area: u32) -> Option<&mut Area> {
+        self.areas.get_mut(area as usize)
+    }
+
+    /// Takes a free run for `plan` in `area`, as a search that found it.
+    pub(super) fn take_in(&mut self, area: u32, plan: &SearchPlan, slot: u32) {
+        if let Some(area) = self.areas.get_mut(area as usize) {
+            area.take(&mut self.slots, plan, slot);
+            self.usage.add(plan.nslots);
+        }
     }
 
     /// Searches the areas in a CPU's order until one has a place, or the search does not return.
