@@ -4,7 +4,7 @@ use super::area::{Area, Search};
 use super::area_detail::Slot;
 use super::area_slots::SlotMap;
 use super::bounce::{Bounce, BounceRules, Bounced, Way};
-use super::literal::{self, Release, Run};
+use super::literal::{self, Release, Run, Walker};
 use super::map::{MapRequest, Mapping, Prepared};
 use super::search::{DmaLimits, Request, SearchPlan, SearchRules};
 use super::sizing::{IO_TLB_SHIFT, IO_TLB_SIZE, PoolSize, low32};
@@ -231,6 +231,20 @@ impl Pool {
         found
     }
 
+    /// The walk of a search of one area, for callers that take it turn by turn; [`SlotMap::list`] answers for its
+    /// slots. `None` if there is no such area.
+    #[must_use]
+    pub fn walker(&self, area: u32, plan: &SearchPlan) -> Option<Walker> {
+        let area = self.areas.get(area as usize)?;
+        Some(Walker::new(plan, (area.first(), u64::from(area.nslabs())), area.index()))
+    }
+
+    /// The request worked out for this pool, as each search of one of its areas computes it.
+    #[must_use]
+    pub fn plan(&self, limits: DmaLimits, request: &Request) -> SearchPlan {
+        SearchPlan::new(self.search, limits, self.start, request)
+    }
+
     pub(super) fn area_mut(&mut self, area: u32) -> Option<&mut Area> {
         self.areas.get_mut(area as usize)
     }
@@ -285,6 +299,29 @@ impl Pool {
             Search::Hang => Err(MapError::Hang),
             Search::Bug => Err(MapError::Bug),
         }
+    }
+
+    /// What [`Self::map`] would give, without taking it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::map`].
+    pub fn foresee(&mut self, cpu: u32, limits: DmaLimits, map: &MapRequest) -> Result<PhysAddr, MapError> {
+        let prepared = Prepared::new(self.search, limits, map).ok_or(MapError::InvalidSizes)?;
+        let plan = SearchPlan::new(self.search, limits, self.start, &prepared.request);
+        for area in self.area_order(cpu) {
+            let Some(area) = self.areas.get(area as usize) else { return Err(MapError::Bug) };
+            match area.search(&mut self.slots, &plan) {
+                Search::Found { slot, .. } => {
+                    let first = self.slot_addr(slot + u32::from(prepared.pad));
+                    return Ok(first.wrapping_add(u64::from(prepared.offset)));
+                }
+                Search::Full => {}
+                Search::Hang => return Err(MapError::Hang),
+                Search::Bug => return Err(MapError::Bug),
+            }
+        }
+        Err(MapError::Full)
     }
 
     /// Takes the very slots that a mapping at `tlb_addr` stands for, where a recording says that it was made; the

@@ -184,14 +184,14 @@ impl Machine {
             Some(path) => {
                 let mut section = String::new();
                 each_line(&path, |line| {
-                    look_at_state(line, &mut section, &mut groups, &mut drivers, &mut console)
+                    look_at_state(line, &mut section, &mut groups, &mut drivers, &mut console);
                 })?;
             }
             None => {
-                notes.push("no state.txt beside the log: groups and reserved regions are unknown".to_owned())
+                notes.push("no state.txt beside the log: groups and reserved regions are unknown".to_owned());
             }
         }
-        let unknown = |what: String| SourceError { path: log.to_owned(), line: 0, what };
+        let unknown = |what: String| SourceError::of_file(log, what);
         let banner = console.banner.as_deref().ok_or_else(|| {
             unknown(
                 "which kernel was it? No console.log and no state.txt beside it has a line `Linux version`"

@@ -38,7 +38,7 @@ pub fn compare(path: &Path) -> Result<Report, SourceError> {
     let (lines, others) = line::read(&mut source)?;
     if lines.is_empty() {
         let what = "no line with `dmat: `: this is no call log".to_owned();
-        return Err(SourceError { path: path.to_owned(), line: 0, what });
+        return Err(SourceError::of_file(path, what));
     }
     let machine = Machine::beside(path)?;
     let guide = guide::Guide::beside(path, &lines)?;
