@@ -8,13 +8,19 @@
 //! A trace that begins in the middle does not determine every answer. What it leaves open is counted apart, by cause;
 //! `docs/conform-trace.md` says what the causes are and how to record a trace that leaves little open.
 
+mod bounced;
 mod bounces;
 mod domains;
 mod drivers;
 mod event;
+mod explain;
 mod folder;
+mod guess;
+mod held;
+mod history;
 mod line;
 mod names;
+mod order;
 mod pool;
 mod probed;
 mod ranges;
