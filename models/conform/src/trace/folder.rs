@@ -41,6 +41,8 @@ pub(super) struct Folder {
     pub(super) release: Option<String>,
     /// The command line.
     pub(super) cmdline: Option<String>,
+    /// Possible CPUs (`nr_cpu_ids`).
+    pub(super) cpus: Option<u32>,
     /// Where the bounce-buffer pool lies.
     pub(super) pool: Option<(PhysAddr, PoolSize)>,
     /// `io_tlb_used` and `io_tlb_used_hiwater` after the modules were loaded.
@@ -140,6 +142,9 @@ impl Folder {
                 if let Some(range) = range.filter(|_| self.windows.len() < MAX_ENTRIES) {
                     self.windows.push(range);
                 }
+            } else if let Some((_, rest)) = text.split_once("nr_cpu_ids:") {
+                let cpus = rest.split(' ').next().and_then(|cpus| cpus.parse().ok());
+                self.cpus = cpus.filter(|cpus| (1..=8192).contains(cpus));
             } else if text.contains("TLB invalidation policy: ") {
                 self.strict = Some(text.contains("policy: strict"));
             } else if text.contains("Using strict mode due to virtualization")
@@ -222,7 +227,8 @@ impl Folder {
         }
         let value = |key: &str| rest.split(' ').find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
         let device = self.device(name);
-        if let Some(driver) = value("driver").filter(|driver| !driver.is_empty()) {
+        if let Some(driver) = value("driver") {
+            // Empty where none is bound: whatever bound itself later may set what it likes.
             driver.clone_into(&mut device.driver);
         }
         device.mask_bits = value("dma_mask_bits").and_then(|bits| bits.parse().ok()).or(device.mask_bits);
