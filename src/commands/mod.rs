@@ -6,6 +6,7 @@ mod list;
 mod replay;
 mod run;
 mod scenario;
+mod size;
 mod test;
 
 use crate::args::{Cli, Command};
@@ -44,6 +45,7 @@ pub(crate) fn dispatch(cli: &Cli, out: &mut Out) -> Result<Exit, Failure> {
         Command::Test(args) => test::test(args, out),
         Command::Diff(args) => diff::diff(args, out),
         Command::Conform(args) => conform::conform(args, out),
+        Command::Size(args) => size::size(args, out),
         Command::List(args) => list::list(args, out),
         Command::Scenario(command) => scenario::scenario(command, out),
     }

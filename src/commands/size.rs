@@ -58,9 +58,18 @@ fn examine(args: &SizeArgs, source: &Source) -> Sized {
     };
     let leaks = diagnosis.iter().any(|one| matches!(one, models::sizing::Diagnosis::Leak(_)));
     let best = |nareas| {
-        recommend(&source.workloads, &source.rules, source.start, nareas, source.cpus, args.margin, source.most)
+        recommend(
+            &source.workloads,
+            &source.rules,
+            source.start,
+            nareas,
+            source.cpus,
+            args.margin,
+            source.most,
+        )
     };
-    let recommended: Option<Recommendation> = if leaks { None } else { best(args.areas.first().copied().unwrap_or(0)) };
+    let recommended: Option<Recommendation> =
+        if leaks { None } else { best(args.areas.first().copied().unwrap_or(0)) };
     let upto = recommended.as_ref().map_or(source.most, |best| u64::from(best.size.nslabs).saturating_mul(2));
     let upto = upto.max(now.as_ref().map_or(0, |(size, _)| u64::from(size.nslabs)));
     let fixed = args.areas.first().copied().unwrap_or(0);

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use sim::Nanos;
 
-use crate::mem::PhysAddr;
 use crate::swiotlb::{DmaLimits, MapRequest};
 
 /// At most this many events are kept: what comes behind them is counted and dropped.
@@ -113,6 +112,12 @@ impl Workload {
         }
     }
 
+    /// Whether a mapping at `address` was not given back yet.
+    #[must_use]
+    pub fn is_live(&self, address: u64) -> bool {
+        self.live.contains_key(&address)
+    }
+
     /// Mappings that were asked for.
     #[must_use]
     pub const fn maps(&self) -> u32 {
@@ -136,6 +141,7 @@ impl Workload {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mem::PhysAddr;
 
     #[test]
     fn a_return_belongs_to_the_last_mapping_at_its_address() {

@@ -139,6 +139,9 @@ mod tests {
     #[test]
     fn results_keep_their_order() {
         let items: Vec<u64> = (0..100).collect();
-        assert_eq!(in_parallel(Some(3), &items, |item| item * 2), items.iter().map(|item| item * 2).collect::<Vec<_>>());
+        assert_eq!(
+            in_parallel(Some(3), &items, |item| item * 2),
+            items.iter().map(|item| item * 2).collect::<Vec<_>>()
+        );
     }
 }

@@ -167,8 +167,7 @@ fn row(text: &mut String, line: &Line, mark: &str) {
     );
 }
 
-const HEAD: &str =
-    "     slots areas     memory     full  fragm.    in use   search  stolen   meets";
+const HEAD: &str = "     slots areas     memory     full  fragm.    in use   search  stolen   meets";
 
 /// For people.
 pub(super) fn text(sized: &Sized, args: &SizeArgs, paint: Paint) -> String {
@@ -183,7 +182,8 @@ pub(super) fn text(sized: &Sized, args: &SizeArgs, paint: Paint) -> String {
         bytes(sized.peak)
     );
     if sized.dropped > 0 {
-        let _ = writeln!(text, "{} events were left out: returns of older mappings, or too many.", sized.dropped);
+        let _ =
+            writeln!(text, "{} events were left out: returns of older mappings, or too many.", sized.dropped);
     }
     for device in sized.devices.iter().take(5) {
         let line = format!(
@@ -192,7 +192,11 @@ pub(super) fn text(sized: &Sized, args: &SizeArgs, paint: Paint) -> String {
             device.maps,
             device.peak,
             device.largest,
-            if device.kept > 0 { format!(", {} not given back in one run", device.kept) } else { String::new() }
+            if device.kept > 0 {
+                format!(", {} not given back in one run", device.kept)
+            } else {
+                String::new()
+            }
         );
         wrap(&line, WIDTH - 4).iter().for_each(|part| text.push_str(&format!("  {part}\n")));
     }
@@ -272,7 +276,9 @@ pub(super) fn text(sized: &Sized, args: &SizeArgs, paint: Paint) -> String {
             verified.runs, verified.failed, verified.slots
         );
     } else if sized.recommended.is_some() {
-        text.push_str("  Not tried: in a trace nobody reacts, and whether memory is there for it is not known.\n");
+        text.push_str(
+            "  Not tried: in a trace nobody reacts, and whether memory is there for it is not known.\n",
+        );
     }
     if let Some(path) = &args.plot {
         let _ = writeln!(text, "\nPlot: {}", path.display());

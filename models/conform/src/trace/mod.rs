@@ -28,8 +28,11 @@ mod space;
 mod survey;
 mod tally;
 mod ways;
+mod workload;
 
 use std::path::Path;
+
+pub use self::workload::{Recorded, workload};
 
 use self::bounces::Bounces;
 use self::domains::Domains;
