@@ -113,9 +113,12 @@ impl Replay<'_> {
             mb = self.fresh();
         }
         let rebuilt = rebuild(&mut mb, dump);
+        self.first = Some(mb.clone());
         self.mb = Some(mb);
         self.reserved_known = true;
-        self.check(dump.line, rebuilt);
+        if self.check(dump.line, rebuilt).is_some() {
+            self.compare_first_reserved();
+        }
     }
 
     /// The first dump's memory follows from the firmware's map, and what is known to be in use is reserved.

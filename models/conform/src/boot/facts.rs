@@ -108,7 +108,8 @@ impl Facts {
     fn gain(&mut self, range: PhysRange) {
         self.lose(range);
         let at = self.ram.partition_point(|ram| ram.start < range.start);
-        if range.start < range.end && self.ram.len() < 10_000 {
+        // No machine has memory above what the architecture can address.
+        if range.start < range.end && range.end.0 <= 1 << 52 && self.ram.len() < 10_000 {
             self.ram.insert(at, range);
         }
     }

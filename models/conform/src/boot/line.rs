@@ -146,6 +146,12 @@ pub(super) enum Event {
     },
     /// The initcalls after the IOMMUs' have begun.
     RootfsInitcalls,
+    /// A range that the next reservation takes.
+    Announced(PhysRange),
+    CrashKernel(CrashLine),
+    GigantPages(u64),
+    NoSave(PhysRange),
+    RamBuffer(PhysRange),
     Swiotlb(SwiotlbLine),
     Iommu(line_iommu::IommuLine),
 }
@@ -156,6 +162,15 @@ pub(super) struct MemoryLine {
     pub(super) available: u64,
     pub(super) total: u64,
     pub(super) reserved: u64,
+}
+
+/// Memory for the kernel that takes over after a crash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CrashLine {
+    /// First byte and end (v6.12).
+    Range(u64, u64),
+    /// Size and place in MiB (v6.1).
+    Mib(u64, u64),
 }
 
 /// Lines about the bounce buffers.
@@ -210,6 +225,7 @@ fn event(text: &str) -> Option<Event> {
             map(scan)
                 .or_else(|| line_zone::parse(scan))
                 .or_else(|| swiotlb(scan).map(Event::Swiotlb))
+                .or_else(|| line_zone::parse_later(scan))
                 .or_else(|| line_iommu::parse(text).map(Event::Iommu))
         }
     }

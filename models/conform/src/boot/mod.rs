@@ -3,6 +3,7 @@
 //!
 //! What a log determines, and what not, is described in `docs/conform-boot.md`.
 
+mod claims;
 mod dump;
 mod facts;
 mod iommu;
@@ -57,6 +58,7 @@ pub fn compare(path: &Path) -> Result<Report, SourceError> {
     replay.compare_zones();
     let nslabs = replay.compare_swiotlb();
     replay.compare_totals(state.as_ref());
+    replay.compare_claims(state.as_ref());
     if let Some(state) = &state {
         replay.compare_zoneinfo(state);
         if let Some(nslabs) = nslabs {

@@ -58,6 +58,13 @@ pub(super) struct Replay<'a> {
     pub(super) zones: Option<ZoneMap>,
     pub(super) dma_reserve: Option<u64>,
     pub(super) swiotlb: Vec<Answer>,
+    pub(super) crash: Vec<PhysRange>,
+    /// The lists of the first dump.
+    pub(super) first: Option<Memblock>,
+    /// Reservations before the first dump.
+    pub(super) before: Vec<(u64, PhysRange)>,
+    /// Announced by the line before.
+    pub(super) announced: Option<PhysRange>,
     pub(super) gigantic_pages: u64,
     pub(super) hand_over: Option<HandOver>,
     pub(super) gave_up: bool,
@@ -84,6 +91,10 @@ impl<'a> Replay<'a> {
             zones: None,
             dma_reserve: None,
             swiotlb: Vec::new(),
+            crash: Vec::new(),
+            first: None,
+            before: Vec::new(),
+            announced: None,
             gigantic_pages: 0,
             hand_over: None,
             gave_up: false,
@@ -165,6 +176,7 @@ impl<'a> Replay<'a> {
             return index + 1;
         }
         self.finish_dump(false);
+        self.follow_announced(entry);
         match &entry.event {
             Event::DumpBegins => self.dump = Some(Dump::new(entry.line)),
             Event::Add(range) if self.mb.is_none() => self.adds.push(*range),
@@ -172,11 +184,16 @@ impl<'a> Replay<'a> {
                 if !self.reserved_known =>
             {
                 self.unused += u64::from(self.facts.debug && self.dumps == 0);
+                if let (Event::Reserve(range, _), 0, true) =
+                    (&entry.event, self.dumps, self.before.len() < 10_000)
+                {
+                    self.before.push((entry.line, *range));
+                }
             }
             Event::Request(request) => return self.request(index, entry, request),
             Event::Reserve(range, caller) => self.reserve(index, entry, *range, caller),
             Event::Free(range, caller) if function_of(caller) != "memblock_double_array" => {
-                self.change(entry.line, |mb| mb.free(range.start, size_of(*range)));
+                self.free(entry, *range);
             }
             Event::Add(range) => self.change(entry.line, |mb| mb.add(range.start, size_of(*range))),
             Event::Remove(range) => self.change(entry.line, |mb| mb.remove(range.start, size_of(*range))),
@@ -186,7 +203,11 @@ impl<'a> Replay<'a> {
         index + 1
     }
 
-    fn change(&mut self, line: u64, change: impl FnOnce(&mut Memblock) -> Result<(), MemblockError>) {
+    pub(super) fn change(
+        &mut self,
+        line: u64,
+        change: impl FnOnce(&mut Memblock) -> Result<(), MemblockError>,
+    ) {
         if let Some(mb) = &mut self.mb {
             let result = change(mb);
             self.check(line, result);
@@ -279,7 +300,10 @@ impl<'a> Replay<'a> {
         if function.starts_with("swiotlb") {
             self.swiotlb.push(Answer { line: entry.line, request: request.clone(), recorded });
         }
-        if let Some(page) = recorded.filter(|_| function.contains("alloc_bootmem_huge_page")) {
+        if let Some(range) = recorded.filter(|_| function.contains("crashkernel")) {
+            self.crash.push(range);
+        }
+        if let Some(page) = recorded.filter(|_| function.contains("huge") && request.size >= 1 << 30) {
             self.gigantic_pages += size_of(page) >> 12;
             // Only the structure of the first page is set up at once. Source: `mm/hugetlb.c`, v6.12.
             self.change(entry.line, |mb| {

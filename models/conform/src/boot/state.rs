@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use models::mem::{PhysAddr, PhysRange};
+
 use super::scan::Scan;
 use crate::{Source, SourceError};
 
@@ -35,7 +37,8 @@ pub(super) struct State {
     pub(super) mem_total: Option<(u64, u64)>,
     /// `io_tlb_nslabs` of each report; absent where a report has the section and not the number.
     pub(super) nslabs: Vec<(u64, Option<u64>)>,
-    pub(super) iomem: Vec<String>,
+    /// Ranges of `/proc/iomem`, with their names.
+    pub(super) iomem: Vec<(u64, PhysRange, String)>,
     /// Type of each group.
     pub(super) groups: Vec<(u64, u64, String)>,
     pub(super) devices: Vec<(u64, PciDevice)>,
@@ -105,7 +108,7 @@ impl State {
                     self.version.get_or_insert_with(|| version.to_owned());
                 }
             }
-            "iomem" => self.iomem.push(line.to_owned()),
+            "iomem" => self.iomem(number, line),
             "meminfo" => {
                 if let Some(rest) = line.strip_prefix("MemTotal:")
                     && let Some((kib, _)) = Scan(rest).blanks().dec()
@@ -117,6 +120,19 @@ impl State {
             "pci" => self.pci(number, line),
             "iommu_groups" => self.group(number, line),
             _ => {}
+        }
+    }
+
+    fn iomem(&mut self, number: u64, line: &str) {
+        let read = || {
+            let (start, rest) = Scan(line).blanks().hex()?;
+            let (last, rest) = rest.lit("-")?.hex()?;
+            let name = rest.lit(" : ")?.0.trim_end().to_owned();
+            let range = PhysRange { start: PhysAddr(start), end: PhysAddr(last.checked_add(1)?) };
+            (start <= last && self.iomem.len() < 10_000).then_some((number, range, name))
+        };
+        if let Some(item) = read() {
+            self.iomem.push(item);
         }
     }
 
@@ -149,9 +165,9 @@ impl State {
 
     fn group(&mut self, number: u64, line: &str) {
         let words: Vec<_> = line.split_whitespace().collect();
-        let value = |key: &str| words.iter().find_map(|word| word.strip_prefix(key));
-        if let (Some(group), Some(type_)) =
-            (value("group=").and_then(|group| group.parse().ok()), value("type="))
+        if let ["group", group, rest @ ..] = words.as_slice()
+            && let (Ok(group), Some(type_)) =
+                (group.parse(), rest.iter().find_map(|word| word.strip_prefix("type=")))
         {
             self.groups.push((number, group, type_.to_owned()));
         }
