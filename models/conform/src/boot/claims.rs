@@ -8,7 +8,7 @@ use super::line::{CrashLine, Event, show, size_of};
 use super::log::Entry;
 use super::replay::Replay;
 use super::state::State;
-use super::zones::{compare_lists, compare_value};
+use super::zones::{Hex, compare_lists, compare_value};
 use crate::Exception;
 
 const FIRST_RESERVED: &str = "first dump: what is in use is reserved";
@@ -135,14 +135,25 @@ impl Replay<'_> {
         }
     }
 
+    /// The end of RAM, and where there is some above 4 GiB, the end below.
+    fn compare_ends(&mut self, ram: &[PhysRange], end: PhysAddr) {
+        let lines = self.facts.last_pfns.clone();
+        // The map can still change after the first of these lines: what MTRRs do not cache goes.
+        if let ([(line, last), ..], true) = (lines.as_slice(), lines.len() <= 2) {
+            compare_value(self.report, "end of RAM", *line, &Hex(*last), &Hex(end.0 >> 12));
+        }
+        let low = ram.iter().map(|range| range.end.0.min(1 << 32)).filter(|end| *end < 1 << 32).max();
+        if let ([_, (line, last)], Some(low), true) = (lines.as_slice(), low, end.0 > 1 << 32) {
+            compare_value(self.report, "end of RAM", *line, &Hex(*last), &Hex(low >> 12));
+        }
+    }
+
     /// What follows from the map of memory alone: its end, the gaps that hibernation leaves out, and the room behind
     /// each piece of RAM.
     fn compare_map_lines(&mut self) {
         let ram = self.facts.ram.clone();
         let Some(end) = ram.last().map(|range| range.end) else { return };
-        if let Some((line, last)) = self.facts.last_pfn {
-            compare_value(self.report, "end of RAM", line, &last, &(end.0 >> 12));
-        }
+        self.compare_ends(&ram, end);
         let (mut nosave, mut buffers) = (Vec::new(), Vec::new());
         let mut gone_on = false;
         for entry in self.entries {
@@ -151,7 +162,13 @@ impl Replay<'_> {
                 Event::RamBuffer(range) => buffers.push((entry.line, *range)),
                 Event::FakingOne(range) => {
                     let (found, expected) = (range.end.0, align_down(end.0, PAGE_SIZE));
-                    compare_value(self.report, "end of the faked node", entry.line, &found, &expected);
+                    compare_value(
+                        self.report,
+                        "end of the faked node",
+                        entry.line,
+                        &Hex(found),
+                        &Hex(expected),
+                    );
                 }
                 Event::Cpus(_) => gone_on = true,
                 _ => {}

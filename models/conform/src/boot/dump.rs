@@ -5,6 +5,7 @@ use models::memblock::{Memblock, MemblockFlags, MemblockType, NodeId};
 use super::line::{Event, Listed, show, size_of};
 use super::log::Entry;
 use super::replay::{OWNER, Region, Replay, regions};
+use super::zones::{Hex, compare_value};
 use crate::Exception;
 
 /// A dump as far as it has been read.
@@ -68,13 +69,35 @@ impl Replay<'_> {
     pub(super) fn finish_dump(&mut self, at_end: bool) {
         let Some(dump) = self.dump.take() else { return };
         self.dumps += 1;
-        if self.dumps == 1 && at_end && !dump.is_whole() {
-            let note = format!("line {}: the log ends inside the first dump of the lists", dump.line);
+        if at_end && !dump.is_whole() {
+            let note = format!("line {}: the log ends inside a dump of the lists", dump.line);
             self.report.notes.push(note);
-        } else if self.dumps == 1 {
+            if self.dumps == 1 {
+                return;
+            }
+        } else {
+            self.compare_whole(&dump);
+        }
+        if self.dumps == 1 {
             self.begin(&dump);
         } else if self.mb.is_some() && self.reserved_known {
             self.compare(&dump);
+        }
+    }
+
+    /// A dump says how many regions it has, numbers them, and gives the size of each beside its range.
+    fn compare_whole(&mut self, dump: &Dump) {
+        let whole = dump.is_whole();
+        self.report.count("dumps that agree with themselves", whole);
+        if !whole {
+            self.report.exceptions.push(Exception {
+                line: dump.line,
+                what: "a dump of the lists".to_owned(),
+                recorded: "numbers, sizes or counts that contradict each other".to_owned(),
+                modelled: "as many regions as are counted, in order".to_owned(),
+                why: Some("lines are damaged or missing".to_owned()),
+                detail: Vec::new(),
+            });
         }
     }
 
@@ -113,6 +136,11 @@ impl Replay<'_> {
             mb = self.fresh();
         }
         let rebuilt = rebuild(&mut mb, dump);
+        if has_adds && let Some((line, memory, reserved)) = dump.sizes {
+            let name = "first dump: totals";
+            compare_value(self.report, name, line, &Hex(memory), &Hex(mb.phys_mem_size()));
+            compare_value(self.report, name, line, &Hex(reserved), &Hex(mb.reserved_size()));
+        }
         self.first = Some(mb.clone());
         self.mb = Some(mb);
         self.reserved_known = true;
@@ -173,14 +201,8 @@ impl Replay<'_> {
         }
         if let Some((line, memory, reserved)) = dump.sizes {
             let name = format!("{nth}: totals");
-            for (what, recorded, modelled) in
-                [("memory size", memory, mb.phys_mem_size()), ("reserved size", reserved, mb.reserved_size())]
-            {
-                self.report.count(&name, recorded == modelled);
-                if recorded != modelled {
-                    self.differ(line, what, format!("{recorded:#x}"), Some(format!("{modelled:#x}")));
-                }
-            }
+            compare_value(self.report, &name, line, &Hex(memory), &Hex(mb.phys_mem_size()));
+            compare_value(self.report, &name, line, &Hex(reserved), &Hex(mb.reserved_size()));
         }
         if !whole {
             self.report

@@ -18,8 +18,8 @@ pub(super) struct Facts {
     pub(super) ram: Vec<PhysRange>,
     /// `max_arch_pfn`.
     pub(super) max_arch_pfn: Option<u64>,
-    /// The first `last_pfn`.
-    pub(super) last_pfn: Option<(u64, u64)>,
+    /// Lines of `last_pfn`.
+    pub(super) last_pfns: Vec<(u64, u64)>,
     pub(super) ramdisk: Option<PhysRange>,
     /// `nr_cpu_ids`.
     pub(super) cpus: Option<u64>,
@@ -70,7 +70,9 @@ impl Facts {
             Event::E820(change) if !self.debug && self.memory.is_none() => self.change_map(change),
             Event::LastPfn { last, max_arch } => {
                 self.max_arch_pfn = Some(*max_arch);
-                self.last_pfn.get_or_insert((entry.line, *last));
+                if self.last_pfns.len() < 10 {
+                    self.last_pfns.push((entry.line, *last));
+                }
             }
             Event::Ramdisk(range) => self.ramdisk = Some(*range),
             Event::Srat { range, .. } => self.srat_end = self.srat_end.max(range.end),

@@ -99,7 +99,8 @@ impl Replay<'_> {
             }
             IommuLine::AmdStrict | IommuLine::IntelStrict => seen.strict = true,
             IommuLine::IntelRuns => seen.runs = true,
-            IommuLine::Table(name) => seen.tables.push(name.clone()),
+            IommuLine::Table(name) if seen.tables.len() < 10 => seen.tables.push(name.clone()),
+            IommuLine::Table(_) => {}
             IommuLine::IntelEnabled => {}
             IommuLine::Function { device, is_bridge, ids, kind } => {
                 let Some(at) = PciAddress::parse(device).filter(|_| seen.functions.len() < MAX_FUNCTIONS)

@@ -57,6 +57,8 @@ pub(super) enum E820 {
 /// A line that means something.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Event {
+    /// A line of a known kind with a range that ends before it begins.
+    Contradiction,
     Version(String),
     CommandLine(String),
     KaslrDisabled,
@@ -156,6 +158,16 @@ pub(super) enum Event {
     Iommu(line_iommu::IommuLine),
 }
 
+impl Event {
+    /// Whether it comes from a time when clocks run: no two such lines are alike.
+    pub(super) const fn is_late(&self) -> bool {
+        matches!(
+            self,
+            Self::Memory(_) | Self::Freeing { .. } | Self::FreeLate(_) | Self::Swiotlb(_) | Self::Iommu(_)
+        )
+    }
+}
+
 /// The line `Memory:`, in KiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct MemoryLine {
@@ -195,15 +207,51 @@ pub(super) enum Parsed {
     Unknown,
 }
 
+/// Beginnings of lines about memory: one that cannot be read has been damaged.
+const KNOWN: [&str; 22] = [
+    "memblock_",
+    "MEMBLOCK",
+    " memory",
+    " reserved",
+    "memblock: ",
+    "Linux version ",
+    "Command line: ",
+    "BIOS-e820: ",
+    "user: ",
+    "e820: update ",
+    "e820: remove ",
+    "e820: reserve RAM buffer ",
+    "RAMDISK: ",
+    "ACPI: SRAT: Node ",
+    "ACPI: Reserving ",
+    "NODE_DATA(",
+    "NUMA: Node ",
+    "Faking ",
+    "Initmem setup node ",
+    "PM: hibernation: Registered nosave memory: ",
+    "found SMP MP-table at ",
+    "  node ",
+];
+
 /// Reads one line without its time stamp.
 pub(super) fn parse(text: &str) -> Parsed {
-    let known =
-        ["memblock_", "MEMBLOCK", " memory", " reserved", "memblock: ", "Linux version ", "Command line: "];
     match event(text) {
         Some(event) => Parsed::Event(event),
-        None if known.iter().any(|start| text.starts_with(start)) => Parsed::Broken,
-        None => Parsed::Unknown,
+        None if !KNOWN.iter().any(|start| text.starts_with(start)) => Parsed::Unknown,
+        None if ends_before_it_begins(text) => Parsed::Event(Event::Contradiction),
+        None => Parsed::Broken,
     }
+}
+
+/// Whether the first range of a line is none.
+fn ends_before_it_begins(text: &str) -> bool {
+    let range = || {
+        let (first, rest) = Scan(text).after("[0x").or_else(|| Scan(text).after("[mem 0x"))?.hex()?;
+        let (last, rest) = rest.lit("-")?.hex()?;
+        rest.lit("]")?;
+        Some(last.saturating_add(1) < first)
+    };
+    range() == Some(true)
 }
 
 fn event(text: &str) -> Option<Event> {

@@ -45,6 +45,9 @@ pub(super) fn parse(text: &str) -> Option<IommuLine> {
     if let Some(rest) = text.strip_prefix("pci ") {
         return function(rest);
     }
+    if text.starts_with("virtio_iommu ") {
+        return Some(IommuLine::Table("VIOT".to_owned()));
+    }
     if let Some(rest) = text.strip_prefix("ACPI: ") {
         let (name, rest) = rest.split_once(' ')?;
         let wanted = ["DMAR", "IVRS", "VIOT"].contains(&name) && rest.starts_with("0x");

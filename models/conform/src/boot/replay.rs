@@ -9,6 +9,7 @@ use super::facts::Facts;
 use super::kernel::Rules;
 use super::line::{Event, Function, Request, function_of, show, size_of};
 use super::log::Entry;
+use super::zones::compare_value;
 use crate::{Exception, Report};
 
 pub(super) const OWNER: Owner = Owner::new("boot log", 0);
@@ -178,6 +179,7 @@ impl<'a> Replay<'a> {
         self.finish_dump(false);
         self.follow_announced(entry);
         match &entry.event {
+            Event::Contradiction => self.contradiction(entry),
             Event::DumpBegins => self.dump = Some(Dump::new(entry.line)),
             Event::Add(range) if self.mb.is_none() => self.adds.push(*range),
             Event::Request(_) | Event::Reserve(..) | Event::Free(..) | Event::Add(_) | Event::Remove(_)
@@ -214,6 +216,18 @@ impl<'a> Replay<'a> {
         }
     }
 
+    fn contradiction(&mut self, entry: &Entry) {
+        self.report.count("ranges that end before they begin", false);
+        self.report.exceptions.push(Exception {
+            line: entry.line,
+            what: entry.text.clone(),
+            recorded: "a range that ends before it begins".to_owned(),
+            modelled: "a range".to_owned(),
+            why: Some("the line has been damaged".to_owned()),
+            detail: Vec::new(),
+        });
+    }
+
     /// Whether the page tables of all memory are up at this request: from then on, memory reaches to its end.
     ///
     /// Source: `arch/x86/kernel/setup.c: setup_arch()`.
@@ -248,8 +262,8 @@ impl<'a> Replay<'a> {
                 // Behind a line that cannot be read, this may be the answer to that one.
                 (Some(*range), *gap && size_of(*range) != request.size)
             }
+            Some(Entry { event: Event::Contradiction, .. }) | None => (None, true),
             Some(next) => (None, next.gap),
-            None => (None, true),
         };
         if unclear {
             self.unanswered += 1;
@@ -317,9 +331,15 @@ impl<'a> Replay<'a> {
             "memblock_double_array" => self.grown_list(entry, range),
             "memblock_alloc_range_nid" => {
                 let next = self.entries.get(index + 1).map(|next| &next.event);
-                if let Some(Event::NodeData { nid, range: data }) = next
-                    && *data == range
-                {
+                if let Some(Event::NodeData { nid, range: data }) = next {
+                    let same = show(*data);
+                    compare_value(
+                        self.report,
+                        "NODE_DATA and its reservation",
+                        entry.line + 1,
+                        &same,
+                        &show(range),
+                    );
                     self.node_data(index + 1, NodeId(*nid), range);
                 } else {
                     self.unexplained += 1;
@@ -357,6 +377,8 @@ impl<'a> Replay<'a> {
         let early = self.zones.as_ref().map(|zones| models::bootmem::pages::deferred_from(mb, zones));
         let Ok(free) = mb.free_all(models::mem::Pfn(u64::MAX)) else { return };
         let freed_pages = free.iter().map(|run| run.pages()).sum();
+        // Some options need all page structures from the start. Source: `early_page_ext_enabled()`.
+        let early = early.filter(|_| self.facts.words("early_page_ext").is_empty());
         let early_pages = early
             .map_or(freed_pages, |early| models::bootmem::pages::free_before_deferred(mb, &free, &early));
         self.hand_over = Some(HandOver { total_pages, freed_pages, early_pages });

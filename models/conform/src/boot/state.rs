@@ -51,6 +51,19 @@ pub(super) fn beside(log: &Path) -> Option<PathBuf> {
 }
 
 impl State {
+    /// Bytes of RAM in `/proc/iomem`.
+    pub(super) fn system_ram(&self) -> u64 {
+        let ram = self.iomem.iter().filter(|(_, _, name)| name.starts_with("System RAM"));
+        ram.fold(0, |sum: u64, (_, range, _)| sum.saturating_add(range.end.0 - range.start.0))
+    }
+
+    /// Why sizes of the running system may differ from those of the boot.
+    pub(super) fn later_memory(&self, ram: &[PhysRange]) -> Option<String> {
+        let known = ram.iter().fold(0, |sum: u64, range| sum.saturating_add(range.end.0 - range.start.0));
+        let why = "memory was added after the boot: /proc/iomem has more RAM than the firmware's map";
+        (self.system_ram() > known).then(|| why.to_owned())
+    }
+
     /// Reads a report.
     ///
     /// # Errors
