@@ -1,10 +1,11 @@
 //! Dumps of both lists: the first is where the replay begins, later ones are compared.
 
+use models::mem::PhysRange;
 use models::memblock::{Memblock, MemblockFlags, MemblockType, NodeId};
 
 use super::line::{Event, Listed, show, size_of};
 use super::log::Entry;
-use super::replay::{OWNER, Region, Replay, regions};
+use super::replay::{MAX_REGIONS, OWNER, Replay};
 use super::zones::{Hex, compare_value};
 use crate::Exception;
 
@@ -16,6 +17,15 @@ pub(super) struct Dump {
     counts: [Option<u64>; 2],
     listed: Vec<(u64, Listed)>,
     gaps: bool,
+}
+
+/// A region as a dump lists it.
+type Region = (MemblockType, PhysRange, Option<i32>, MemblockFlags);
+
+/// What the model's lists would look like in a dump.
+fn regions(mb: &Memblock, list: MemblockType) -> Vec<Region> {
+    let nid = |nid: NodeId| nid.is_valid().then_some(nid.0);
+    mb.regions(list).iter().map(|region| (list, region.range(), nid(region.nid), region.flags)).collect()
 }
 
 const LISTS: [MemblockType; 2] = [MemblockType::Memory, MemblockType::Reserved];
@@ -68,6 +78,12 @@ impl Replay<'_> {
     /// Uses a dump that has been read. At the end of the log it may have been cut off.
     pub(super) fn finish_dump(&mut self, at_end: bool) {
         let Some(dump) = self.dump.take() else { return };
+        if dump.listed.len() > MAX_REGIONS {
+            let note =
+                format!("line {}: the dump has more regions than any machine, and is not used", dump.line);
+            self.report.notes.push(note);
+            return;
+        }
         self.dumps += 1;
         if at_end && !dump.is_whole() {
             let note = format!("line {}: the log ends inside a dump of the lists", dump.line);

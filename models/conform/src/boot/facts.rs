@@ -111,7 +111,7 @@ impl Facts {
         self.lose(range);
         let at = self.ram.partition_point(|ram| ram.start < range.start);
         // No machine has memory above what the architecture can address.
-        if range.start < range.end && range.end.0 <= 1 << 52 && self.ram.len() < 10_000 {
+        if range.start < range.end && range.end.0 <= 1 << 52 && self.ram.len() < 4_000 {
             self.ram.insert(at, range);
         }
     }

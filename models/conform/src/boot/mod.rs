@@ -10,6 +10,7 @@ mod iommu;
 mod kernel;
 mod line;
 mod line_iommu;
+mod line_map;
 mod line_zone;
 mod log;
 mod nodes;

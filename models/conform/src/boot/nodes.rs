@@ -9,12 +9,12 @@ use models::memblock::{Memblock, MemblockError, NodeId};
 
 use super::line::{Event, function_of, show, size_of};
 use super::log::Entry;
-use super::replay::{NODE_DATA, OWNER, Replay, blocks};
+use super::replay::{NODE_DATA, OWNER, Replay};
 use super::zones::compare_lists;
 use crate::Exception;
 
 /// Memory above this would take long to split into nodes.
-const LARGEST: u64 = 1 << 44;
+const LARGEST: u64 = 1 << 42;
 /// More blocks than any firmware describes.
 const MAX_BLOCKS: usize = 512;
 
@@ -44,6 +44,15 @@ pub(super) struct Lines {
     pub(super) unavailable: Vec<(u64, (i32, String, u64))>,
     pub(super) total_pages: Option<(u64, u64)>,
     pub(super) memoryless: u64,
+}
+
+/// The blocks of nodes in the order of their lines.
+fn blocks(of: &[(NodeId, PhysRange)]) -> Meminfo {
+    let mut meminfo = Meminfo::default();
+    for (nid, range) in of {
+        meminfo.add(*nid, *range);
+    }
+    meminfo
 }
 
 impl Replay<'_> {
@@ -175,7 +184,7 @@ impl Replay<'_> {
     fn emulated_nodes_are_used(&mut self, meminfo: &Meminfo) -> bool {
         let announced = !self.nodes.fake.is_empty();
         let options = self.facts.words("numa").into_iter().flatten();
-        let option = options.filter_map(|value| value.strip_prefix("fake=").map(str::to_owned)).last();
+        let option = options.filter_map(|value| value.strip_prefix("fake=").map(str::to_owned)).next_back();
         let (Some(option), Some(mb)) = (option, &self.mb) else { return announced };
         if mb.dram_range().unwrap_or_default().end.0 > LARGEST {
             return announced;

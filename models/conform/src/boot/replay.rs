@@ -1,8 +1,8 @@
 //! Follows memblock through the log: every answer is predicted before the log is asked for it.
 
-use models::bootmem::{Meminfo, ZoneMap};
+use models::bootmem::ZoneMap;
 use models::mem::{PhysAddr, PhysRange};
-use models::memblock::{Bounds, Memblock, MemblockError, MemblockFlags, MemblockType, NodeId, Owner};
+use models::memblock::{Bounds, Memblock, MemblockError, MemblockType, NodeId, Owner};
 
 use super::dump::Dump;
 use super::facts::Facts;
@@ -16,7 +16,7 @@ pub(super) const OWNER: Owner = Owner::new("boot log", 0);
 /// Until the page tables are up, only the first MiB can be written to. Source: `ISA_END_ADDRESS`.
 const EARLY_LIMIT: PhysAddr = PhysAddr(1 << 20);
 /// A list with more regions is no kernel's: the log is damaged.
-const MAX_REGIONS: usize = 20_000;
+pub(super) const MAX_REGIONS: usize = 8_192;
 
 pub(super) const ALLOCATIONS: &str = "addresses of allocations";
 pub(super) const NODE_DATA: &str = "addresses of NODE_DATA";
@@ -383,22 +383,4 @@ impl<'a> Replay<'a> {
             .map_or(freed_pages, |early| models::bootmem::pages::free_before_deferred(mb, &free, &early));
         self.hand_over = Some(HandOver { total_pages, freed_pages, early_pages });
     }
-}
-
-/// A region as a dump lists it.
-pub(super) type Region = (MemblockType, PhysRange, Option<i32>, MemblockFlags);
-
-/// What the model's lists would look like in a dump.
-pub(super) fn regions(mb: &Memblock, list: MemblockType) -> Vec<Region> {
-    let nid = |nid: NodeId| nid.is_valid().then_some(nid.0);
-    mb.regions(list).iter().map(|region| (list, region.range(), nid(region.nid), region.flags)).collect()
-}
-
-/// The blocks of nodes in the order of their lines.
-pub(super) fn blocks(of: &[(NodeId, PhysRange)]) -> Meminfo {
-    let mut meminfo = Meminfo::default();
-    for (nid, range) in of {
-        meminfo.add(*nid, *range);
-    }
-    meminfo
 }
