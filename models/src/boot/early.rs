@@ -1,9 +1,9 @@
 //! Before the page allocator: the memory map, the per-CPU areas, early tables, and the hand-over.
 
 use crate::kernel::{Kx, Phase, SwiotlbForce};
-use crate::mem::{PAGE_SIZE, Pfn, PhysAddr, PhysRange, Placement, align_down, align_up};
-use crate::memblock::{Bounds, Owner};
-use crate::scenario::schema::{CpuVendor, E820Kind, MemEncrypt, Region};
+use crate::mem::{PAGE_SIZE, PhysAddr, PhysRange, align_down, align_up};
+use crate::memblock::Bounds;
+use crate::scenario::schema::{CpuVendor, E820Kind, FreedAt, FreedBy, MemEncrypt, Region};
 use crate::swiotlb::kernel::setup_static_pool;
 use crate::swiotlb::{IO_TLB_DEFAULT_SLABS, IO_TLB_SEGSIZE};
 
@@ -60,6 +60,24 @@ pub(super) async fn setup_arch(kx: &Kx) {
     let pages = max >> crate::mem::PAGE_SHIFT;
     let _ = alloc(kx, "alloc_node_data", "pg_data_t", 0x2_b000, 64);
     let _ = alloc(kx, "sparse_init", "memory map (struct page)", align_up(pages * 64, 2 << 20), 2 << 20);
+    kx.free_area_init(PhysAddr(max));
+    give_back(kx, FreedAt::SetupArch).await;
+}
+
+/// Gives the machine's reservations back that end at this point of the boot.
+///
+/// Source: such as `arch/x86/platform/efi/quirks.c: efi_free_boot_services()`.
+pub(super) async fn give_back(kx: &Kx, at: FreedAt) {
+    for reserved in &kx.k.scenario.machine.reserved {
+        for freed in reserved.freed.iter().filter(|freed| freed.at == at) {
+            let _frame = kx.enter(crate::scenario::intern(&reserved.name).unwrap_or("firmware"));
+            let (base, size) = (PhysAddr(reserved.region.start), reserved.region.size);
+            match freed.by {
+                FreedBy::MemblockFree => kx.memblock_free(base, size).await,
+                FreedBy::MemblockFreeLate => kx.memblock_free_late(base, size).await,
+            }
+        }
+    }
 }
 
 fn early_params(kx: &Kx) {
@@ -112,8 +130,7 @@ const fn kind_name(kind: E820Kind) -> &'static str {
 }
 
 fn reserve(kx: &Kx, who: &'static str, region: Region) {
-    let owner = Owner::new(who, kx.now());
-    let _ = kx.k.mem.borrow_mut().memblock.reserve(PhysAddr(region.start), region.size, owner);
+    kx.memblock_reserve_for(who, PhysRange::new(PhysAddr(region.start), region.size));
     kx.note(|| {
         format!("memblock: [{:#x}-{:#x}] reserved by {who}", region.start, region.start + region.size - 1)
     });
@@ -152,17 +169,8 @@ pub(super) fn vfs_caches_init_early(kx: &Kx) {
 pub(super) async fn memblock_free_all(kx: &Kx) {
     let _frame = kx.enter("memblock_free_all");
     kx.step(sim::Kind::Free, kx.memory_label()).await;
-    let mut mem = kx.k.mem.borrow_mut();
-    let max = Pfn(kx.k.globals.max_ram.get().0 >> crate::mem::PAGE_SHIFT);
-    let ranges = mem.memblock.free_all(max).unwrap_or_default();
-    let mut pages = 0;
-    for range in ranges {
-        let start = range.start.phys();
-        let size = range.pages() * PAGE_SIZE;
-        pages += mem.free_boot_range(PhysRange::new(start, size), Placement::Tail).unwrap_or(0);
-    }
-    let total = mem.memblock.phys_mem_size() >> 10;
-    drop(mem);
+    let pages = kx.hand_over(kx.k.globals.max_ram.get());
+    let total = kx.k.mem.borrow().memblock.phys_mem_size() >> 10;
     kx.k.globals.phase.set(Phase::PageAllocator);
     kx.log(|| format!("Memory: {}K/{total}K available", pages * 4));
 }

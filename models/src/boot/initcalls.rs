@@ -7,13 +7,16 @@ use std::rc::Rc;
 use sim::SpawnSpec;
 use sim::choices::Stream;
 
+use super::early::give_back;
 use super::iommu_init::pci_iommu_init;
 use super::sequence::MS;
 use crate::device::{driver_register, pci_scan};
 use crate::driver::start_processes;
 use crate::kernel::{Kx, Phase};
+use crate::mem::{PhysAddr, PhysRange};
+use crate::profile::Behaviour;
 use crate::scenario::intern;
-use crate::scenario::schema::{Dist, Registers};
+use crate::scenario::schema::{Dist, FreedAt, Registers};
 
 /// When the first device-level initcall begins; drivers and processes count from there.
 const ROOTFS_AT: u64 = 2_340 * MS;
@@ -25,6 +28,7 @@ pub(super) async fn do_basic_setup(kx: &Kx) {
         // Level 4, subsys: the default domain type is fixed, buses are scanned.
         kx.delay(100 * MS).await;
         iommu_subsys_init(kx);
+        give_back(kx, FreedAt::Initcalls).await;
         register(kx, |registers| matches!(registers, Registers::Subsys)).await;
         pci_scan(kx).await;
         // Level 5s, rootfs.
@@ -45,12 +49,20 @@ pub(super) async fn do_basic_setup(kx: &Kx) {
     load_modules(kx);
 }
 
-/// Source: `drivers/iommu/iommu.c: iommu_subsys_init()`, v5.13.
+/// Source: `drivers/iommu/iommu.c: iommu_subsys_init()`, v5.13, v6.1, v6.12.
 fn iommu_subsys_init(kx: &Kx) {
     let type_ = if kx.k.globals.default_passthrough.get() { "Passthrough" } else { "Translated" };
     let set =
         if kx.k.scenario.command_line.passthrough.is_some() { "(set via kernel command line)" } else { "" };
     kx.log(|| format!("iommu: Default domain type: {type_} {set}").trim_end().to_owned());
+    if kx.k.has(Behaviour::DmaFqDomainType) && !kx.k.globals.default_passthrough.get() {
+        let mode = if kx.k.globals.iommu_dma_strict.get() { "strict" } else { "lazy" };
+        let set =
+            if kx.k.scenario.command_line.strict.is_some() { "(set via kernel command line)" } else { "" };
+        kx.log(|| {
+            format!("iommu: DMA domain TLB invalidation policy: {mode} mode {set}").trim_end().to_owned()
+        });
+    }
 }
 
 async fn register(kx: &Kx, level: fn(&Registers) -> bool) {
@@ -65,7 +77,14 @@ async fn register(kx: &Kx, level: fn(&Registers) -> bool) {
 /// Source: `init/main.c: free_initmem()`, v5.13.
 async fn free_initmem(kx: &Kx) {
     let _frame = kx.enter("free_initmem");
-    kx.log(|| "Freeing unused kernel image (initmem) memory".to_owned());
+    match kx.k.scenario.machine.init_sections {
+        Some(init) => {
+            kx.step(sim::Kind::Free, kx.memory_label()).await;
+            kx.free_init_pages(PhysRange::new(PhysAddr(init.start), init.size));
+            kx.log(|| format!("Freeing unused kernel image (initmem) memory: {}K", init.size >> 10));
+        }
+        None => kx.log(|| "Freeing unused kernel image (initmem) memory".to_owned()),
+    }
     kx.delay(MS).await;
 }
 

@@ -2,11 +2,12 @@
 //!
 //! Source: `init/main.c: start_kernel()`, `kernel_init_freeable()`, v5.13.
 
-use super::early::{memblock_free_all, setup_arch, setup_per_cpu_areas, vfs_caches_init_early};
+use super::early::{give_back, memblock_free_all, setup_arch, setup_per_cpu_areas, vfs_caches_init_early};
 use super::initcalls::do_basic_setup;
 use super::iommu_init::pci_iommu_alloc;
-use crate::kernel::{Kx, Phase};
+use crate::kernel::Kx;
 use crate::mem::PcpLimits;
+use crate::scenario::schema::FreedAt;
 
 /// One millisecond.
 pub(super) const MS: u64 = 1_000_000;
@@ -24,14 +25,14 @@ pub async fn boot(kx: &Kx) {
         let _inner = kx.enter("mem_init");
         pci_iommu_alloc(kx).await;
         memblock_free_all(kx).await;
+        give_back(kx, FreedAt::StartKernel).await;
     }
     let _frame = kx.enter("kernel_init");
     // setup_per_cpu_pageset: from here on CPUs keep pages of their own.
     kx.k.mem.borrow_mut().set_pcp_limits(PcpLimits::USUAL);
     kx.delay(340 * MS).await;
     kx.log(|| format!("smp: Brought up 1 node, {} CPUs", kx.k.cpus()));
-    // page_alloc_init_late: memblock's lists are of no use any more.
-    kx.k.globals.phase.set(Phase::Discarded);
+    kx.page_alloc_init_late().await;
     kx.delay(60 * MS).await;
     do_basic_setup(kx).await;
 }

@@ -1,13 +1,12 @@
-//! Allocation: memblock at boot, then pages and slab objects; and the oracle that watches what is freed.
+//! Allocation of pages and slab objects, and the oracle that watches what is freed.
 
 use std::rc::Rc;
 
 use sim::choices::Stream;
 use sim::{Draft, Kind, ObjId};
 
-use super::{Kernel, Kx, Phase};
-use crate::mem::{Gfp, Kobject, PhysAddr, PhysRange, Placement, Ptr, Raw, SlabContext, Source};
-use crate::memblock::{Bounds, MemblockError, NodeId, Owner};
+use super::{Kernel, Kx};
+use crate::mem::{Gfp, Kobject, PhysAddr, PhysRange, Ptr, Raw, SlabContext, Source};
 
 /// How memory is asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,7 +40,7 @@ const LABELS: u32 = 32;
 
 impl Kernel {
     /// Gives a new object its engine labels.
-    fn enter_labels<T: Kobject>(&self, sim: &sim::Sim, id: u32) {
+    pub(super) fn enter_labels<T: Kobject>(&self, sim: &sim::Sim, id: u32) {
         let (type_name, parts) = (T::TYPE_NAME, T::FULL_NAMES);
         let mut labels = self.labels.borrow_mut();
         let slot = id as usize;
@@ -53,112 +52,13 @@ impl Kernel {
 }
 
 impl Kx {
-    fn note_stack(&self, id: u32, free: bool) {
+    pub(super) fn note_stack(&self, id: u32, free: bool) {
         if self.k.details {
             let frames = self.frames();
             let mut stacks = self.k.stacks.borrow_mut();
             let stacks = stacks.entry(id).or_default();
             *(if free { &mut stacks.free } else { &mut stacks.alloc }) = frames;
         }
-    }
-
-    /// Allocates boot memory (`memblock_alloc`), zeroed. The memory is entered as an object without fields.
-    ///
-    /// # Errors
-    /// There is none in `bounds`.
-    pub fn memblock_alloc(
-        &self,
-        type_name: &'static str,
-        size: u64,
-        align: u64,
-        bounds: Bounds,
-    ) -> Result<(PhysAddr, u32), MemblockError> {
-        let addr = self.memblock_reserve_found(size, align, bounds)?;
-        let site = self.site();
-        let range = PhysRange::new(addr, size);
-        let mut mem = self.k.mem.borrow_mut();
-        let id = mem.heap.alloc_buffer(type_name, range, site).unwrap_or(0);
-        let _ = mem.heap.write_at(addr, size, Source::Zero, 0);
-        drop(mem);
-        self.note_stack(id, false);
-        Ok((addr, id))
-    }
-
-    /// Allocates a kernel object from boot memory.
-    ///
-    /// # Errors
-    /// There is no memory in `bounds`.
-    pub fn memblock_alloc_object<T: Kobject>(
-        &self,
-        size: u64,
-        align: u64,
-        bounds: Bounds,
-        object: Rc<T>,
-    ) -> Result<Ptr<T>, MemblockError> {
-        let addr = self.memblock_reserve_found(size, align, bounds)?;
-        let site = self.site();
-        let mut mem = self.k.mem.borrow_mut();
-        let _ = mem.heap.write_at(addr, size, Source::Zero, 0);
-        let ptr = mem.heap.alloc_object(addr, size, site, object).unwrap_or(Ptr::wild(addr.virt()));
-        drop(mem);
-        self.k.enter_labels::<T>(self.sim(), ptr.id);
-        self.note_stack(ptr.id, false);
-        Ok(ptr)
-    }
-
-    fn memblock_reserve_found(
-        &self,
-        size: u64,
-        align: u64,
-        bounds: Bounds,
-    ) -> Result<PhysAddr, MemblockError> {
-        let owner = Owner::new(self.function(), self.now());
-        let addr =
-            self.k.mem.borrow_mut().memblock.alloc_try_nid(size, align, bounds, NodeId::NO_NODE, owner)?;
-        self.sim().mix(addr.0);
-        self.note(|| format!("memblock: {size} bytes at {addr} for {}", owner.site));
-        if self.k.scenario.command_line.memblock_debug {
-            self.log(|| format!("memblock_alloc_try_nid: {size} bytes align={align:#x} nid=-1 from={:#018x} max_addr={:#018x} {}", bounds.min.0, bounds.max.0, owner.site));
-            self.log(|| {
-                format!(
-                    "memblock_reserve: [{:#018x}-{:#018x}] memblock_alloc_range_nid",
-                    addr.0,
-                    addr.0 + size - 1
-                )
-            });
-        }
-        Ok(addr)
-    }
-
-    /// Gives boot memory back after the hand-over (`memblock_free_late`), page by page, whatever object lies there.
-    ///
-    /// Source: `mm/memblock.c: __memblock_free_late()`, v5.13.
-    pub async fn memblock_free_late(&self, base: PhysAddr, size: u64) {
-        let id = self.k.mem.borrow().heap.shadow().object_at(base);
-        self.step(Kind::Free, self.label(id, 0)).await;
-        if self.k.globals.phase.get() < Phase::PageAllocator {
-            let title = format!("memblock_free_late of {base} before the page allocator exists");
-            self.report(Draft::warning("free-at-wrong-time", title), Vec::new);
-            return;
-        }
-        let site = self.site();
-        let range = PhysRange::new(base, size);
-        let mut mem = self.k.mem.borrow_mut();
-        if id != 0 {
-            let _ = mem.heap.free_object(id, site);
-        }
-        let freed = mem.free_late(range, Placement::Tail, site);
-        let object = mem.heap.record(id).map_or("memory", |record| record.type_name);
-        self.note(|| format!("{object} freed: {size} bytes at {base} go to the page allocator"));
-        self.sim().mix(base.0 ^ size);
-        drop(mem);
-        if let Err(error) = freed {
-            self.report(
-                Draft::warning("bad-free", format!("memblock_free_late of {base}: {error}")),
-                Vec::new,
-            );
-        }
-        self.note_stack(id, true);
     }
 
     /// Whether an allocation is to fail, by injection.
@@ -297,7 +197,7 @@ impl Kx {
         SlabContext { cpu, gfp: zone, node: 0 }
     }
 
-    fn slab_context(&self, flags: GfpFlags) -> SlabContext {
+    pub(super) fn slab_context(&self, flags: GfpFlags) -> SlabContext {
         Self::slab_context_of(u32::from(self.cpu()), flags.zone)
     }
 

@@ -5,6 +5,7 @@
 
 mod access;
 mod alloc;
+mod bootmem;
 mod draws;
 mod globals;
 mod holders;
@@ -34,10 +35,11 @@ use crate::run::Facts;
 use crate::scenario::Resolved;
 
 pub use alloc::{GfpFlags, NoMemory};
+pub use bootmem::BootMemory;
 pub use draws::Draws;
 pub use globals::{Globals, Phase, SwiotlbForce};
 pub use holders::Holder;
-pub use oops::seconds;
+pub use oops::{reserved_by, seconds};
 pub use qspinlock::LockHeld;
 pub use stacks::Stacks;
 pub use symbols::{KernelImage, Symbol};
@@ -75,6 +77,8 @@ pub struct Kernel {
     pub mem: RefCell<Memory>,
     /// Global variables and state.
     pub globals: Globals,
+    /// What became of boot memory.
+    pub bootmem: BootMemory,
     /// Where the kernel's image lies.
     pub image: KernelImage,
     /// Devices known to the driver core, by number.
@@ -125,6 +129,7 @@ impl Kernel {
             draws,
             mem: RefCell::new(mem),
             globals: Globals::default(),
+            bootmem: BootMemory::default(),
             image,
             devices: RefCell::new(Vec::new()),
             pci_rescan_remove_lock: OnceCell::new(),

@@ -190,7 +190,10 @@ impl Kernel {
                 PageOwner::Free { .. } => {
                     "free, in the page allocator; nobody has taken the page yet".to_owned()
                 }
-                owner => format!("{owner:?}"),
+                owner => match mem.memblock.owner_of(phys) {
+                    Some(reserved) => reserved_by(&reserved),
+                    None => format!("{owner:?}"),
+                },
             }),
         }
         let base = PhysAddr(phys.0 & !0xf);
@@ -222,6 +225,12 @@ impl Kernel {
         let fields = IoTlbMem::FIELDS.iter().zip(layout.offsets);
         fields.map(|(field, offset)| (field.name, u64::from(*offset))).collect()
     }
+}
+
+/// Who reserved a piece of boot memory, and when.
+#[must_use]
+pub fn reserved_by(owner: &crate::memblock::Owner) -> String {
+    format!("reserved by {} at {}", owner.site, seconds(owner.at_ns))
 }
 
 /// A time as the kernel's log prints it.

@@ -77,7 +77,7 @@ impl Memblock {
         owner: Owner,
     ) -> Result<Option<PhysAddr>, Fatal> {
         match self.find_in_range_node(size, align, bounds, nid, flags) {
-            Some(found) => Ok(unless_fatal(self.reserve(found, size, owner))?.map(|()| found)),
+            Some(found) => Ok(unless_fatal(self.reserve_for(found, size, owner, true))?.map(|()| found)),
             None => Ok(None),
         }
     }
@@ -95,7 +95,46 @@ impl Memblock {
         self.alloc_internal(size, align, bounds, nid, false, owner)
     }
 
-    /// The same, from `nid` only. Source: `mm/memblock.c: memblock_alloc_exact_nid_raw()`.
+    /// Allocates anywhere below the current limit. Source: `include/linux/memblock.h: memblock_alloc()`.
+    pub fn alloc(&mut self, size: u64, align: u64, owner: Owner) -> Result<PhysAddr, MemblockError> {
+        self.alloc_try_nid(size, align, Bounds::ACCESSIBLE, NodeId::NO_NODE, owner)
+    }
+
+    /// Allocates above `min` if it can. Source: `include/linux/memblock.h: memblock_alloc_from()`.
+    pub fn alloc_from(
+        &mut self,
+        size: u64,
+        align: u64,
+        min: PhysAddr,
+        owner: Owner,
+    ) -> Result<PhysAddr, MemblockError> {
+        let bounds = Bounds { min, ..Bounds::ACCESSIBLE };
+        self.alloc_try_nid(size, align, bounds, NodeId::NO_NODE, owner)
+    }
+
+    /// Allocates what 32 bits can address, as x86-64 and others ask for it.
+    /// Source: `include/linux/memblock.h: memblock_alloc_low()`.
+    pub fn alloc_low(&mut self, size: u64, align: u64, owner: Owner) -> Result<PhysAddr, MemblockError> {
+        self.alloc_try_nid(size, align, Bounds::LOW, NodeId::NO_NODE, owner)
+    }
+
+    /// Allocates from `nid` if it can. Source: `include/linux/memblock.h: memblock_alloc_node()`.
+    pub fn alloc_node(
+        &mut self,
+        size: u64,
+        align: u64,
+        nid: NodeId,
+        owner: Owner,
+    ) -> Result<PhysAddr, MemblockError> {
+        self.alloc_try_nid(size, align, Bounds::ACCESSIBLE, nid, owner)
+    }
+
+    /// Allocates a physical place below the current limit. Source: `memblock_phys_alloc()`.
+    pub fn phys_alloc(&mut self, size: u64, align: u64, owner: Owner) -> Result<PhysAddr, MemblockError> {
+        self.phys_alloc_range(size, align, Bounds::ACCESSIBLE, owner)
+    }
+
+    /// As [`Self::alloc_try_nid`], but from `nid` only. Source: `mm/memblock.c: memblock_alloc_exact_nid_raw()`.
     pub fn alloc_exact_nid(
         &mut self,
         size: u64,

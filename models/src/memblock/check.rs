@@ -68,7 +68,7 @@ impl Memblock {
         let mut regions = self.reserved.regions.iter();
         let mut covered_to = PhysAddr(0);
         let mut region_end = PhysAddr(0);
-        for owned in self.owners.as_slice() {
+        for owned in self.owners.iter() {
             let mut at = owned.range.start;
             if at < covered_to || at >= owned.range.end {
                 return Err(BrokenInvariant::OwnersDisagree(at));
@@ -173,7 +173,7 @@ mod tests {
         let disagree = |addr| Err(BrokenInvariant::OwnersDisagree(PhysAddr(addr)));
         let owned = |start, end| {
             let range = PhysRange { start: PhysAddr(start), end: PhysAddr(end) };
-            OwnedRange { range, owner: OWNER }
+            OwnedRange { range, owner: OWNER, allocated: false }
         };
         let gone = |mb: &mut Memblock| mb.owners.ranges_mut().truncate(1);
         assert_eq!(after(gone), disagree(0x40_0000));

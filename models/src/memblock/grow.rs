@@ -24,6 +24,9 @@ impl Memblock {
         let old_max = self.list(kind).max;
         let old_bytes = round_up(old_max * Region::BYTES, PAGE_SIZE);
         let new_bytes = round_up(old_max * Region::BYTES * 2, PAGE_SIZE);
+        if self.slab_available {
+            return self.double_array_in_slab(kind, old_bytes);
+        }
         let addr = self.find_place_for_list(kind, busy_base, busy_size, new_bytes)?;
 
         let list = self.list_mut(kind);
@@ -36,8 +39,20 @@ impl Memblock {
             Region { base: addr, size: new_bytes, flags: MemblockFlags::NONE, nid: NodeId::MAX_NUMNODES };
         let entries = u32::try_from(old_max * 2).unwrap_or(u32::MAX);
         let owner = Owner::new("memblock_double_array", self.last_request_ns).tagged(entries);
-        unless_fatal(self.add_range(MemblockType::Reserved, array, owner))?
+        unless_fatal(self.add_range(MemblockType::Reserved, array, owner, true))?
             .ok_or_else(|| Fatal::GrownListNotReserved(kind).into())
+    }
+
+    /// The same once there is a slab allocator: the array comes from there and is nothing that memblock knows of, and
+    /// an old one goes back to where it came from.
+    fn double_array_in_slab(&mut self, kind: MemblockType, old_bytes: u64) -> Result<(), MemblockError> {
+        let list = self.list_mut(kind);
+        list.max *= 2;
+        list.in_slab = true;
+        if let Some(old) = list.grown_at.take() {
+            unless_fatal(self.remove_range(MemblockType::Reserved, old, old_bytes))?;
+        }
+        Ok(())
     }
 
     /// Above the busy range, else below it.

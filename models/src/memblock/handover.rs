@@ -1,6 +1,7 @@
 //! The end of memblock: what the page allocator receives.
 
 use super::ranges::pfn_up;
+use super::stage::Stage;
 use super::state::Memblock;
 use super::types::{Fatal, MemblockFlags, MemblockType, NodeId, unless_fatal};
 use crate::mem::{Pfn, PhysAddr};
@@ -30,6 +31,7 @@ impl Memblock {
         // Not looked at by the kernel: a full list keeps its hotpluggable regions.
         unless_fatal(self.clear_hotplug(PhysAddr(0), u64::MAX))?;
         self.memmap_init_reserved_pages()?;
+        self.stage = Stage::HandedOver;
         Ok(self.free_memory_ranges(max_low_pfn).collect())
     }
 
@@ -57,7 +59,7 @@ impl Memblock {
                 unless_fatal(self.set_node(region.base, region.size, kind, region.nid))?;
             }
             // A list that moved lies in memory whose turn may have been before.
-            if self.reserved.max == max_before {
+            if self.reserved.max == max_before || !self.rules.handover_repeats_after_growth {
                 return Ok(());
             }
         }

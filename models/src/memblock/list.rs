@@ -17,6 +17,8 @@ pub(super) struct RegionList {
     pub(super) total_size: u64,
     /// Where the array lies once it has grown out of the kernel's image.
     pub(super) grown_at: Option<PhysAddr>,
+    /// The array came from the slab allocator. Source: `mm/memblock.c: memblock_memory_in_slab`.
+    pub(super) in_slab: bool,
     /// Regions ascend and do not overlap. Only trimming at the end of the address space can break this.
     pub(super) sorted: bool,
     /// No two neighbours could be merged. Then merging round a change is merging the whole list.
@@ -49,6 +51,7 @@ impl RegionList {
             max: if max == 0 { 1 } else { max as u64 },
             total_size: 0,
             grown_at: None,
+            in_slab: false,
             sorted: true,
             merged: true,
             total_stale: false,
@@ -71,7 +74,7 @@ impl RegionList {
     /// Index of the first region that can matter to a walk from `addr` upwards: the first that ends above it.
     /// In an unsorted list any region may, so a walk begins at the first.
     pub(super) fn first_ending_above(&self, addr: PhysAddr) -> usize {
-        if self.sorted { self.regions.partition_point(|region| region.end() <= addr) } else { 0 }
+        if self.sorted { count_ending_by(&self.regions, addr) } else { 0 }
     }
 
     /// The region that holds `addr`. Bisects as the kernel does, which decides the answer where regions overlap.
@@ -178,6 +181,95 @@ impl RegionList {
         Ok(Some(Span { start: first.index, end: last.index + count }))
     }
 
+    /// Adds a range that touches no region but perhaps the two beside it, and merges it with them at once: what
+    /// [`Self::insert_pieces`] and [`Self::merge`] come to, without moving the tail there and back. `false`, and
+    /// nothing done, if it is not that simple.
+    pub(super) fn insert_alone(&mut self, wanted: Region, rules: &MemblockRules) -> bool {
+        let plain = self.sorted && (self.merged || !rules.merge_whole_list);
+        if !plain || self.regions.len() as u64 >= self.max {
+            return false;
+        }
+        let index = count_ending_by(&self.regions, wanted.base);
+        let (below, from_here) = self.regions.split_at_mut(index);
+        let next = from_here.first_mut();
+        if next.as_ref().is_some_and(|next| next.base < wanted.end()) {
+            return false;
+        }
+        let joins = |low: &Region, high: &Region| {
+            low.end() == high.base && low.nid == high.nid && low.flags == high.flags
+        };
+        let prev = below.last_mut().filter(|prev| joins(prev, &wanted));
+        let next = next.filter(|next| joins(&wanted, next));
+        self.total_size = self.total_size.wrapping_add(wanted.size);
+        match (prev, next) {
+            (Some(prev), None) => prev.size += wanted.size,
+            (None, Some(next)) => {
+                next.base = wanted.base;
+                next.size += wanted.size;
+            }
+            (Some(prev), Some(next)) => {
+                prev.size += wanted.size + next.size;
+                self.regions.remove(index);
+            }
+            (None, None) => self.regions.insert(index, wanted),
+        }
+        true
+    }
+
+    /// Deletes what lies in `base..end` from a sorted list: what [`Self::isolate`] and [`Self::remove_span`] come
+    /// to, with one move of the tail at most. Returns whether anything was there.
+    pub(super) fn remove_in_order(&mut self, base: PhysAddr, end: PhysAddr) -> bool {
+        debug_assert!(self.sorted, "what is out of order is isolated first");
+        let first = count_ending_by(&self.regions, base);
+        let Some(low) = self.regions.get_mut(first).filter(|low| low.base < end) else {
+            return false;
+        };
+        if low.base < base {
+            let low_end = low.end();
+            low.size = base.0 - low.base.0;
+            if low_end > end {
+                // A hole in one region makes two of it.
+                let upper = Region { base: end, size: low_end.0 - end.0, ..*low };
+                self.total_size = self.total_size.wrapping_sub(end.0 - base.0);
+                self.regions.insert(first + 1, upper);
+                return true;
+            }
+            self.total_size = self.total_size.wrapping_sub(low_end.0 - base.0);
+            self.remove_whole_and_head(first + 1, end);
+        } else {
+            self.remove_whole_and_head(first, end);
+        }
+        true
+    }
+
+    /// Deletes the regions from `first` on that end by `end`, and the part of the next that lies below it.
+    fn remove_whole_and_head(&mut self, first: usize, end: PhysAddr) {
+        let mut last = first;
+        let mut removed = 0_u64;
+        while let Some(region) = self.regions.get_mut(last).filter(|region| region.base < end) {
+            if region.end() > end {
+                let cut = end.0 - region.base.0;
+                region.base = end;
+                region.size -= cut;
+                removed = removed.wrapping_add(cut);
+                break;
+            }
+            removed = removed.wrapping_add(region.size);
+            last += 1;
+        }
+        match last - first {
+            0 => {}
+            1 => {
+                self.regions.remove(first);
+            }
+            _ => {
+                self.regions.drain(first..last);
+            }
+        }
+        self.total_size = self.total_size.wrapping_sub(removed);
+        self.note_emptied();
+    }
+
     /// Replaces the regions `within` by themselves with all pieces of `base..end` between them: one move of the
     /// tail, where one insertion after the other would move it once for each piece.
     fn interleave(
@@ -231,12 +323,14 @@ impl RegionList {
     /// Makes two regions of the one at `index`, which meet at `at`.
     fn split(&mut self, index: usize, at: PhysAddr) -> Result<(), Fatal> {
         self.has_room()?;
-        let upper = &mut self.regions[index];
-        debug_assert!(upper.base < at && at < upper.end(), "a region is split inside");
-        let lower = Region { size: at.0 - upper.base.0, ..*upper };
-        upper.base = at;
-        upper.size -= lower.size;
+        let whole = self.regions[index];
+        debug_assert!(whole.base < at && at < whole.end(), "a region is split inside");
+        let lower = Region { size: at.0 - whole.base.0, ..whole };
+        // Moved before it is changed: moving what was just written would wait for the write.
         self.regions.insert(index, lower);
+        let upper = &mut self.regions[index + 1];
+        upper.base = at;
+        upper.size = whole.size - lower.size;
         Ok(())
     }
 
@@ -300,7 +394,9 @@ impl RegionList {
                     return Err(Fatal::NeighboursOverlap { list: self.kind, base: this.base });
                 }
                 kept += 1;
-                self.regions[kept] = next;
+                if kept != index + 1 {
+                    self.regions[kept] = next;
+                }
             }
         }
         if from < to && kept < to {
@@ -336,6 +432,32 @@ impl RegionList {
         }
         self.note_emptied();
     }
+}
+
+/// Below so many regions they are counted one by one: each comparison is independent of the others, while a step of
+/// a bisection waits for the one before.
+const COUNTED: usize = 16;
+
+/// How many of a sorted slice's first elements pass a test that none behind them passes.
+#[inline]
+pub(super) fn count_by<T>(sorted: &[T], passes: impl Fn(&T) -> bool) -> usize {
+    let mut left = 0;
+    let mut part = sorted;
+    while part.len() > COUNTED {
+        let half = part.len() / 2;
+        if passes(&part[half - 1]) {
+            left += half;
+            part = &part[half..];
+        } else {
+            part = &part[..half];
+        }
+    }
+    left + part.iter().filter(|element| passes(element)).count()
+}
+
+/// How many regions of a sorted list end at or below `addr`.
+fn count_ending_by(regions: &[Region], addr: PhysAddr) -> usize {
+    count_by(regions, |region| region.end() <= addr)
 }
 
 #[cfg(all(test, debug_assertions))]

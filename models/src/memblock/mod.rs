@@ -17,6 +17,7 @@
 
 mod alloc;
 mod check;
+mod deferred;
 mod dump;
 mod find;
 mod grow;
@@ -27,15 +28,18 @@ mod owner;
 mod query;
 mod ranges;
 mod rules;
+mod stage;
 mod state;
 mod types;
 
 pub use check::BrokenInvariant;
+pub use deferred::{DeferredInit, SECTION_PAGES};
 pub use dump::{ListDump, MemblockDump};
 pub use handover::PfnRange;
 pub use owner::{OwnedRange, Owner};
 pub use query::PfnLookup;
 pub use ranges::{FreeRange, FreeRanges, FreeRangesRev, NodePfnRange};
 pub use rules::MemblockRules;
+pub use stage::{DiscardedArray, Misuse, Request, Stage};
 pub use state::Memblock;
 pub use types::{Bounds, Fatal, MemblockError, MemblockFlags, MemblockType, NodeId, Region};

@@ -1,5 +1,6 @@
 //! Who reserved what: kept beside the reserved list, and never consulted by it.
 
+use super::list::count_by;
 use crate::mem::{PhysAddr, PhysRange};
 
 /// Who asked for a piece of memory, and when.
@@ -34,6 +35,20 @@ pub struct OwnedRange {
     pub range: PhysRange,
     /// Who reserved them.
     pub owner: Owner,
+    /// Whether memblock chose the place, so that nobody else may have it. A reservation of a given place, as of what
+    /// firmware left there, may lie over another.
+    pub allocated: bool,
+}
+
+/// So many stretches are kept together: adding one moves no more than these, however many there are.
+const CHUNK: usize = 64;
+
+/// Some neighbouring stretches; never empty.
+#[derive(Clone, Debug)]
+struct Chunk {
+    /// Where the last of them ends: what a search looks at.
+    end: PhysAddr,
+    ranges: Vec<OwnedRange>,
 }
 
 /// Sorted and disjoint stretches, which together cover exactly what the reserved list covers.
@@ -41,78 +56,136 @@ pub struct OwnedRange {
 /// Neighbours are not joined: two reservations stay two, whatever the kernel's list makes of them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct OwnerMap {
-    ranges: Vec<OwnedRange>,
+    chunks: Vec<Chunk>,
 }
 
 impl OwnerMap {
-    /// Forgets everything, keeps the capacity.
+    /// Forgets everything, keeps some of the capacity.
     pub(super) fn clear(&mut self) {
-        self.ranges.clear();
+        self.chunks.clear();
     }
 
     /// All stretches, in address order.
-    pub(super) fn as_slice(&self) -> &[OwnedRange] {
-        &self.ranges
+    pub(super) fn iter(&self) -> impl Iterator<Item = &OwnedRange> {
+        self.chunks.iter().flat_map(|chunk| &chunk.ranges)
     }
 
-    /// Index of the first stretch that ends above `addr`.
-    fn first_ending_above(&self, addr: PhysAddr) -> usize {
-        self.ranges.partition_point(|owned| owned.range.end <= addr)
+    /// Chunk and index of the first stretch that ends above `addr`; the index one past the last chunk if none does.
+    fn first_ending_above(&self, addr: PhysAddr) -> (usize, usize) {
+        let at = self.chunks.partition_point(|chunk| chunk.end <= addr);
+        let inside =
+            self.chunks.get(at).map_or(0, |chunk| count_by(&chunk.ranges, |owned| owned.range.end <= addr));
+        (at, inside)
+    }
+
+    fn at(&self, (chunk, index): (usize, usize)) -> Option<&OwnedRange> {
+        self.chunks.get(chunk)?.ranges.get(index)
     }
 
     /// Who owns the byte at `addr`.
     pub(super) fn get(&self, addr: PhysAddr) -> Option<Owner> {
-        let owned = self.ranges.get(self.first_ending_above(addr))?;
+        let owned = self.at(self.first_ending_above(addr))?;
         owned.range.contains(addr).then_some(owned.owner)
     }
 
+    /// The stretches that have bytes of `range`, in address order.
+    pub(super) fn overlapping(&self, range: PhysRange) -> impl Iterator<Item = &OwnedRange> {
+        let (chunk, index) = self.first_ending_above(range.start);
+        let rest = self.chunks.get(chunk..).unwrap_or_default().iter().flat_map(|chunk| &chunk.ranges);
+        rest.skip(index).take_while(move |owned| owned.range.start < range.end)
+    }
+
     /// Gives `owner` those bytes of `wanted` that nobody owns, as a reservation leaves what is already reserved.
-    pub(super) fn claim(&mut self, wanted: PhysRange, owner: Owner) {
+    pub(super) fn claim(&mut self, wanted: PhysRange, owner: Owner, allocated: bool) {
         debug_assert!(wanted.start < wanted.end, "an empty range is never claimed");
-        let first = self.first_ending_above(wanted.start);
+        let place = self.first_ending_above(wanted.start);
         // Nearly always nothing of the range is owned yet.
-        if self.ranges.get(first).is_none_or(|owned| owned.range.start >= wanted.end) {
-            self.ranges.insert(first, OwnedRange { range: wanted, owner });
+        if self.at(place).is_none_or(|owned| owned.range.start >= wanted.end) {
+            self.insert(place, OwnedRange { range: wanted, owner, allocated });
             return;
         }
-        let mut replacement = Vec::new();
-        let mut last = first;
+        let mut gaps = Vec::new();
         let mut at = wanted.start;
-        for owned in &self.ranges[first..] {
-            if owned.range.start >= wanted.end {
-                break;
-            }
+        for owned in self.overlapping(wanted) {
             if at < owned.range.start {
-                let range = PhysRange { start: at, end: owned.range.start };
-                replacement.push(OwnedRange { range, owner });
+                gaps.push(PhysRange { start: at, end: owned.range.start });
             }
-            replacement.push(*owned);
             at = owned.range.end;
-            last += 1;
         }
         if at < wanted.end {
-            replacement.push(OwnedRange { range: PhysRange { start: at, end: wanted.end }, owner });
+            gaps.push(PhysRange { start: at, end: wanted.end });
         }
-        self.ranges.splice(first..last, replacement);
+        for range in gaps {
+            self.insert(self.first_ending_above(range.start), OwnedRange { range, owner, allocated });
+        }
+    }
+
+    /// Inserts a stretch before the one at a place.
+    fn insert(&mut self, (chunk, index): (usize, usize), owned: OwnedRange) {
+        let count = self.chunks.len();
+        // Behind the last stretch means at the end of the last chunk.
+        let (chunk, index) = match self.chunks.last() {
+            None => {
+                let mut ranges = Vec::with_capacity(CHUNK + 1);
+                ranges.push(owned);
+                return self.chunks.push(Chunk { end: owned.range.end, ranges });
+            }
+            Some(last) if chunk == count => (count - 1, last.ranges.len()),
+            Some(_) => (chunk, index),
+        };
+        let found = &mut self.chunks[chunk];
+        found.ranges.insert(index, owned);
+        if index + 1 == found.ranges.len() {
+            found.end = owned.range.end;
+        }
+        if found.ranges.len() > CHUNK {
+            let mut ranges = Vec::with_capacity(CHUNK + 1);
+            ranges.extend(found.ranges.drain(CHUNK / 2..));
+            let end = std::mem::replace(&mut found.end, found.ranges[CHUNK / 2 - 1].range.end);
+            self.chunks.insert(chunk + 1, Chunk { end, ranges });
+        }
     }
 
     /// Makes every byte of `freed` nobody's.
     pub(super) fn release(&mut self, freed: PhysRange) {
-        let first = self.first_ending_above(freed.start);
-        let last = self.ranges.partition_point(|owned| owned.range.start < freed.end);
-        if first >= last {
-            return;
+        loop {
+            let (at, index) = self.first_ending_above(freed.start);
+            let Some(chunk) = self.chunks.get_mut(at) else { return };
+            let owned = &mut chunk.ranges[index];
+            if owned.range.start >= freed.end {
+                return;
+            }
+            if owned.range.start < freed.start {
+                let above = PhysRange { start: freed.end, end: owned.range.end };
+                let upper = OwnedRange { range: above, ..*owned };
+                owned.range.end = freed.start;
+                if index + 1 == chunk.ranges.len() {
+                    chunk.end = freed.start;
+                }
+                if above.start < above.end {
+                    let place = self.first_ending_above(above.start);
+                    self.insert(place, upper);
+                    return;
+                }
+                continue;
+            }
+            if owned.range.end > freed.end {
+                owned.range.start = freed.end;
+                return;
+            }
+            let whole = chunk.ranges[index..].iter().take_while(|owned| owned.range.end <= freed.end).count();
+            if whole == 1 {
+                chunk.ranges.remove(index);
+            } else {
+                chunk.ranges.drain(index..index + whole);
+            }
+            match chunk.ranges.last() {
+                Some(last) => chunk.end = last.range.end,
+                None => {
+                    self.chunks.remove(at);
+                }
+            }
         }
-        let (head, tail) = (self.ranges[first], self.ranges[last - 1]);
-        let below = (head.range.start < freed.start).then_some(OwnedRange {
-            range: PhysRange { start: head.range.start, end: freed.start },
-            owner: head.owner,
-        });
-        let above = (tail.range.end > freed.end).then_some(OwnedRange {
-            range: PhysRange { start: freed.end, end: tail.range.end },
-            owner: tail.owner,
-        });
-        self.ranges.splice(first..last, below.into_iter().chain(above));
     }
 }
 
@@ -120,7 +193,8 @@ impl OwnerMap {
 impl OwnerMap {
     /// For tests that break the cover on purpose.
     pub(super) fn ranges_mut(&mut self) -> &mut Vec<OwnedRange> {
-        &mut self.ranges
+        assert_eq!(self.chunks.len(), 1, "a small map");
+        &mut self.chunks[0].ranges
     }
 }
 
@@ -138,9 +212,9 @@ mod tests {
     #[test]
     fn who_comes_first_keeps_it() {
         let mut map = OwnerMap::default();
-        map.claim(range(10, 20), A);
-        map.claim(range(30, 40), A);
-        map.claim(range(0, 50), B);
+        map.claim(range(10, 20), A, false);
+        map.claim(range(30, 40), A, false);
+        map.claim(range(0, 50), B, false);
         let owners: Vec<_> = [5, 10, 19, 20, 30, 45].map(|addr| map.get(PhysAddr(addr))).into();
         assert_eq!(owners, [Some(B), Some(A), Some(A), Some(B), Some(A), Some(B)]);
         assert_eq!(map.get(PhysAddr(50)), None);
@@ -150,18 +224,41 @@ mod tests {
     #[cfg(debug_assertions)]
     #[should_panic(expected = "an empty range is never claimed")]
     fn nothing_is_not_claimed() {
-        OwnerMap::default().claim(range(10, 10), A);
+        OwnerMap::default().claim(range(10, 10), A, false);
     }
 
     #[test]
     fn freeing_splits_a_stretch() {
         let mut map = OwnerMap::default();
-        map.claim(range(0, 100), A);
+        map.claim(range(0, 100), A, false);
         map.release(range(40, 60));
         assert_eq!(map.get(PhysAddr(39)), Some(A));
         assert_eq!(map.get(PhysAddr(40)), None);
         assert_eq!(map.get(PhysAddr(60)), Some(A));
         map.release(range(0, 100));
-        assert!(map.as_slice().is_empty());
+        assert_eq!(map.iter().count(), 0);
+    }
+
+    /// Many small stretches in an order that fills chunks in the middle, then holes through all of them.
+    #[test]
+    fn many_stretches_stay_in_order() {
+        let mut map = OwnerMap::default();
+        let bytes = |index: u64| range(index * 10, index * 10 + 5);
+        for index in 0..1000 {
+            map.claim(bytes(index * 7 % 1000), A, false);
+        }
+        assert!(map.iter().map(|owned| owned.range).eq((0..1000).map(bytes)));
+        assert!(map.chunks.iter().all(|chunk| chunk.ranges.len() <= CHUNK));
+        assert!(
+            map.chunks
+                .iter()
+                .all(|chunk| chunk.ranges.last().is_some_and(|last| last.range.end == chunk.end))
+        );
+        map.claim(range(0, 10_000), B, false);
+        assert_eq!(map.iter().filter(|owned| owned.owner == B).count(), 1000);
+        assert_eq!(map.overlapping(range(4_003, 4_012)).count(), 3);
+        map.release(range(3, 9_998));
+        let left: Vec<_> = map.iter().map(|owned| (owned.range, owned.owner)).collect();
+        assert_eq!(left, [(range(0, 3), A), (range(9_998, 10_000), B)]);
     }
 }

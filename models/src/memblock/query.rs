@@ -2,7 +2,7 @@
 
 use super::state::Memblock;
 use super::types::{MemblockFlags, MemblockType, NodeId, Region, cap_size};
-use crate::mem::{Pfn, PhysAddr, PhysRange};
+use crate::mem::{PAGE_SHIFT, Pfn, PhysAddr, PhysRange};
 
 /// The memory region that holds a page. Source: the results of `mm/memblock.c: memblock_search_pfn_nid()`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -70,6 +70,22 @@ impl Memblock {
     #[must_use]
     pub const fn reserved_size(&self) -> u64 {
         self.reserved.total_size
+    }
+
+    /// What the page allocator is likely to get, in pages, before it has it; modulo 2^64, as more may be reserved than
+    /// there is memory. Source: `mm/memblock.c: memblock_estimated_nr_free_pages()`, v6.12.
+    #[must_use]
+    pub const fn estimated_nr_free_pages(&self) -> u64 {
+        self.memory.total_size.wrapping_sub(self.reserved.total_size) >> PAGE_SHIFT
+    }
+
+    /// Whether at most `threshold` bytes of whole pages belong to no node.
+    /// Source: `mm/memblock.c: memblock_validate_numa_coverage()`, v6.12.
+    #[must_use]
+    pub fn validate_numa_coverage(&self, threshold: u64) -> bool {
+        let homeless = self.pfn_ranges(NodeId::MAX_NUMNODES).filter(|run| !run.nid.is_valid());
+        let pages = homeless.fold(0, |sum: u64, run| sum.wrapping_add(run.end.0 - run.start.0));
+        pages << PAGE_SHIFT <= threshold
     }
 
     /// From the first byte of memory to the last. Without memory, an empty range where the kernel keeps a dummy

@@ -1,5 +1,6 @@
 //! Walking over memory: what is free, forwards and backwards.
 
+use super::handover::PfnRange;
 use super::list::RegionList;
 use super::rules::MemblockRules;
 use super::state::Memblock;
@@ -197,6 +198,30 @@ impl Memblock {
         let regions = self.memory.regions.iter();
         let ranges = regions.filter(move |region| filter.passes(region)).map(Region::range);
         dummy.then(PhysRange::default).into_iter().chain(ranges)
+    }
+
+    /// Reserved memory, whatever is there; backwards with `.rev()`. An empty list yields one empty range where the kernel
+    /// keeps a dummy entry. Source: `include/linux/memblock.h: for_each_reserved_mem_range()`.
+    pub fn reserved_ranges(&self) -> impl DoubleEndedIterator<Item = PhysRange> + '_ {
+        let dummy = self.rules.empty_dummy_region && self.reserved.regions.is_empty();
+        let ranges = self.reserved.regions.iter().map(Region::range);
+        dummy.then(PhysRange::default).into_iter().chain(ranges)
+    }
+
+    /// Whole free pages of a node between two frames: of a zone. Ranges are rounded inwards and cut to the zone.
+    /// Source: `mm/memblock.c: __next_mem_pfn_range_in_zone()`.
+    pub fn free_pfn_ranges_in_zone(
+        &self,
+        nid: NodeId,
+        zone_start: Pfn,
+        zone_end: Pfn,
+    ) -> impl Iterator<Item = PfnRange> + '_ {
+        self.free_ranges(nid, MemblockFlags::NONE).filter_map(move |free| {
+            // A range that ends below the zone, or is empty once rounded, is passed over; the first that begins
+            // above it ends the walk there, and what follows begins above it, too.
+            let (start, end) = (pfn_up(free.range.start).max(zone_start), free.range.end.pfn().min(zone_end));
+            (start < end).then_some(PfnRange { start, end })
+        })
     }
 
     /// Whole pages of the memory regions of a node, or of all regions.

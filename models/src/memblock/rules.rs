@@ -1,5 +1,7 @@
 //! What differs between kernels and command lines, as named switches.
 
+use crate::profile::Version;
+
 /// Behaviour of one kernel's memblock. Pure data: compared and copied freely.
 ///
 /// The constructors give the plain kernel; fields are changed one by one to ask what a single change of
@@ -23,6 +25,13 @@ pub struct MemblockRules {
     /// The hand-over first gives each reserved region the node of the memory under it.
     /// Source: `mm/memblock.c: memmap_init_reserved_pages()`, v6.12.
     pub handover_sets_reserved_nodes: bool,
+    /// That is done again if the list has grown meanwhile. Source: `memmap_init_reserved_pages()`, v6.12 (stable).
+    pub handover_repeats_after_growth: bool,
+    /// `memblock_phys_alloc*()` gives slab memory, with a warning, once there is a slab allocator, as `memblock_alloc*()`
+    /// always did. Source: `mm/memblock.c: memblock_alloc_range_nid()`, v6.12.
+    pub phys_alloc_sees_slab: bool,
+    /// The lists stay for ever. Source: `CONFIG_ARCH_KEEP_MEMBLOCK`; x86 has it not.
+    pub keep_memblock: bool,
 
     /// Lists may grow from the start, as after `memblock_allow_resize()`.
     pub can_resize: bool,
@@ -52,6 +61,9 @@ impl MemblockRules {
             invalid_nid_is_any: false,
             noinit_flag: false,
             handover_sets_reserved_nodes: false,
+            handover_repeats_after_growth: false,
+            phys_alloc_sees_slab: false,
+            keep_memblock: false,
             can_resize: false,
             movable_node: false,
             mirrored_kernelcore: false,
@@ -70,6 +82,34 @@ impl MemblockRules {
             invalid_nid_is_any: true,
             noinit_flag: true,
             handover_sets_reserved_nodes: true,
+            handover_repeats_after_growth: true,
+            phys_alloc_sees_slab: true,
+            ..Self::v6_1()
+        }
+    }
+
+    /// What `version` does, each difference since the release that brought it. Between the two that were recorded this
+    /// rests on the history of `mm/memblock.c`.
+    #[must_use]
+    pub fn of_version(version: Version) -> Self {
+        let since = |first| version >= first;
+        Self {
+            // "mm/memblock: avoid useless checks in memblock_merge_regions()".
+            merge_whole_list: !since(Version::V6_3),
+            // "mm: pass nid to reserve_bootmem_region()".
+            handover_sets_reserved_nodes: since(Version::V6_6),
+            // "memblock: report failures when memblock_can_resize is not set".
+            resize_panics: since(Version::V6_7),
+            // "memblock: introduce MEMBLOCK_RSRV_NOINIT flag".
+            noinit_flag: since(Version::V6_7),
+            // "mm/memblock: remove empty dummy entry".
+            empty_dummy_region: !since(Version::V6_10),
+            // "memblock: use numa_valid_node() helper to check for invalid node ID".
+            invalid_nid_is_any: since(Version::V6_10),
+            // "memblock: move late alloc warning down to phys alloc".
+            phys_alloc_sees_slab: since(Version::V6_11),
+            // Of the stable series only; 6.12 stands for its latest.
+            handover_repeats_after_growth: since(Version::V6_12),
             ..Self::v6_1()
         }
     }

@@ -3,6 +3,7 @@
 use super::list::{RegionList, Span};
 use super::owner::{OwnedRange, Owner, OwnerMap};
 use super::rules::MemblockRules;
+use super::stage::Stage;
 use super::types::{MemblockError, MemblockFlags, MemblockType, NodeId, PHYS_ADDR_MAX, Region, cap_size};
 use crate::mem::{PhysAddr, PhysRange};
 
@@ -19,6 +20,9 @@ pub struct Memblock {
     /// Source: `mm/memblock.c: system_has_some_mirror`.
     pub(super) has_mirror: bool,
     pub(super) owners: OwnerMap,
+    pub(super) stage: Stage,
+    /// Source: `mm/slab_common.c: slab_is_available()`.
+    pub(super) slab_available: bool,
     /// Time of the last request that named its owner: the owner of a grown list has no better one.
     pub(super) last_request_ns: u64,
 }
@@ -36,6 +40,8 @@ impl Memblock {
             can_resize: rules.can_resize,
             has_mirror: false,
             owners: OwnerMap::default(),
+            stage: Stage::Early,
+            slab_available: false,
             last_request_ns: 0,
         }
     }
@@ -50,6 +56,8 @@ impl Memblock {
         self.bottom_up = false;
         self.can_resize = rules.can_resize;
         self.has_mirror = false;
+        self.stage = Stage::Early;
+        self.slab_available = false;
         self.last_request_ns = 0;
     }
 
@@ -99,7 +107,8 @@ impl Memblock {
         flags: MemblockFlags,
     ) -> Result<(), MemblockError> {
         let region = Region { base, size, flags, nid };
-        self.add_range(MemblockType::Memory, region, Owner::new("memblock_add", self.last_request_ns))
+        let owner = Owner::new("memblock_add", self.last_request_ns);
+        self.add_range(MemblockType::Memory, region, owner, false)
     }
 
     /// Forgets RAM. Source: `mm/memblock.c: memblock_remove()`.
@@ -110,9 +119,20 @@ impl Memblock {
     /// Takes a range for `owner`; parts that are taken already stay with whoever has them.
     /// Source: `mm/memblock.c: memblock_reserve()`.
     pub fn reserve(&mut self, base: PhysAddr, size: u64, owner: Owner) -> Result<(), MemblockError> {
+        self.reserve_for(base, size, owner, false)
+    }
+
+    /// The same, and says whether memblock chose the place.
+    pub(super) fn reserve_for(
+        &mut self,
+        base: PhysAddr,
+        size: u64,
+        owner: Owner,
+        allocated: bool,
+    ) -> Result<(), MemblockError> {
         self.last_request_ns = owner.at_ns;
         let region = Region { base, size, flags: MemblockFlags::NONE, nid: NodeId::MAX_NUMNODES };
-        self.add_range(MemblockType::Reserved, region, owner)
+        self.add_range(MemblockType::Reserved, region, owner, allocated)
     }
 
     /// Gives a range back, whoever had it. Source: `mm/memblock.c: memblock_phys_free()`.
@@ -176,9 +196,13 @@ impl Memblock {
     }
 
     /// All reserved memory by owner, in address order. Unlike the reserved list, nothing is merged.
-    #[must_use]
-    pub fn owned_ranges(&self) -> &[OwnedRange] {
-        self.owners.as_slice()
+    pub fn owned_ranges(&self) -> impl Iterator<Item = &OwnedRange> {
+        self.owners.iter()
+    }
+
+    /// Who reserved bytes of a range, in address order. A report's question.
+    pub fn owners_in(&self, range: PhysRange) -> impl Iterator<Item = &OwnedRange> {
+        self.owners.overlapping(range)
     }
 
     /// Virtual time of the last reservation; the owner of a grown list carries it. A report's question.
@@ -207,6 +231,7 @@ impl Memblock {
         kind: MemblockType,
         wanted: Region,
         owner: Owner,
+        allocated: bool,
     ) -> Result<(), MemblockError> {
         let base = wanted.base;
         let size = cap_size(base, wanted.size);
@@ -217,15 +242,19 @@ impl Memblock {
         let list = self.list_mut(kind);
         if list.regions.is_empty() {
             list.set_first(Region { size, ..wanted });
-            self.claim(kind, range, owner);
+            self.claim(kind, range, owner, allocated);
             return Ok(());
         }
         self.make_room_for(kind, range)?;
         let rules = self.rules;
         let list = self.list_mut(kind);
+        if list.insert_alone(Region { size, ..wanted }, &rules) {
+            self.claim(kind, range, owner, allocated);
+            return Ok(());
+        }
         if let Some(inserted) = list.insert_pieces(range.start, range.end, wanted.nid, wanted.flags)? {
             list.merge(inserted, &rules)?;
-            self.claim(kind, range, owner);
+            self.claim(kind, range, owner, allocated);
         }
         Ok(())
     }
@@ -249,9 +278,9 @@ impl Memblock {
         Ok(())
     }
 
-    fn claim(&mut self, kind: MemblockType, range: PhysRange, owner: Owner) {
+    fn claim(&mut self, kind: MemblockType, range: PhysRange, owner: Owner, allocated: bool) {
         if kind == MemblockType::Reserved {
-            self.owners.claim(range, owner);
+            self.owners.claim(range, owner, allocated);
         }
     }
 
@@ -267,10 +296,21 @@ impl Memblock {
         if size == 0 {
             return Ok(Span::default());
         }
+        self.make_room_for_borders(kind, base, size)?;
+        Ok(self.list_mut(kind).isolate(base, base.wrapping_add(size))?)
+    }
+
+    /// Grows a list until two more regions fit: so many come of isolating a range.
+    fn make_room_for_borders(
+        &mut self,
+        kind: MemblockType,
+        base: PhysAddr,
+        size: u64,
+    ) -> Result<(), MemblockError> {
         while self.list(kind).cnt(&self.rules) + 2 > self.list(kind).max {
             self.double_array(kind, base, size)?;
         }
-        Ok(self.list_mut(kind).isolate(base, base.wrapping_add(size))?)
+        Ok(())
     }
 
     /// Source: `mm/memblock.c: memblock_remove_range()`.
@@ -280,10 +320,22 @@ impl Memblock {
         base: PhysAddr,
         size: u64,
     ) -> Result<(), MemblockError> {
-        let inside = self.isolate_range(kind, base, size)?;
-        self.list_mut(kind).remove_span(inside);
-        if kind == MemblockType::Reserved && inside != Span::default() {
-            self.owners.release(PhysRange::new(base, cap_size(base, size)));
+        let size = cap_size(base, size);
+        if size == 0 {
+            return Ok(());
+        }
+        self.make_room_for_borders(kind, base, size)?;
+        let range = PhysRange::new(base, size);
+        let list = self.list_mut(kind);
+        let removed = if list.sorted {
+            list.remove_in_order(range.start, range.end)
+        } else {
+            let inside = list.isolate(range.start, range.end)?;
+            list.remove_span(inside);
+            inside != Span::default()
+        };
+        if kind == MemblockType::Reserved && removed {
+            self.owners.release(range);
         }
         Ok(())
     }

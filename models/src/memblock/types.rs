@@ -156,6 +156,9 @@ impl Bounds {
     /// No upper limit. Source: `MEMBLOCK_ALLOC_ANYWHERE`.
     pub const ANYWHERE: Self = Self { min: PhysAddr(0), max: PhysAddr(PHYS_ADDR_MAX) };
 
+    /// Below 4 GiB. Source: `include/linux/memblock.h: ARCH_LOW_ADDRESS_LIMIT` of most architectures.
+    pub const LOW: Self = Self { min: PhysAddr(0), max: PhysAddr(0xffff_ffff) };
+
     /// From `min` to `max`.
     #[must_use]
     pub const fn between(min: PhysAddr, max: PhysAddr) -> Self {

@@ -33,6 +33,10 @@ pub struct KernelConfig {
     pub init_on_free: bool,
     /// `CONFIG_AMD_MEM_ENCRYPT_ACTIVE_BY_DEFAULT`.
     pub mem_encrypt_by_default: bool,
+    /// `CONFIG_DEFERRED_STRUCT_PAGE_INIT`: page structures of the last zone are initialised late.
+    pub deferred_struct_page_init: bool,
+    /// `CONFIG_ARCH_KEEP_MEMBLOCK`: memblock's lists stay. No x86 has it.
+    pub arch_keep_memblock: bool,
     /// `CONFIG_NR_CPUS`, if it is named; it then counts before the machine's.
     pub nr_cpus: Option<u32>,
 }
@@ -49,6 +53,8 @@ impl Default for KernelConfig {
             init_on_alloc: false,
             init_on_free: false,
             mem_encrypt_by_default: false,
+            deferred_struct_page_init: false,
+            arch_keep_memblock: false,
             nr_cpus: None,
         }
     }
@@ -67,6 +73,8 @@ pub const CONFIG_NAMES: &[&str] = &[
     "CONFIG_INIT_ON_ALLOC_DEFAULT_ON",
     "CONFIG_INIT_ON_FREE_DEFAULT_ON",
     "CONFIG_AMD_MEM_ENCRYPT_ACTIVE_BY_DEFAULT",
+    "CONFIG_DEFERRED_STRUCT_PAGE_INIT",
+    "CONFIG_ARCH_KEEP_MEMBLOCK",
     "CONFIG_NR_CPUS",
 ];
 
@@ -140,6 +148,8 @@ impl KernelConfig {
             "CONFIG_INIT_ON_ALLOC_DEFAULT_ON" => &mut self.init_on_alloc,
             "CONFIG_INIT_ON_FREE_DEFAULT_ON" => &mut self.init_on_free,
             "CONFIG_AMD_MEM_ENCRYPT_ACTIVE_BY_DEFAULT" => &mut self.mem_encrypt_by_default,
+            "CONFIG_DEFERRED_STRUCT_PAGE_INIT" => &mut self.deferred_struct_page_init,
+            "CONFIG_ARCH_KEEP_MEMBLOCK" => &mut self.arch_keep_memblock,
             _ => return None,
         })
     }

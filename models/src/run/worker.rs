@@ -32,8 +32,11 @@ pub struct Worker {
 impl Worker {
     fn fresh_memory(&mut self) -> Memory {
         let machine = &self.simulation.scenario.machine;
-        // 5.13 to 5.15 behave as 6.1 does here.
-        let rules = MemblockRules::v6_1();
+        let profile = &self.simulation.scenario.profile;
+        let rules = MemblockRules {
+            keep_memblock: profile.config.arch_keep_memblock,
+            ..MemblockRules::of_version(profile.version.base())
+        };
         if let Some(mut memory) = self.memory.take() {
             memory.ram.reset(UNTOUCHED, 0);
             memory.memblock.reset(rules);

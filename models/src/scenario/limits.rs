@@ -28,6 +28,8 @@ limits! {
     E820: usize = 256;
     /// NUMA nodes, and early reservations.
     REGIONS: usize = 64;
+    /// Times that one reservation is given back.
+    FREES: usize = 8;
     /// Devices of a machine.
     DEVICES: usize = 64;
     /// Drivers of a scenario.
@@ -52,7 +54,7 @@ limits! {
     PAGE_BLOCKS: u64 = 1 << 20;
     /// One delay, in microseconds: an hour.
     DELAY_US: u64 = 3_600_000_000;
-    /// Tries of a mapping.
+    /// Tries of a mapping or a request.
     RETRIES: u32 = 1_000;
     /// Mistakes that are looked for before giving up.
     PROBLEMS: usize = 200;

@@ -3,6 +3,7 @@
 //! Plain data. Nothing here takes a lock, draws a choice or touches memory: a search answers with slot
 //! numbers, a bounce with the copy to be made.
 
+mod adopt;
 mod alloc;
 mod area;
 mod area_detail;

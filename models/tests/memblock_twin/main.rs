@@ -1,14 +1,18 @@
 //! Random operations on the model and on its naive twin: same answers, same lists, same owners, for every mix of
 //! behaviours, and with lists small enough to grow all the time.
 
+mod deferred;
 mod requests;
 mod twin;
+
+use std::cell::Cell;
 
 use models::mem::{Pfn, PhysAddr};
 use models::memblock::{
     Bounds, Memblock, MemblockError, MemblockFlags, MemblockRules, MemblockType, NodeId, Owner,
 };
 use proptest::prelude::*;
+use proptest::test_runner::{RngAlgorithm, TestError, TestRng, TestRunner};
 use requests::Request;
 use twin::{MEMORY, RESERVED, Reg, Stop, Twin};
 
@@ -40,6 +44,8 @@ enum Op {
     Limit(u64),
     BottomUp(bool),
     FreeAll(u64),
+    /// From now on there is a slab allocator.
+    SlabUp,
 }
 
 fn addr() -> impl Strategy<Value = u64> {
@@ -99,6 +105,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => prop_oneof![2 => Just(u64::MAX), 1 => addr()].prop_map(Op::Limit),
         1 => any::<bool>().prop_map(Op::BottomUp),
         1 => prop_oneof![1 => 0..96_u64, 2 => Just(u64::MAX)].prop_map(Op::FreeAll),
+        1 => prop::bool::weighted(0.2).prop_map(|up| if up { Op::SlabUp } else { Op::BottomUp(false) }),
     ]
 }
 
@@ -114,13 +121,14 @@ fn ops(longest: usize) -> impl Strategy<Value = Vec<Op>> {
 
 /// Either kernel, or any mix of their behaviours.
 fn rules() -> impl Strategy<Value = MemblockRules> {
-    let mixed = any::<[bool; 6]>().prop_map(|on| MemblockRules {
+    let mixed = any::<[bool; 7]>().prop_map(|on| MemblockRules {
         merge_whole_list: on[0],
         empty_dummy_region: on[1],
         resize_panics: on[2],
         invalid_nid_is_any: on[3],
         noinit_flag: on[4],
         handover_sets_reserved_nodes: on[5],
+        handover_repeats_after_growth: on[6],
         ..MemblockRules::v6_1()
     });
     let base = prop_oneof![Just(MemblockRules::v6_1()), Just(MemblockRules::v6_12()), mixed];
@@ -205,6 +213,10 @@ fn on_model(mb: &mut Memblock, op: &Op, owner: Owner) -> Answer {
             mb.set_bottom_up(enable);
             Ok(vec![])
         }
+        Op::SlabUp => {
+            mb.set_slab_available();
+            Ok(vec![])
+        }
         Op::FreeAll(max_low_pfn) => mb
             .free_all(Pfn(max_low_pfn))
             .map(|runs| runs.iter().map(|run| (run.start.0, run.end.0)).collect())
@@ -258,6 +270,10 @@ fn on_twin(twin: &mut Twin, op: &Op, owner: Owner, now: u64) -> Answer {
             twin.set_bottom_up(enable);
             Ok(vec![])
         }
+        Op::SlabUp => {
+            twin.slab = true;
+            Ok(vec![])
+        }
         Op::FreeAll(max_low_pfn) => twin.free_all(max_low_pfn, now),
     }
 }
@@ -305,20 +321,21 @@ fn compare(mb: &Memblock, twin: &Twin, nid: i32, flags: u32) -> Result<(), TestC
     }
     let mut owned = twin.owners.clone();
     owned.sort_by_key(|(from, _, _)| *from);
-    let ranges = mb.owned_ranges().iter().map(|owned| (owned.range.start.0, owned.range.end.0, owned.owner));
+    let ranges = mb.owned_ranges().map(|owned| (owned.range.start.0, owned.range.end.0, owned.owner));
     prop_assert_eq!(ranges.collect::<Vec<_>>(), owned);
     Ok(())
 }
 
+/// How many operations were compared, or the first difference.
 fn run(
     mb: &mut Memblock,
-    rules: MemblockRules,
+    (rules, twins_rules): (MemblockRules, MemblockRules),
     ops: &[Op],
     nid: i32,
     flags: u32,
-) -> Result<(), TestCaseError> {
+) -> Result<usize, TestCaseError> {
     mb.reset(rules);
-    let mut twin = Twin::new(rules);
+    let mut twin = Twin::new(twins_rules);
     let mut now = 0;
     for (index, op) in ops.iter().enumerate() {
         let owner = Owner::new("twin", index as u64 + 1).tagged(7);
@@ -328,41 +345,68 @@ fn run(
             return Err(TestCaseError::fail(format!("op {index} {op:?}: {model:?}, twin {naive:?}")));
         }
         if matches!(model, Err(Stop::Bug | Stop::Panic)) {
-            return Ok(());
+            return Ok(index + 1);
         }
         // Only a request that got as far as reserving says what time it is.
         now = mb.last_request_ns();
         compare(mb, &twin, nid, flags)?;
     }
-    Ok(())
+    Ok(ops.len())
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+/// Draws the same cases each time.
+fn runner(cases: u32) -> TestRunner {
+    let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
+    TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha))
+}
 
-    #[test]
-    fn model_and_twin_agree(
-        rules in rules(),
-        ops in ops(70),
-        nid in nid(),
-        flags in 0..16_u32,
-    ) {
-        run(&mut Memblock::new(rules), rules, &ops, nid, flags)?;
-    }
+#[test]
+fn model_and_twin_agree() {
+    let compared = Cell::new(0);
+    let agreed = runner(3_600).run(&(rules(), ops(70), nid(), 0..16_u32), |(rules, ops, nid, flags)| {
+        let count = run(&mut Memblock::new(rules), (rules, rules), &ops, nid, flags)?;
+        compared.set(compared.get() + count);
+        Ok(())
+    });
+    agreed.unwrap_or_else(|difference| panic!("{difference}"));
+    assert!(compared.get() >= 100_000, "{} operations", compared.get());
+}
 
-    /// What a boot before left behind must not show.
-    #[test]
-    fn reset_forgets_everything(
-        before in ops(40),
-        rules in rules(),
-        ops in ops(40),
-    ) {
+/// What a boot before left behind must not show.
+#[test]
+fn reset_forgets_everything() {
+    let agreed = runner(500).run(&(ops(40), rules(), ops(40)), |(before, rules, ops)| {
         let mut mb = Memblock::new(MemblockRules::v6_12());
         for op in &before {
             if let Err(Stop::Bug | Stop::Panic) = on_model(&mut mb, op, Owner::new("before", 99)) {
                 break;
             }
         }
-        run(&mut mb, rules, &ops, -1, 0)?;
+        run(&mut mb, (rules, rules), &ops, -1, 0).map(|_| ())
+    });
+    agreed.unwrap_or_else(|difference| panic!("{difference}"));
+}
+
+/// A twin of another kernel is a model with a mistake: it is noticed, and shown with few operations.
+#[test]
+fn a_planted_difference_shrinks_to_a_short_sequence() {
+    type Plant = fn(&mut MemblockRules);
+    let plants: [(&str, Plant); 7] = [
+        ("merging", |rules| rules.merge_whole_list ^= true),
+        ("the dummy entry", |rules| rules.empty_dummy_region ^= true),
+        ("a full list", |rules| rules.resize_panics ^= true),
+        ("nodes out of range", |rules| rules.invalid_nid_is_any ^= true),
+        ("nodes of reserved regions", |rules| rules.handover_sets_reserved_nodes ^= true),
+        ("movable nodes", |rules| rules.movable_node ^= true),
+        ("a capacity", |rules| rules.init_reserved_regions += 1),
+    ];
+    for (name, plant) in plants {
+        let found = runner(3_000).run(&(rules(), ops(70), nid(), 0..16_u32), |(rules, ops, nid, flags)| {
+            let mut wrong = rules;
+            plant(&mut wrong);
+            run(&mut Memblock::new(rules), (rules, wrong), &ops, nid, flags).map(|_| ())
+        });
+        let Err(TestError::Fail(_, (_, ops, ..))) = found else { panic!("{name}: not noticed: {found:?}") };
+        assert!(ops.len() <= 8, "{name}: {} operations", ops.len());
     }
 }

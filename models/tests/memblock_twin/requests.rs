@@ -128,7 +128,7 @@ impl Twin {
             for reg in self.lists[MEMORY].regs.clone() {
                 ignore(self.change(RESERVED, (reg.base, reg.size), now, |taken| taken.nid = reg.nid))?;
             }
-            if before == self.lists[RESERVED].max {
+            if before == self.lists[RESERVED].max || !self.rules.handover_repeats_after_growth {
                 break;
             }
         }

@@ -58,6 +58,7 @@ pub(crate) struct Twin {
     pub(crate) limit: u64,
     bottom_up: bool,
     pub(crate) mirror: bool,
+    pub(crate) slab: bool,
 }
 
 impl Twin {
@@ -69,7 +70,7 @@ impl Twin {
             array: None,
         };
         let lists = [list(rules.init_memory_regions), list(rules.init_reserved_regions)];
-        Self { rules, lists, owners: vec![], limit: TOP, bottom_up: false, mirror: false }
+        Self { rules, lists, owners: vec![], limit: TOP, bottom_up: false, mirror: false, slab: false }
     }
 
     pub(crate) fn set_limit(&mut self, limit: u64) {
@@ -185,6 +186,13 @@ impl Twin {
         }
         let pages = |entries: u64| (entries * 24).div_ceil(4096) * 4096;
         let max = self.lists[which].max;
+        if self.slab {
+            self.lists[which].max = 2 * max;
+            return match self.lists[which].array.take() {
+                Some(old) => ignore(self.remove(RESERVED, old, pages(max), now)),
+                None => Ok(()),
+            };
+        }
         let (busy, busy_size) = if which == RESERVED { (busy, busy_size) } else { (0, 0) };
         let mut addr = self.find_any(pages(2 * max), busy + busy_size, self.limit);
         if addr == 0 && busy_size != 0 {

@@ -53,11 +53,8 @@ pub(super) fn find(path: &Path) -> Result<PathBuf, SourceError> {
     }
     let names = ["console.log", "console.log.gz", "dmesg", "dmesg.gz", "dmesg.txt", "dmesg.txt.gz"];
     let found = names.iter().map(|name| path.join(name)).find(|path| path.is_file());
-    found.ok_or_else(|| SourceError {
-        path: path.to_owned(),
-        line: 0,
-        what: format!("the folder holds no log of a boot: none of {}", names.join(", ")),
-    })
+    let what = || format!("the folder holds no log of a boot: none of {}", names.join(", "));
+    found.ok_or_else(|| SourceError::of_file(path, what()))
 }
 
 /// The text behind time stamp, log level and caller; whether there was a time stamp.
@@ -150,7 +147,7 @@ impl Log {
         if log.entries.is_empty() {
             let what =
                 "this is no log of a boot: no line of it is one that the kernel prints about its memory";
-            return Err(SourceError { path: path.to_owned(), line: 0, what: what.to_owned() });
+            return Err(SourceError::of_file(path, what));
         }
         Ok(log)
     }

@@ -45,7 +45,7 @@ pub fn compare(path: &Path) -> Result<Report, SourceError> {
         facts.banner = facts.banner.or_else(|| state.version.clone());
         facts.command_line = facts.command_line.or_else(|| state.cmdline.clone());
     }
-    let missing = |what: &str| SourceError { path: path.clone(), line: 0, what: what.to_owned() };
+    let missing = |what: &str| SourceError::of_file(&path, what);
     let banner = facts.banner.clone().ok_or_else(|| {
         missing("no line \"Linux version ...\": the log's beginning is missing, or it is no log of a boot")
     })?;

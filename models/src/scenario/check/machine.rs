@@ -20,6 +20,14 @@ pub(super) fn check(checker: &mut Checker<'_>, machine: &Machine, world: &World<
         checker.field("nodes", |c| nodes(c, machine));
     }
     checker.field("kernel_image", |c| usable(c, machine, machine.kernel_image));
+    if let Some(init) = machine.init_sections {
+        let image = machine.kernel_image;
+        let inside = init.start >= image.start && init.end().is_some_and(|end| Some(end) <= image.end());
+        if init.size == 0 || !inside {
+            let at = [Seg::Field("init_sections")];
+            checker.error_help(&at, "it does not lie in the kernel image", "the image is `kernel_image`");
+        }
+    }
     if let Some(initrd) = machine.initrd {
         checker.field("initrd", |c| usable(c, machine, initrd));
         if overlap(initrd, machine.kernel_image) {
@@ -32,6 +40,7 @@ pub(super) fn check(checker: &mut Checker<'_>, machine: &Machine, world: &World<
                 c.at(Seg::Index(i), |c| {
                     c.name("name", &reserved.name);
                     c.field("region", |c| region(c, reserved.region));
+                    c.count("freed", reserved.freed.len(), limits::FREES);
                 });
             });
         }

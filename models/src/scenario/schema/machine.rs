@@ -32,6 +32,9 @@ pub struct Machine {
     /// Where the boot loader put the kernel.
     #[serde(default = "default_kernel_image")]
     pub kernel_image: Region,
+    /// The part of the image that only the boot needs (`__init_begin` to `__init_end`). Absent: it is not given back.
+    #[serde(default)]
+    pub init_sections: Option<Region>,
     /// Where the boot loader put the initial RAM disk.
     #[serde(default)]
     pub initrd: Option<Region>,
@@ -135,6 +138,39 @@ pub struct Reserved {
     pub name: String,
     /// Where it lies.
     pub region: Region,
+    /// When and how it is given back, in this order at each point of the boot. Empty: never.
+    #[serde(default)]
+    pub freed: Vec<Freed>,
+}
+
+/// How reserved memory is given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Freed {
+    /// Through which function.
+    pub by: FreedBy,
+    /// At which point of the boot.
+    pub at: FreedAt,
+}
+
+/// A function that gives boot memory back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FreedBy {
+    /// `memblock_phys_free`: to memblock. Right before the hand-over.
+    MemblockFree,
+    /// `memblock_free_late`: to the page allocator. Right after the hand-over.
+    MemblockFreeLate,
+}
+
+/// A point of the boot at which reserved memory is given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FreedAt {
+    /// At the end of `setup_arch`: memblock is the allocator.
+    SetupArch,
+    /// In `start_kernel`, after `memblock_free_all`: as EFI boot services are.
+    StartKernel,
+    /// Among the initcalls: memblock's lists are discarded, all page structures are initialised.
+    Initcalls,
 }
 
 /// The IOMMU of a machine.
