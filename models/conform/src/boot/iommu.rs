@@ -36,6 +36,8 @@ struct Seen {
     /// Bridges of which the log does not say what they are.
     unclear: bool,
     others: u64,
+    /// Where the default domain is announced.
+    line: u64,
 }
 
 fn kind_of(is_bridge: bool, ids: &str, kind: &str) -> Option<PciKind> {
@@ -85,6 +87,7 @@ impl Replay<'_> {
         match said {
             IommuLine::DefaultDomain(words) => {
                 let modelled = policy.domain_words();
+                seen.line = line;
                 compare_value(self.report, "iommu: default domain type", line, words, &modelled);
                 // The next line is about flushing, or there is none.
                 let next = self.entries.iter().find(|entry| entry.line > line).map(|entry| &entry.event);
@@ -181,7 +184,7 @@ impl Replay<'_> {
         let amd = has("IVRS") && amd_translates(line);
         let recorded = !seen.first_groups.is_empty();
         let name = "iommu: translation is on";
-        if !compare_value(self.report, name, 0, &recorded, &(intel || amd))
+        if !compare_value(self.report, name, seen.line, &recorded, &(intel || amd))
             && has("DMAR")
             && line.intel_iommu.enable.is_none()
             && let Some(exception) = self.report.exceptions.last_mut()
@@ -190,7 +193,7 @@ impl Replay<'_> {
             exception.why = Some(why.to_owned());
         }
         if has("DMAR") {
-            compare_value(self.report, "iommu: VT-d is on", 0, &seen.runs, &intel);
+            compare_value(self.report, "iommu: VT-d is on", seen.line, &seen.runs, &intel);
         }
     }
 

@@ -281,7 +281,10 @@ impl<'a> Replay<'a> {
                 why: None,
                 detail: Vec::new(),
             });
-            self.correct(entry.line, modelled, recorded);
+            // An answer of another size than was asked for is a damaged line: nothing can go on from it.
+            if recorded.is_none_or(|range| size_of(range) == request.size) {
+                self.correct(entry.line, modelled, recorded);
+            }
         }
         self.remember(entry, request, recorded);
         index + if recorded.is_some() { 2 } else { 1 }
