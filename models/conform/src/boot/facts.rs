@@ -7,6 +7,9 @@ use models::mem::{PhysAddr, PhysRange};
 use super::line::{E820, Event, MemoryLine};
 use super::log::{Entry, Log};
 
+/// More ranges of RAM than a map of memory has room for.
+const MAX_RAM: usize = 4_000;
+
 /// The facts, each with the line that states it.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
@@ -108,15 +111,19 @@ impl Facts {
     }
 
     fn gain(&mut self, range: PhysRange) {
+        // No machine has memory above what the architecture can address, or in so many pieces.
+        if range.start >= range.end || range.end.0 > 1 << 52 || self.ram.len() >= MAX_RAM {
+            return;
+        }
         self.lose(range);
         let at = self.ram.partition_point(|ram| ram.start < range.start);
-        // No machine has memory above what the architecture can address.
-        if range.start < range.end && range.end.0 <= 1 << 52 && self.ram.len() < 4_000 {
-            self.ram.insert(at, range);
-        }
+        self.ram.insert(at, range);
     }
 
     fn lose(&mut self, lost: PhysRange) {
+        if !self.ram.iter().any(|ram| ram.start < lost.end && lost.start < ram.end) {
+            return;
+        }
         let keep = |ram: &PhysRange| {
             let below = PhysRange { start: ram.start, end: ram.end.min(lost.start) };
             let above = PhysRange { start: ram.start.max(lost.end), end: ram.end };

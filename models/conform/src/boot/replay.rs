@@ -141,7 +141,15 @@ impl<'a> Replay<'a> {
     /// The lists mean nothing any more.
     pub(super) fn give_up(&mut self, line: u64, why: &str) {
         if self.mb.take().is_some() {
-            self.report.notes.push(format!("memblock is not followed beyond line {line}: {why}"));
+            self.report.count("memblock goes on", false);
+            self.report.exceptions.push(Exception {
+                line,
+                what: "memblock's lists".to_owned(),
+                recorded: "they are used on".to_owned(),
+                modelled: why.to_owned(),
+                why: None,
+                detail: vec!["from here on, no address is determined".to_owned()],
+            });
         }
         self.reserved_known = false;
         self.gave_up = true;
