@@ -3,8 +3,8 @@
 
 use models::mem::{Pfn, PhysAddr, PhysRange};
 use models::memblock::{
-    Bounds, DeferredInit, DiscardedArray, Fatal, Memblock, MemblockError, MemblockFlags, MemblockRules, MemblockType,
-    Misuse, NodeId, Owner, Request, SECTION_PAGES, Stage,
+    Bounds, DeferredInit, DiscardedArray, Fatal, Memblock, MemblockError, MemblockFlags, MemblockRules,
+    MemblockType, Misuse, NodeId, Owner, Request, SECTION_PAGES, Stage,
 };
 use models::profile::Version;
 
@@ -216,11 +216,15 @@ fn page_structures_of_the_last_zone_come_later() {
     let first = (1 << 20) + SECTION_PAGES;
     assert_eq!(deferred.first(), Some(Pfn(first)));
     assert!(deferred.is_initialised(Pfn(first - 1)) && !deferred.is_initialised(Pfn(first)));
-    let now: Vec<_> = mb.free_all(zone.1).expect("it is there").into_iter().map(|run| deferred.cut(run)).collect();
+    let now: Vec<_> =
+        mb.free_all(zone.1).expect("it is there").into_iter().map(|run| deferred.cut(run)).collect();
     assert_eq!(now.iter().map(|run| run.pages()).sum::<u64>(), (gib >> 12) + SECTION_PAGES);
     // One section is enough for a block of any order; the reservation at its end is no part of it.
     let grown = deferred.grow(&mb, 10);
-    assert_eq!((grown[0].start, grown.last().map(|run| run.end)), (Pfn(first), Some(Pfn(first + SECTION_PAGES))));
+    assert_eq!(
+        (grown[0].start, grown.last().map(|run| run.end)),
+        (Pfn(first), Some(Pfn(first + SECTION_PAGES)))
+    );
     assert!(grown.iter().all(|run| run.pages() == 1024));
     let after = first + SECTION_PAGES + 0x803;
     assert_eq!(deferred.first(), Some(Pfn(after)));
@@ -297,7 +301,8 @@ fn what_is_legal_when() {
         Request::FreeLate(kept),
         Request::FreeLate(free),
     ];
-    let early = [None, None, None, None, None, Some(at_pool), None, None, Some(Misuse::NotReserved(edge.start))];
+    let early =
+        [None, None, None, None, None, Some(at_pool), None, None, Some(Misuse::NotReserved(edge.start))];
     assert_eq!(ask(&mb, requests)[..9], early);
     assert_eq!(ask(&mb, requests)[9..], [Some(Misuse::TooEarly); 2]);
     assert!(mb.free_all(Pfn(u64::MAX)).is_ok());

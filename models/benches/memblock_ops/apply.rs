@@ -13,7 +13,7 @@ const FAILED: u64 = 0;
 const ENOMEM: u64 = -12_i64 as u64;
 
 /// A machine of kernel 6.12 with nothing in it.
-pub fn new_machine() -> Memblock {
+pub(crate) fn new_machine() -> Memblock {
     Memblock::new(MemblockRules::v6_12())
 }
 
@@ -37,7 +37,7 @@ fn address(result: Result<PhysAddr, MemblockError>) -> u64 {
 
 /// Carries it out; returns what `answer` of a recorded one is compared with.
 #[expect(clippy::cast_possible_truncation, reason = "nodes and flags were widened from 32 bits")]
-pub fn apply(mb: &mut Memblock, op: &Op) -> u64 {
+pub(crate) fn apply(mb: &mut Memblock, op: &Op) -> u64 {
     let args = &op.args;
     let (num, addr) = (|index: usize| args[index], |index: usize| PhysAddr(args[index]));
     let nid = |index: usize| NodeId(args[index] as i32);

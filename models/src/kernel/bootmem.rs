@@ -9,8 +9,9 @@ use sim::{Draft, Kind, Nanos};
 use super::{GfpFlags, Kx, Phase, reserved_by, seconds};
 use crate::mem::{Kobject, Pfn, PhysAddr, PhysRange, Placement, Ptr, Source};
 use crate::memblock::{
-    Bounds, DeferredInit, MemblockError, Misuse, NodeId, Owner, PfnRange, Request, Stage,
+    Bounds, DeferredInit, MemblockError, MemblockRules, Misuse, NodeId, Owner, PfnRange, Request, Stage,
 };
+use crate::profile::Profile;
 
 /// The largest request that slab serves. Source: `include/linux/slab.h: KMALLOC_MAX_SIZE`.
 const KMALLOC_MAX_SIZE: u64 = 4 << 20;
@@ -43,6 +44,14 @@ impl BootMemory {
     fn taken(&self, range: PhysRange) {
         let gone = |one: &GivenBack| one.range.start < range.end && range.start < one.range.end;
         self.given_back.borrow_mut().retain(|one| !gone(one));
+    }
+}
+
+impl MemblockRules {
+    /// What the kernel of a profile does: its version's rules, and those of its configuration.
+    #[must_use]
+    pub fn of_profile(profile: &Profile) -> Self {
+        Self { keep_memblock: profile.config.arch_keep_memblock, ..Self::of_version(profile.version.base()) }
     }
 }
 
@@ -90,7 +99,8 @@ impl Kx {
             return self.memblock_alloc_from_slab(type_name, size);
         }
         let addr = self.memblock_reserve_found(size, align, bounds)?;
-        let id = self.k.mem.borrow_mut().heap.alloc_buffer(type_name, PhysRange::new(addr, size), self.site());
+        let id =
+            self.k.mem.borrow_mut().heap.alloc_buffer(type_name, PhysRange::new(addr, size), self.site());
         Ok((addr, id.unwrap_or(0)))
     }
 
@@ -100,7 +110,10 @@ impl Kx {
         size: u64,
     ) -> Result<(PhysAddr, u32), MemblockError> {
         if !self.k.bootmem.warned.replace(true) {
-            let title = format!("WARNING in memblock_alloc_internal: {} asks for boot memory after the slab allocator is up", self.function());
+            let title = format!(
+                "WARNING in memblock_alloc_internal: {} asks for boot memory after the slab allocator is up",
+                self.function()
+            );
             self.report(Draft::warning("warn-on", title), Vec::new);
         }
         if size > KMALLOC_MAX_SIZE {
@@ -272,7 +285,8 @@ impl Kx {
         let before = self.k.bootmem.before(range);
         if self.passed_over(range) {
             let what = || format!("memblock_free_late of {size} bytes at {base} in {}", self.function());
-            let title = format!("{}: its page structures are not initialised yet, and nobody gets it", what());
+            let title =
+                format!("{}: its page structures are not initialised yet, and nobody gets it", what());
             self.report(Draft::warning("lost-memory", title).object(object), || self.owners_of(range));
         }
         let site = self.site();
@@ -425,7 +439,8 @@ impl Kx {
     }
 
     fn report_gone(&self, what: &str) {
-        let title = format!("{what} in {} looks at the lists of memblock, which were discarded", self.function());
+        let title =
+            format!("{what} in {} looks at the lists of memblock, which were discarded", self.function());
         self.report(Draft::warning("memblock-gone", title), Vec::new);
     }
 }
