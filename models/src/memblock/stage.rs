@@ -2,7 +2,7 @@
 
 use super::owner::Owner;
 use super::state::Memblock;
-use super::types::{MemblockError, MemblockType, PHYS_ADDR_MAX, Region, round_up};
+use super::types::{MemblockError, MemblockType, Region, round_up};
 use crate::mem::{PAGE_SIZE, PhysAddr, PhysRange};
 
 /// How far memblock's life is.
@@ -157,7 +157,7 @@ impl Memblock {
         let array = |list: &super::list::RegionList| DiscardedArray {
             list: list.kind,
             at: list.grown_at.filter(|_| !list.in_slab),
-            bytes: round_up(list.max.saturating_mul(Region::BYTES).min(PHYS_ADDR_MAX), PAGE_SIZE),
+            bytes: round_up(list.max * Region::BYTES, PAGE_SIZE),
         };
         Ok(grown.map(array).collect())
     }
