@@ -4,6 +4,7 @@
 //! `docs/architecture.md`.
 
 pub mod boot;
+pub mod bootmem;
 pub mod device;
 pub mod dma;
 pub mod driver;

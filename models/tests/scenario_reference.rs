@@ -98,6 +98,7 @@ const REQUIRED: &[(&str, &[(&str, &str)])] = &[
     ("Stmt::DeviceWrite", &[("name", "\"n\"")]),
     ("Stmt::FreeObject", &[("name", "\"n\"")]),
     ("Stmt::Repeat", &[("times", "Fixed(1)"), ("body", "[]")]),
+    ("Stmt::Requeue", &[("times", "1"), ("delay_us", "Fixed(0)"), ("body", "[]")]),
     ("Stmt::Call", &[("function", "\"f\""), ("body", "[]")]),
     ("Stmt::Lock", &[("name", "\"n\""), ("body", "[]")]),
     ("Stmt::Sleep", &[("us", "Fixed(1)")]),

@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod conform;
 mod diff;
 mod list;
 mod replay;
@@ -42,6 +43,7 @@ pub(crate) fn dispatch(cli: &Cli, out: &mut Out) -> Result<Exit, Failure> {
         Command::Replay(args) => replay::replay(args, out),
         Command::Test(args) => test::test(args, out),
         Command::Diff(args) => diff::diff(args, out),
+        Command::Conform(args) => conform::conform(args, out),
         Command::List(args) => list::list(args, out),
         Command::Scenario(command) => scenario::scenario(command, out),
     }

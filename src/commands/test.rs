@@ -205,7 +205,7 @@ fn search(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> std::io::Res
 }
 
 /// The nearest name in the same folder.
-fn similar(path: &Path) -> String {
+pub(super) fn similar(path: &Path) -> String {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let Ok(entries) = std::fs::read_dir(folder) else {
         return format!("; there is no folder {} either", folder.display());

@@ -7,15 +7,21 @@
 //! * [`calls`]: a log of calls of the DMA API with their results, made by a test driver;
 //! * [`trace`]: trace events of a running system.
 //!
-//! All of them answer with a [`Report`]. Nothing here is known to the models: a model can be compared with a recording
+//! All of them answer with a [`Report`], or with several in an [`Outcome`]. Nothing here is known to the models: a model can be compared with a recording
 //! only through what it offers to everybody.
 
 pub mod boot;
 pub mod calls;
+mod json;
+mod outcome;
+pub mod replay;
 pub mod report;
 pub mod source;
+mod text;
 pub mod trace;
 pub mod vectors;
 
+pub use json::line;
+pub use outcome::Outcome;
 pub use report::{Exception, Report, Row};
 pub use source::{Source, SourceError};

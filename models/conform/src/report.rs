@@ -7,6 +7,8 @@ pub struct Report {
     pub kind: String,
     /// The kernel whose rules the models followed.
     pub version: String,
+    /// How much there was, such as `("sequences", 420)`, for the headline.
+    pub counts: Vec<(String, u64)>,
     /// What was compared, in the order in which it is to be shown.
     pub rows: Vec<Row>,
     /// Every result that differs.
@@ -44,6 +46,12 @@ pub struct Exception {
 }
 
 impl Report {
+    /// An empty report.
+    #[must_use]
+    pub fn new(kind: &str, version: &str) -> Self {
+        Self { kind: kind.to_owned(), version: version.to_owned(), ..Self::default() }
+    }
+
     /// Counts one comparison under `name`.
     pub fn count(&mut self, name: &str, agreed: bool) {
         let row = match self.rows.iter_mut().position(|row| row.name == name) {

@@ -336,6 +336,11 @@ impl fmt::Display for Word {
     }
 }
 
+/// Names and values of all words up to `--`, in order, for parameters that need more than the last of them.
+pub fn words(text: &str) -> impl Iterator<Item = (String, Option<String>)> + '_ {
+    Words(text).take_while(|w| w.name != "--" || w.value.is_some()).map(|w| (w.name, w.value))
+}
+
 /// The words of a line; see `next_arg`.
 struct Words<'a>(&'a str);
 
@@ -392,7 +397,8 @@ fn number(text: &str) -> (u64, &str) {
 }
 
 /// `memparse`: a number with K, M, G, T, P or E behind it.
-fn memparse(text: &str) -> u64 {
+#[must_use]
+pub fn memparse(text: &str) -> u64 {
     let (value, rest) = number(text);
     let power = match rest.bytes().next().map(|b| b.to_ascii_uppercase()) {
         Some(b'K') => 1,

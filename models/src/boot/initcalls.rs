@@ -14,6 +14,7 @@ use crate::device::{driver_register, pci_scan};
 use crate::driver::start_processes;
 use crate::kernel::{Kx, Phase};
 use crate::mem::{PhysAddr, PhysRange};
+use crate::profile::Behaviour;
 use crate::scenario::intern;
 use crate::scenario::schema::{Dist, FreedAt, Registers};
 
@@ -48,12 +49,20 @@ pub(super) async fn do_basic_setup(kx: &Kx) {
     load_modules(kx);
 }
 
-/// Source: `drivers/iommu/iommu.c: iommu_subsys_init()`, v5.13.
+/// Source: `drivers/iommu/iommu.c: iommu_subsys_init()`, v5.13, v6.1, v6.12.
 fn iommu_subsys_init(kx: &Kx) {
     let type_ = if kx.k.globals.default_passthrough.get() { "Passthrough" } else { "Translated" };
     let set =
         if kx.k.scenario.command_line.passthrough.is_some() { "(set via kernel command line)" } else { "" };
     kx.log(|| format!("iommu: Default domain type: {type_} {set}").trim_end().to_owned());
+    if kx.k.has(Behaviour::DmaFqDomainType) && !kx.k.globals.default_passthrough.get() {
+        let mode = if kx.k.globals.iommu_dma_strict.get() { "strict" } else { "lazy" };
+        let set =
+            if kx.k.scenario.command_line.strict.is_some() { "(set via kernel command line)" } else { "" };
+        kx.log(|| {
+            format!("iommu: DMA domain TLB invalidation policy: {mode} mode {set}").trim_end().to_owned()
+        });
+    }
 }
 
 async fn register(kx: &Kx, level: fn(&Registers) -> bool) {

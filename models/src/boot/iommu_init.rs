@@ -4,15 +4,66 @@ use crate::iommu::core::{
     IommuDriver, amd_iommu_detect, amd_iommu_init, detect_intel_iommu, intel_iommu_init,
 };
 use crate::kernel::{Kx, SwiotlbForce};
-use crate::swiotlb::kernel::{swiotlb_exit, swiotlb_init, swiotlb_print_info};
+use crate::profile::Behaviour;
+use crate::swiotlb::kernel::{swiotlb_exit, swiotlb_init, swiotlb_init_remap, swiotlb_print_info};
 
 /// First address that 32 bits cannot reach (`MAX_DMA32_PFN`).
 const FOUR_GIB: u64 = 1 << 32;
 
+/// Detects what there is, and sets the bounce pool up.
+pub(super) async fn pci_iommu_alloc(kx: &Kx) {
+    if kx.k.has(Behaviour::ExplicitSwiotlbInit) {
+        detect_and_init(kx).await;
+    } else {
+        walk_iommu_table(kx).await;
+    }
+}
+
+/// Asks everybody in turn, and then sets the pool up if somebody wants it: bouncing by force keeps no IOMMU from being
+/// found.
+///
+/// Source: `arch/x86/kernel/pci-dma.c: pci_iommu_alloc()`, `pci_swiotlb_detect()`, v6.1, v6.12.
+async fn detect_and_init(kx: &Kx) {
+    let _frame = kx.enter("pci_iommu_alloc");
+    let globals = &kx.k.globals;
+    let reason = |text: &str| text.clone_into(&mut kx.k.facts.borrow_mut().pool_reason);
+    let configured = kx.k.profile().config.swiotlb;
+    let guest = globals.sev_active.get();
+    if configured {
+        if globals.swiotlb.get() {
+            reason("iommu=soft asks for it");
+        }
+        if globals.max_ram.get().0 > FOUR_GIB && !globals.no_iommu.get() {
+            globals.swiotlb.set(true);
+            reason("RAM reaches above 4 GiB");
+            kx.decide("swiotlb", "swiotlb = 1: RAM reaches above 4 GiB");
+        }
+        if globals.sme_active.get() {
+            globals.swiotlb.set(true);
+            reason("host memory encryption is active");
+        }
+        if guest {
+            globals.swiotlb.set(true);
+            reason("this is a guest with encrypted memory: everything bounces");
+        }
+        if !globals.swiotlb.get() && globals.swiotlb_force.get() == SwiotlbForce::Force {
+            reason("bouncing is forced on the command line");
+        }
+    } else {
+        reason("CONFIG_SWIOTLB is off");
+    }
+    if !amd_iommu_detect(kx) {
+        let _ = detect_intel_iommu(kx);
+    }
+    if configured {
+        swiotlb_init_remap(kx, globals.swiotlb.get(), guest).await;
+    }
+}
+
 /// Asks each of the table's entries in turn; forced bouncing ends the search, and then no IOMMU is looked for.
 ///
 /// Source: `arch/x86/kernel/pci-dma.c: pci_iommu_alloc()`, `arch/x86/kernel/pci-swiotlb.c`, v5.13.
-pub(super) async fn pci_iommu_alloc(kx: &Kx) {
+async fn walk_iommu_table(kx: &Kx) {
     let _frame = kx.enter("pci_iommu_alloc");
     let globals = &kx.k.globals;
     let reason = |text: &str| text.clone_into(&mut kx.k.facts.borrow_mut().pool_reason);
@@ -59,7 +110,8 @@ async fn pci_swiotlb_init(kx: &Kx) {
 
 /// The IOMMU's own initialisation, and after it the decision whether the bounce pool stays.
 ///
-/// Source: `arch/x86/kernel/pci-dma.c: pci_iommu_init()`, `pci-swiotlb.c: pci_swiotlb_late_init()`, v5.13.
+/// Source: `arch/x86/kernel/pci-dma.c: pci_iommu_init()`, `pci-swiotlb.c: pci_swiotlb_late_init()`, v5.13;
+/// `pci_iommu_init()` alone, v6.1, v6.12.
 pub(super) async fn pci_iommu_init(kx: &Kx) {
     let _frame = kx.enter("pci_iommu_init");
     match kx.k.iommu.detected.get() {
@@ -67,10 +119,12 @@ pub(super) async fn pci_iommu_init(kx: &Kx) {
         Some(IommuDriver::Intel) => intel_iommu_init(kx).await,
         None => {}
     }
-    if !kx.k.globals.swiotlb_detected.get() {
+    // With explicit calls the decision is taken here, whether or not there is a pool to decide about.
+    let explicit = kx.k.has(Behaviour::ExplicitSwiotlbInit);
+    if !(kx.k.globals.swiotlb_detected.get() || explicit && kx.k.profile().config.swiotlb) {
         return;
     }
-    let _late = kx.enter("pci_swiotlb_late_init");
+    let _late = (!explicit).then(|| kx.enter("pci_swiotlb_late_init"));
     if kx.k.globals.swiotlb.get() {
         kx.log(|| "PCI-DMA: Using software bounce buffering for IO (SWIOTLB)".to_owned());
         swiotlb_print_info(kx);

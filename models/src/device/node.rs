@@ -101,6 +101,17 @@ impl Kernel {
         self.devices.borrow().iter().find(|node| node.index == index && node.present.get()).cloned()
     }
 
+    /// A device as the log names it: its driver, or else its bus, and its address.
+    ///
+    /// Source: `drivers/base/core.c: dev_driver_string()`, `dev_printk()`, all versions.
+    #[must_use]
+    pub fn dev_string(&self, dev: Ptr<Device>) -> String {
+        let Some(node) = self.node_of(dev) else { return "(NULL device *)".to_owned() };
+        let driver = node.instance.borrow().as_ref().map(|instance| instance.driver);
+        let name = driver.map_or("pci", |index| self.scenario.drivers[index].name.as_str());
+        format!("{name} {}", node.bdf)
+    }
+
     /// Name of the device whose structure this object is.
     #[must_use]
     pub fn device_name(&self, id: u32) -> Option<&'static str> {

@@ -28,6 +28,10 @@ crate::kobject! {
         dma_io_tlb_mem: Ptr<IoTlbMem> = 0x290,
         /// The IOMMU group.
         iommu_group: Ptr<IommuGroup> = 0x2d8,
+        /// Whether dma-iommu serves it (6.12; a bit field there).
+        dma_iommu: bool = 0x2e8,
+        /// Whether its mappings need no sync (6.10; a bit field there).
+        dma_skip_sync: bool = 0x2e9,
     }
     beside {
         /// Place in the driver core's list.

@@ -1,12 +1,15 @@
 //! dma-direct.
 
 use super::Attrs;
+use super::rules::dma_reaches;
 use crate::device::Device;
 use crate::kernel::{Kx, SwiotlbForce};
 use crate::mem::{DmaAddr, PhysAddr, Ptr};
+use crate::profile::Behaviour;
 use crate::swiotlb::Direction;
 use crate::swiotlb::kernel::{
-    is_swiotlb_buffer, is_swiotlb_force_bounce, swiotlb_map, swiotlb_tbl_unmap_single,
+    is_swiotlb_active, is_swiotlb_force_bounce, swiotlb_map, swiotlb_sync_if_bounced,
+    swiotlb_unmap_if_bounced,
 };
 
 /// The bit that marks encrypted memory with AMD's memory encryption (`sme_me_mask`).
@@ -31,18 +34,17 @@ pub(super) const fn dma_to_phys(addr: DmaAddr) -> PhysAddr {
 ///
 /// Source: `include/linux/dma-direct.h: dma_capable()`, v5.13.
 pub async fn dma_capable(kx: &Kx, dev: Ptr<Device>, addr: DmaAddr, size: u64) -> bool {
-    let end = addr.0.wrapping_add(size).wrapping_sub(1);
     let mask = kx.load(dev, Device::dma_mask).await;
     if mask == 0 {
         return false;
     }
     let limit = kx.load(dev, Device::bus_dma_limit).await;
-    end <= if limit == 0 { mask } else { mask.min(limit) }
+    dma_reaches(mask, limit, addr, size)
 }
 
 /// Maps a buffer for a device that sees physical addresses. Inlined into its caller: it stands on no call stack.
 ///
-/// Source: `kernel/dma/direct.h: dma_direct_map_page()`, v5.13; with per-pool force flag, next of June 2021.
+/// Source: `kernel/dma/direct.h: dma_direct_map_page()`, v5.13; with per-pool force flag, next of June 2021; v6.1, v6.12.
 pub async fn dma_direct_map_page(
     kx: &Kx,
     dev: Ptr<Device>,
@@ -56,12 +58,21 @@ pub async fn dma_direct_map_page(
         return swiotlb_map(kx, dev, phys, size, dir, attrs).await;
     }
     if !dma_capable(kx, dev, dma_addr, size).await {
-        // Whether there is a pool is asked only from 5.19 on; before, only `swiotlb=noforce` keeps it from being tried.
-        if kx.k.globals.swiotlb_force.get() != SwiotlbForce::NoForce {
+        let needs_pool = kx.k.has(Behaviour::BounceNeedsPool);
+        let bounces = if needs_pool {
+            is_swiotlb_active(kx, dev).await
+        } else {
+            kx.k.globals.swiotlb_force.get() != SwiotlbForce::NoForce
+        };
+        if bounces {
             return swiotlb_map(kx, dev, phys, size, dir, attrs).await;
         }
         if let Some(node) = kx.k.node_of(dev) {
-            node.why_failed.set("the device cannot reach the memory, and bouncing is switched off");
+            node.why_failed.set(if needs_pool {
+                "the device cannot reach the memory, and there is no bounce pool"
+            } else {
+                "the device cannot reach the memory, and bouncing is switched off"
+            });
         }
         if kx.k.globals.once("DMA addr overflow") {
             let mask = kx.peek(dev, Device::dma_mask).unwrap_or(0);
@@ -75,9 +86,9 @@ pub async fn dma_direct_map_page(
     Some(dma_addr)
 }
 
-/// Undoes it.
+/// Undoes it. What the device wrote is copied back by a sync, before the slots are given up.
 ///
-/// Source: `kernel/dma/direct.h: dma_direct_unmap_page()`, v5.13.
+/// Source: `kernel/dma/direct.h: dma_direct_unmap_page()`, v5.13, v6.1, v6.12.
 pub async fn dma_direct_unmap_page(
     kx: &Kx,
     dev: Ptr<Device>,
@@ -87,7 +98,12 @@ pub async fn dma_direct_unmap_page(
     attrs: Attrs,
 ) {
     let phys = dma_to_phys(addr);
-    if is_swiotlb_buffer(kx, dev, phys).await {
-        swiotlb_tbl_unmap_single(kx, dev, phys, size, dir, attrs).await;
+    if !kx.k.has(Behaviour::SwiotlbAreas) {
+        swiotlb_unmap_if_bounced(kx, dev, phys, size, dir, attrs).await;
+        return;
     }
+    if !attrs.skip_cpu_sync {
+        swiotlb_sync_if_bounced(kx, dev, phys, size, dir, true).await;
+    }
+    swiotlb_unmap_if_bounced(kx, dev, phys, size, dir, attrs.with_skip_cpu_sync()).await;
 }

@@ -3,6 +3,7 @@
 use crate::device::Device;
 use crate::kernel::{Kx, Symbol};
 use crate::mem::Ptr;
+use crate::profile::Behaviour;
 
 /// What `dev->dma_ops` leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,9 +17,15 @@ pub enum Ops {
 /// Reads the device's operations. A pointer that is neither NULL nor a table of operations is followed as the CPU
 /// would: into an oops.
 ///
-/// Source: `include/linux/dma-map-ops.h: get_dma_ops()`, `kernel/dma/mapping.c: dma_map_direct()`, v5.13.
+/// With `dma-iommu-flag` a flag of the device is asked before the pointer is: what the flag says is not followed.
+///
+/// Source: `include/linux/dma-map-ops.h: get_dma_ops()`, `kernel/dma/mapping.c: dma_map_direct()`, v5.13, v6.1;
+/// `dma_go_direct()`, `include/linux/iommu-dma.h: use_dma_iommu()`, v6.12.
 pub async fn get_dma_ops(kx: &Kx, dev: Ptr<Device>) -> Ops {
     let ops = kx.load(dev, Device::dma_ops).await;
+    if kx.k.has(Behaviour::DmaIommuFlag) && kx.load(dev, Device::dma_iommu).await {
+        return Ops::Iommu;
+    }
     if ops == 0 {
         return Ops::Direct;
     }

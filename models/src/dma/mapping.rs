@@ -7,12 +7,13 @@ use crate::iommu::dma::{iommu_dma_map_page, iommu_dma_sync_single, iommu_dma_unm
 use crate::kernel::Kx;
 use crate::mem::{DmaAddr, PhysAddr, Ptr};
 use crate::oracle::{MapKind, NewMapping};
+use crate::profile::Behaviour;
 use crate::swiotlb::Direction;
-use crate::swiotlb::kernel::{is_swiotlb_buffer, swiotlb_sync_single};
+use crate::swiotlb::kernel::swiotlb_sync_if_bounced;
 
 /// Maps a buffer for a device; `None` is `DMA_MAPPING_ERROR`.
 ///
-/// Source: `kernel/dma/mapping.c: dma_map_page_attrs()`, v5.13.
+/// Source: `kernel/dma/mapping.c: dma_map_page_attrs()`, v5.13, v6.1, v6.12.
 pub async fn dma_map_page_attrs(
     kx: &Kx,
     dev: Ptr<Device>,
@@ -49,7 +50,7 @@ pub(super) fn note_path(kx: &Kx, dev: Ptr<Device>, ops: Ops, failed: bool) {
 
 /// Undoes a mapping.
 ///
-/// Source: `kernel/dma/mapping.c: dma_unmap_page_attrs()`, v5.13.
+/// Source: `kernel/dma/mapping.c: dma_unmap_page_attrs()`, v5.13, v6.1, v6.12.
 pub async fn dma_unmap_page_attrs(
     kx: &Kx,
     dev: Ptr<Device>,
@@ -70,7 +71,10 @@ pub async fn dma_unmap_page_attrs(
 
 /// Hands a mapped buffer to the CPU or back to the device.
 ///
-/// Source: `kernel/dma/mapping.c: dma_sync_single_for_cpu()`, `dma_sync_single_for_device()`, v5.13.
+/// With `dma-skip-sync` a device whose mappings need none returns at once (`dma_dev_need_sync`).
+///
+/// Source: `kernel/dma/mapping.c: dma_sync_single_for_cpu()`, `dma_sync_single_for_device()`, v5.13, v6.1;
+/// `include/linux/dma-mapping.h`, `__dma_sync_single_for_cpu()`, v6.12.
 pub async fn dma_sync_single(
     kx: &Kx,
     dev: Ptr<Device>,
@@ -79,14 +83,22 @@ pub async fn dma_sync_single(
     dir: Direction,
     for_cpu: bool,
 ) {
-    let _frame = kx.enter(if for_cpu { "dma_sync_single_for_cpu" } else { "dma_sync_single_for_device" });
+    let skips = kx.k.has(Behaviour::DmaSkipSync);
+    let _frame = kx.enter(match (skips, for_cpu) {
+        (false, true) => "dma_sync_single_for_cpu",
+        (false, false) => "dma_sync_single_for_device",
+        (true, true) => "__dma_sync_single_for_cpu",
+        (true, false) => "__dma_sync_single_for_device",
+    });
     kx.k.ledger.syncing(kx, dev, addr, size, for_cpu);
+    if skips && kx.load(dev, Device::dma_skip_sync).await {
+        kx.k.ledger.synced(kx, dev, addr, for_cpu);
+        return;
+    }
     match get_dma_ops(kx, dev).await {
         Ops::Direct => {
             let phys = dma_to_phys(addr);
-            if is_swiotlb_buffer(kx, dev, phys).await {
-                swiotlb_sync_single(kx, dev, phys, size, dir, for_cpu).await;
-            }
+            swiotlb_sync_if_bounced(kx, dev, phys, size, dir, for_cpu).await;
         }
         Ops::Iommu => iommu_dma_sync_single(kx, dev, addr, size, dir, for_cpu).await,
     }

@@ -1,8 +1,10 @@
 //! Masks and parameters.
 
+use super::get_dma_ops;
 use crate::device::{Device, DeviceDmaParameters};
 use crate::kernel::Kx;
 use crate::mem::Ptr;
+use crate::profile::Behaviour;
 
 /// `DMA_BIT_MASK(bits)`.
 const fn mask_of(bits: u32) -> u64 {
@@ -11,7 +13,7 @@ const fn mask_of(bits: u32) -> u64 {
 
 /// Sets what the device can address for streaming mappings.
 ///
-/// Source: `kernel/dma/mapping.c: dma_set_mask()`, v5.13. On x86 a mask of 24 bits and more is always supported.
+/// Source: `kernel/dma/mapping.c: dma_set_mask()`, `dma_setup_need_sync()`, v5.13, v6.1, v6.12. On x86 a mask of 24 bits and more is always supported.
 ///
 /// # Errors
 /// `-EIO`.
@@ -21,6 +23,11 @@ pub async fn dma_set_mask(kx: &Kx, dev: Ptr<Device>, bits: u32) -> Result<(), u3
         return Err(5);
     }
     kx.store(dev, Device::dma_mask, mask_of(bits)).await;
+    if kx.k.has(Behaviour::DmaSkipSync) {
+        // dma_setup_need_sync: x86 is coherent, and both implementations need no sync then, until something bounces.
+        let _ops = get_dma_ops(kx, dev).await;
+        kx.store(dev, Device::dma_skip_sync, true).await;
+    }
     Ok(())
 }
 

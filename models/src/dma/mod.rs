@@ -8,6 +8,8 @@ mod direct;
 mod dispatch;
 mod mapping;
 mod masks;
+pub mod pool;
+pub mod rules;
 mod scatter;
 
 pub use attrs::Attrs;

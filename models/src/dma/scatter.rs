@@ -7,6 +7,7 @@ use crate::iommu::dma::{iommu_dma_map_sg, iommu_dma_unmap_sg};
 use crate::kernel::Kx;
 use crate::mem::{DmaAddr, PhysAddr, Ptr};
 use crate::oracle::{MapKind, NewMapping};
+use crate::profile::Behaviour;
 use crate::swiotlb::Direction;
 
 /// An entry of a scatterlist (`struct scatterlist`).
@@ -27,7 +28,10 @@ pub struct SgEntry {
 /// Maps a list; the number of segments for the device, 0 if it failed. The segments' addresses are in the first
 /// entries.
 ///
-/// Source: `kernel/dma/mapping.c: dma_map_sg_attrs()`, `kernel/dma/direct.c: dma_direct_map_sg()`, v5.13.
+/// With `map-sg-wrapped` the caller is taken for one of `dma_map_sgtable`.
+///
+/// Source: `kernel/dma/mapping.c: dma_map_sg_attrs()`, `kernel/dma/direct.c: dma_direct_map_sg()`, v5.13;
+/// `dma_map_sgtable()`, `__dma_map_sg_attrs()`, v6.1, v6.12.
 pub async fn dma_map_sg_attrs(
     kx: &Kx,
     dev: Ptr<Device>,
@@ -35,7 +39,9 @@ pub async fn dma_map_sg_attrs(
     dir: Direction,
     attrs: Attrs,
 ) -> usize {
-    let _frame = kx.enter("dma_map_sg_attrs");
+    let wrapped = kx.k.has(Behaviour::MapSgWrapped);
+    let _frame = kx.enter(if wrapped { "dma_map_sgtable" } else { "dma_map_sg_attrs" });
+    let _inner = wrapped.then(|| kx.enter("__dma_map_sg_attrs"));
     let ops = get_dma_ops(kx, dev).await;
     let segments = match ops {
         Ops::Direct => direct_map_sg(kx, dev, list, dir, attrs).await,

@@ -124,6 +124,7 @@ impl<'a> Compiler<'a> {
                 name: self.name(&args.name),
                 entries: args.entries.clone(),
                 size: args.size.clone(),
+                offset: args.offset.clone(),
                 dir: direction(args.dir),
                 attrs: Attrs::new(&args.attrs),
                 on_error: args.on_error,
@@ -145,6 +146,9 @@ impl<'a> Compiler<'a> {
             },
             Stmt::WaitAll => Op::WaitAll,
             Stmt::Repeat { times, body } => Op::Repeat { times: times.clone(), body: self.block(body) },
+            Stmt::Requeue { times, delay_us, body } => {
+                Op::Requeue { times: *times, delay_us: delay_us.clone(), body: self.block(body) }
+            }
             Stmt::Call { function, body } => Op::Call { function: text(function), body: self.block(body) },
             Stmt::Lock { name, irqsave, body } => {
                 let name = text(name);

@@ -1,18 +1,21 @@
 //! Running statements.
 
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use sim::choices::Stream;
+use sim::sync::SpinLock;
+use sim::{Frame, IrqFlags};
+use smallvec::SmallVec;
 
 use super::instance::{Env, wait_all};
 use super::io;
-use super::items::draw;
+use super::items::{Item, draw};
 use super::maps;
 use super::program::{Block, Op};
 use crate::dma;
 use crate::kernel::Kx;
+use crate::scenario::schema::Dist;
 
 /// How a statement ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,25 +26,156 @@ pub(super) enum Flow {
     Return(u32),
 }
 
-/// Runs a block. Boxed: blocks nest.
-pub(super) fn run_block<'a>(
-    kx: &'a Kx,
-    env: &'a Rc<Env>,
-    block: &'a Block,
-) -> Pin<Box<dyn Future<Output = Flow> + 'a>> {
-    Box::pin(async move {
-        for op in block.iter() {
-            if let Flow::Return(errno) = run_op(kx, env, op).await {
-                return Flow::Return(errno);
-            }
-        }
-        Flow::Next
-    })
+/// What a block is the body of, and what is to be undone when it is left.
+enum Level<'a> {
+    Plain,
+    Repeat { left: u64 },
+    Call { _frame: Frame<'a> },
+    Locked { lock: &'a SpinLock, irqs: Option<IrqFlags> },
+    Requeue(Requeue<'a>),
 }
 
-async fn run_op(kx: &Kx, env: &Rc<Env>, op: &Op) -> Flow {
+/// A request that is tried until it works, as the block layer does.
+///
+/// Source: `block/blk-mq.c: blk_mq_dispatch_rq_list()`, `blk_mq_handle_dev_resource()`, v6.1.
+struct Requeue<'a> {
+    /// Tries after this one.
+    left: u32,
+    delay_us: &'a Dist,
+    /// What the request had not made when this try began.
+    before: Vec<Option<Item>>,
+}
+
+impl<'a> Requeue<'a> {
+    fn first(env: &Env, times: u32, delay_us: &'a Dist) -> Self {
+        Self::attempt(env, times.saturating_sub(1), delay_us)
+    }
+
+    fn attempt(env: &Env, left: u32, delay_us: &'a Dist) -> Self {
+        env.tries.set(env.tries.get() + u32::from(left > 0));
+        Self { left, delay_us, before: env.snapshot() }
+    }
+
+    fn ended(&self, env: &Env) {
+        env.tries.set(env.tries.get() - u32::from(self.left > 0));
+    }
+
+    /// After a failure: undoes what this try has made, waits, and begins the next one, if there is one.
+    async fn again(self, kx: &Kx, env: &Rc<Env>) -> Option<Self> {
+        if self.left == 0 || leaving(env) {
+            return None;
+        }
+        // The driver's error path undoes what it has done of the request.
+        for item in env.made_since(&self.before).into_iter().rev() {
+            io::free_item(kx, item).await;
+        }
+        maps::pause(kx, draw(kx, "time until the next try", self.delay_us)).await;
+        Some(Self::attempt(env, self.left - 1, self.delay_us))
+    }
+}
+
+/// A block that has been entered.
+struct Entered<'a> {
+    ops: &'a [Op],
+    next: usize,
+    level: Level<'a>,
+}
+
+impl<'a> Entered<'a> {
+    fn new(ops: &'a [Op], level: Level<'a>) -> Self {
+        Self { ops, next: 0, level }
+    }
+
+    /// Undoes what entering has done. What was to be tried again is returned.
+    fn leave(self, kx: &Kx, env: &Env) -> Option<(&'a [Op], Requeue<'a>)> {
+        match self.level {
+            Level::Locked { lock, irqs: Some(flags) } => lock.unlock_irqrestore(kx, flags),
+            Level::Locked { lock, irqs: None } => lock.unlock(kx),
+            Level::Requeue(requeue) => {
+                requeue.ended(env);
+                return Some((self.ops, requeue));
+            }
+            Level::Plain | Level::Repeat { .. } | Level::Call { .. } => {}
+        }
+        None
+    }
+}
+
+/// Runs a block. Blocks nest: those that were entered stand on a list of our own, so that a preemption point in the
+/// innermost one costs no more than in the outermost.
+pub(super) async fn run_block(kx: &Kx, env: &Rc<Env>, block: &Block) -> Flow {
+    let mut entered: SmallVec<[Entered<'_>; 6]> = SmallVec::new();
+    entered.push(Entered::new(block, Level::Plain));
+    while let Some(top) = entered.last_mut() {
+        let Some(op) = top.ops.get(top.next) else {
+            if let Level::Repeat { left } = &mut top.level
+                && *left > 1
+                && !leaving(env)
+            {
+                *left -= 1;
+                top.next = 0;
+            } else if let Some(done) = entered.pop() {
+                let _ = done.leave(kx, env);
+            }
+            continue;
+        };
+        top.next += 1;
+        let inner = match op {
+            Op::Repeat { times, body } => {
+                let left = draw(kx, "repetitions", times);
+                if left == 0 || leaving(env) {
+                    continue;
+                }
+                Entered::new(body, Level::Repeat { left })
+            }
+            Op::Call { function, body } => Entered::new(body, Level::Call { _frame: kx.enter(function) }),
+            Op::Lock { lock, irqsave, body } => {
+                let Some(lock) = env.instance.locks.get(usize::from(*lock)) else { continue };
+                let irqs = if *irqsave {
+                    Some(lock.lock_irqsave(kx).await)
+                } else {
+                    lock.lock(kx).await;
+                    None
+                };
+                Entered::new(body, Level::Locked { lock, irqs })
+            }
+            Op::Maybe { percent, body } => {
+                if !kx.chance(Stream::Workload, "maybe", u64::from(*percent) * 10) {
+                    continue;
+                }
+                Entered::new(body, Level::Plain)
+            }
+            Op::Requeue { times, delay_us, body } => {
+                Entered::new(body, Level::Requeue(Requeue::first(env, *times, delay_us)))
+            }
+            op => {
+                let Err(errno) = run_op(kx, env, op).await else { continue };
+                let mut again = None;
+                while again.is_none()
+                    && let Some(done) = entered.pop()
+                {
+                    if let Some((ops, requeue)) = done.leave(kx, env) {
+                        again = requeue.again(kx, env).await.map(|requeue| (ops, requeue));
+                    }
+                }
+                let Some((ops, requeue)) = again else { return Flow::Return(errno) };
+                Entered::new(ops, Level::Requeue(requeue))
+            }
+        };
+        entered.push(inner);
+    }
+    Flow::Next
+}
+
+/// Whether the driver is being removed, so that its work ends before the next repetition.
+fn leaving(env: &Env) -> bool {
+    env.instance.going.get() && !env.is_probe
+}
+
+/// Runs a statement that has no body.
+async fn run_op(kx: &Kx, env: &Rc<Env>, op: &Op) -> Result<(), u32> {
     let dev = env.instance.ptr;
-    let result = match op {
+    match op {
         Op::SetMask(bits) => dma::dma_set_mask(kx, dev, *bits).await,
         Op::SetCoherentMask(bits) => dma::dma_set_coherent_mask(kx, dev, *bits).await,
         Op::SetParms { min_align, max_seg, boundary } => {
@@ -71,52 +205,13 @@ async fn run_op(kx: &Kx, env: &Rc<Env>, op: &Op) -> Flow {
             wait_all(kx, env).await;
             Ok(())
         }
-        Op::Repeat { times, body } => return repeat(kx, env, draw(kx, "repetitions", times), body).await,
-        Op::Call { function, body } => {
-            let _frame = kx.enter(function);
-            return run_block(kx, env, body).await;
-        }
-        Op::Lock { lock, irqsave, body } => return locked(kx, env, *lock, *irqsave, body).await,
         Op::Sleep(us) => {
             kx.sleep(draw(kx, "sleep", us) * 1000).await;
             Ok(())
         }
-        Op::Maybe { percent, body } => {
-            if kx.chance(Stream::Workload, "maybe", u64::from(*percent) * 10) {
-                return run_block(kx, env, body).await;
-            }
-            Ok(())
-        }
         Op::ReturnError(errno) => Err(*errno),
-    };
-    match result {
-        Ok(()) => Flow::Next,
-        Err(errno) => Flow::Return(errno),
-    }
-}
-
-async fn repeat(kx: &Kx, env: &Rc<Env>, times: u64, body: &Block) -> Flow {
-    for _ in 0..times {
-        if env.instance.going.get() && !env.is_probe {
-            break;
-        }
-        if let Flow::Return(errno) = run_block(kx, env, body).await {
-            return Flow::Return(errno);
+        Op::Repeat { .. } | Op::Requeue { .. } | Op::Call { .. } | Op::Lock { .. } | Op::Maybe { .. } => {
+            unreachable!("run_block enters the bodies")
         }
     }
-    Flow::Next
-}
-
-async fn locked(kx: &Kx, env: &Rc<Env>, lock: u16, irqsave: bool, body: &Block) -> Flow {
-    let Some(lock) = env.instance.locks.get(usize::from(lock)) else { return Flow::Next };
-    if irqsave {
-        let flags = lock.lock_irqsave(kx).await;
-        let flow = run_block(kx, env, body).await;
-        lock.unlock_irqrestore(kx, flags);
-        return flow;
-    }
-    lock.lock(kx).await;
-    let flow = run_block(kx, env, body).await;
-    lock.unlock(kx);
-    flow
 }

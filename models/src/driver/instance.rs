@@ -70,13 +70,16 @@ pub(super) struct Env {
     submitter: Option<Rc<Self>>,
     pub(super) is_probe: bool,
     pub(super) outstanding: Rc<Outstanding>,
+    /// How many `Requeue` round this would try again if it fails.
+    pub(super) tries: Cell<u32>,
 }
 
 impl Env {
     pub(super) fn new(kx: &Kx, instance: &Rc<Instance>, is_probe: bool) -> Rc<Self> {
         let outstanding = if is_probe { Rc::clone(&instance.outstanding) } else { Outstanding::new(kx) };
         let instance = Rc::clone(instance);
-        Rc::new(Self { instance, items: Items::default(), submitter: None, is_probe, outstanding })
+        let tries = Cell::new(0);
+        Rc::new(Self { instance, items: Items::default(), submitter: None, is_probe, outstanding, tries })
     }
 
     /// For the handler of an interrupt that says that a request is done: the name under which the request was made
@@ -92,6 +95,7 @@ impl Env {
             submitter: Some(Rc::clone(submitter)),
             is_probe: submitter.is_probe,
             outstanding: Rc::clone(&submitter.outstanding),
+            tries: Cell::new(0),
         })
     }
 
@@ -128,6 +132,16 @@ impl Env {
                 items.forget(name);
             }
         }
+    }
+
+    /// What names stand for where new ones go, to be compared with later.
+    pub(super) fn snapshot(&self) -> Vec<Option<Item>> {
+        self.home().all()
+    }
+
+    /// Takes out what names have come to stand for since: what is gone already is left out.
+    pub(super) fn made_since(&self, before: &[Option<Item>]) -> Vec<Item> {
+        self.home().take_new(before)
     }
 
     /// Where new names go.

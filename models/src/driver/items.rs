@@ -124,6 +124,25 @@ impl Items {
         }
     }
 
+    /// A copy of all of them.
+    pub(super) fn all(&self) -> Vec<Option<Item>> {
+        self.0.borrow().clone()
+    }
+
+    /// Takes those out that are not in `before` and are still there.
+    pub(super) fn take_new(&self, before: &[Option<Item>]) -> Vec<Item> {
+        let mut made = Vec::new();
+        for (at, slot) in self.0.borrow_mut().iter_mut().enumerate() {
+            let old = before.get(at).and_then(Option::as_ref);
+            let new =
+                slot.as_ref().is_some_and(|item| !item.is_gone() && old.is_none_or(|old| !item.same(old)));
+            if new {
+                made.extend(slot.take());
+            }
+        }
+        made
+    }
+
     /// Takes all of them out.
     pub(super) fn take(&self) -> Vec<Item> {
         self.0.take().into_iter().flatten().collect()

@@ -31,6 +31,10 @@ fn device_arg(kx: &Kx, env: &Env, target: &Target) -> Ptr<Device> {
 
 /// A mapping failed although the driver did nothing wrong: users of a pool that is too small see this first.
 fn report_failure(kx: &Kx, env: &Env, dev: Ptr<Device>, size: u64) {
+    if env.tries.get() > 0 {
+        // Whoever asked for the request tries again.
+        return;
+    }
     let why = kx.k.node_of(dev).map_or("", |node| node.why_failed.replace(""));
     let why = if why.is_empty() { "the mapping function returned an error" } else { why };
     let title = format!("{}: a DMA mapping of {size} bytes failed: {why}", env.instance.bdf);
@@ -48,11 +52,14 @@ pub(super) async fn map(kx: &Kx, env: &Rc<Env>, args: &MapOp) -> Result<(), u32>
         }
         None => {
             let size = args.size.as_ref().map_or(4096, |size| draw(kx, "length", size)).max(1);
-            let Some(buffer) = new_buffer(kx, size, false).await else { return fail_quietly(args.on_error) };
+            let offset = draw(kx, "offset", &args.offset);
+            let whole = size.saturating_add(offset);
+            let Some(buffer) = new_buffer(kx, whole, false).await else { return fail_quietly(args.on_error) };
+            let phys = buffer.phys.wrapping_add(offset);
             if args.dir.reaches_device() {
-                super::io::write_data(kx, buffer.phys, size);
+                super::io::write_data(kx, phys, size);
             }
-            (buffer.phys, size, Some(buffer))
+            (phys, size, Some(buffer))
         }
     };
     let dev = device_arg(kx, env, &args.device);
@@ -83,7 +90,7 @@ pub(super) async fn map(kx: &Kx, env: &Rc<Env>, args: &MapOp) -> Result<(), u32>
 }
 
 /// The next try comes later, whether or not this context may sleep.
-async fn pause(kx: &Kx, us: u64) {
+pub(super) async fn pause(kx: &Kx, us: u64) {
     if kx.atomic_reason().is_some() {
         kx.delay(us * 1000).await;
     } else {
@@ -103,6 +110,7 @@ pub(super) async fn map_sg(kx: &Kx, env: &Rc<Env>, args: &MapSgOp) -> Result<(),
     let count = draw(kx, "entries", &args.entries).clamp(1, 256);
     let mut buffers: Vec<Buffer> = Vec::new();
     let mut list: Vec<SgEntry> = Vec::new();
+    let mut offset = draw(kx, "offset of the first entry", &args.offset);
     for _ in 0..count {
         let size = draw(kx, "length of an entry", &args.size).max(1);
         let Some(buffer) = new_buffer(kx, size, false).await else { break };
@@ -110,7 +118,9 @@ pub(super) async fn map_sg(kx: &Kx, env: &Rc<Env>, args: &MapSgOp) -> Result<(),
             super::io::write_data(kx, buffer.phys, size);
         }
         buffers.push(buffer);
-        list.push(SgEntry { phys: buffer.phys, length: size, ..SgEntry::default() });
+        let skipped = std::mem::take(&mut offset).min(size - 1);
+        let phys = buffer.phys.wrapping_add(skipped);
+        list.push(SgEntry { phys, length: size - skipped, ..SgEntry::default() });
     }
     if list.is_empty() {
         return fail_quietly(args.on_error);

@@ -4,6 +4,7 @@ pub mod core;
 pub mod dma;
 pub mod iova;
 pub mod pagetable;
+pub mod rules;
 
 /// What dma-iommu needs of the core beyond its public face.
 pub(crate) mod core_internal {

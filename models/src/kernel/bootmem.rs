@@ -152,6 +152,33 @@ impl Kx {
         Ok(ptr)
     }
 
+    /// Allocates an array of kernel objects of `each` bytes from boot memory, as one block.
+    ///
+    /// # Errors
+    /// There is no memory in `bounds`.
+    pub fn memblock_alloc_array<T: Kobject>(
+        &self,
+        each: u64,
+        align: u64,
+        bounds: Bounds,
+        objects: impl ExactSizeIterator<Item = Rc<T>>,
+    ) -> Result<Vec<Ptr<T>>, MemblockError> {
+        let size = each * objects.len() as u64;
+        let base = self.memblock_reserve_found(size, align, bounds)?;
+        let site = self.site();
+        let _ = self.k.mem.borrow_mut().heap.write_at(base, size, Source::Zero, 0);
+        let mut pointers = Vec::with_capacity(objects.len());
+        for (nth, object) in objects.enumerate() {
+            let addr = base.wrapping_add(each * nth as u64);
+            let made = self.k.mem.borrow_mut().heap.alloc_object(addr, each, site, object);
+            let ptr = made.unwrap_or(Ptr::wild(addr.virt()));
+            self.k.enter_labels::<T>(self.sim(), ptr.id);
+            self.note_stack(ptr.id, false);
+            pointers.push(ptr);
+        }
+        Ok(pointers)
+    }
+
     /// Enters zeroed boot memory as an object without fields; returns its id.
     fn enter_boot_memory(&self, type_name: &'static str, addr: PhysAddr, size: u64) -> u32 {
         let site = self.site();

@@ -150,3 +150,9 @@ impl PhysAddr {
         if phys < DIRECT_MAP_SIZE { Some(Self(phys)) } else { None }
     }
 }
+
+/// Pages from `first` up to the one that holds the last byte before `end`, which lies behind the start of `first`.
+#[inline]
+pub(super) const fn pages_to(first: Pfn, end: u64) -> u64 {
+    end.div_ceil(PAGE_SIZE) - first.0
+}

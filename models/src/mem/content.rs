@@ -260,8 +260,8 @@ impl Content {
     }
 
     /// Breakpoints that cover the page, and how many pages from it on have the same.
-    pub(super) fn breaks_run(&self, pfn: Pfn) -> (&[Break], u64) {
-        let (page, run) = self.pages.run(pfn);
+    pub(super) fn breaks_run(&self, pfn: Pfn, wanted: u64) -> (&[Break], u64) {
+        let (page, run) = self.pages.run(pfn, wanted);
         if page.spill == INLINE {
             (&page.inline[..usize::from(page.count)], run)
         } else {

@@ -1,6 +1,6 @@
 //! Walks memory extent by extent.
 
-use super::addr::{PAGE_SIZE, PhysAddr, PhysRange};
+use super::addr::{PAGE_SIZE, PhysAddr, PhysRange, pages_to};
 use super::content::Content;
 use super::piece::{Break, covering, in_page};
 use super::source::Source;
@@ -32,7 +32,7 @@ impl Iterator for Extents<'_> {
         // An extent may go on in the next page, and in the one after that.
         'pages: while self.at < self.end {
             let pfn = PhysAddr(self.at).pfn();
-            let (breaks, run) = self.content.breaks_run(pfn);
+            let (breaks, run) = self.content.breaks_run(pfn, pages_to(pfn, self.end));
             // Pages with a single piece, and with the same one, are one step.
             let pages = if breaks.len() == 1 { run } else { 1 };
             let page_end = pfn.phys().0.saturating_add(pages * PAGE_SIZE);

@@ -1,118 +1,91 @@
 //! A map from page frame to a small value, in which filling, reading and forgetting are cheap.
 //!
-//! Three levels: chunks of 128 MiB, leaves of 256 KiB, pages. Each level carries a *base* value for all that was not
-//! set below it, and a stamp that says which entries below are still valid. So filling a 16 GiB machine costs a
-//! hundred steps, and a reset costs one step per chunk that was touched.
+//! Three levels: chunks of 128 MiB, slots of 256 KiB, pages. Each level carries a *base* value for all that was not
+//! set below it. A chunk's stamp says which of its slots are still valid, a slot's bits which of its pages. So filling
+//! a 16 GiB machine costs a hundred steps, filling 64 MiB one short loop over neighbouring slots, and a reset costs
+//! one step per chunk that was touched. Nothing is cleared: what is stale is told by its stamp.
 
 use std::collections::BTreeMap;
 
 use super::addr::Pfn;
 
-/// Pages in a leaf: 256 KiB.
-const LEAF_SHIFT: u32 = 6;
-const LEAF_PAGES: usize = 1 << LEAF_SHIFT;
-/// Leaves in a chunk: 128 MiB.
+/// Pages of a slot: 256 KiB, as many as a word has bits.
+const SLOT_SHIFT: u32 = 6;
+const SLOT_PAGES: usize = 1 << SLOT_SHIFT;
+/// Slots in a chunk: 128 MiB.
 const CHUNK_SHIFT: u32 = 9;
-const CHUNK_LEAVES: usize = 1 << CHUNK_SHIFT;
+const CHUNK_SLOTS: usize = 1 << CHUNK_SHIFT;
 /// log2 of the pages in a chunk.
-const CHUNK_PAGE_SHIFT: u32 = LEAF_SHIFT + CHUNK_SHIFT;
+const CHUNK_PAGE_SHIFT: u32 = SLOT_SHIFT + CHUNK_SHIFT;
 /// Chunks below this number (16 TiB) are found through a vector, those above through a tree: a single touch of the
 /// last page of a 52-bit address space must not allocate a directory for all that lies below it.
 const DENSE_CHUNKS: u64 = 1 << 17;
 
-/// "No such leaf", "no such chunk".
+/// "No such chunk", "no pages of its own".
 const NONE: u32 = u32::MAX;
 
 /// Longest range that [`PageMap::fill`] takes: 16 TiB, in pages.
 pub(crate) const MAX_FILL_PAGES: u64 = 1 << (44 - 12);
 
 #[derive(Clone, Copy, Debug)]
-struct Entry<T> {
-    value: T,
-    /// Valid when equal to the leaf's stamp. 0 is never valid.
-    stamp: u32,
-}
-
-#[derive(Debug)]
-struct Leaf<T> {
+struct Slot<T> {
     base: T,
-    stamp: u32,
-    /// Whether a single page was set since the last fill.
-    mixed: bool,
-    /// Empty until a single page is set.
-    pages: Vec<Entry<T>>,
-}
-
-impl<T: Copy> Leaf<T> {
-    /// Makes `base` the value of every page.
-    fn fill(&mut self, base: T) {
-        if self.stamp == u32::MAX {
-            // Once in four thousand million fills: a stamp that came round again would bring back dead entries.
-            for page in &mut self.pages {
-                page.stamp = 0;
-            }
-            self.stamp = 0;
-        }
-        self.stamp += 1;
-        self.base = base;
-        self.mixed = false;
-    }
-
-    fn get(&self, page: usize) -> &T {
-        match self.pages.get(page) {
-            Some(entry) if entry.stamp == self.stamp => &entry.value,
-            _ => &self.base,
-        }
-    }
-
-    fn get_mut(&mut self, page: usize) -> &mut T {
-        if self.pages.is_empty() {
-            self.pages.resize(LEAF_PAGES, Entry { value: self.base, stamp: 0 });
-        }
-        self.mixed = true;
-        let entry = &mut self.pages[page];
-        if entry.stamp != self.stamp {
-            *entry = Entry { value: self.base, stamp: self.stamp };
-        }
-        &mut entry.value
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Slot {
-    leaf: u32,
     /// Valid when equal to the chunk's stamp.
-    stamp: u32,
+    stamp: u64,
+    /// Pages with a value of their own.
+    set: u64,
+    /// Where those values are: kept for as long as the run lasts, so that a slot which is filled over and over does
+    /// not take new ones each time.
+    leaf: u32,
+}
+
+impl<T: Copy> Slot<T> {
+    #[inline]
+    fn fill(&mut self, base: T, chunk: (u64, u64)) {
+        let (stamp, born) = chunk;
+        if self.stamp < born {
+            self.leaf = NONE;
+        }
+        self.base = base;
+        self.set = 0;
+        self.stamp = stamp;
+    }
 }
 
 #[derive(Debug)]
 struct Chunk<T> {
     base: T,
-    stamp: u32,
-    /// Empty until less than the whole chunk is set.
-    slots: Vec<Slot>,
+    stamp: u64,
+    /// Its first stamp in this run. What is older belongs to another run.
+    born: u64,
+    /// Empty until less than the whole chunk is set for the first time.
+    slots: Vec<Slot<T>>,
 }
 
 /// A value for each page frame of a 64-bit address space.
 #[derive(Debug)]
 pub(crate) struct PageMap<T> {
     base: T,
+    /// The last stamp that was given out. Stamps only rise, also from run to run.
+    stamp: u64,
     dense: Vec<u32>,
     sparse: BTreeMap<u64, u32>,
     chunks: Vec<Chunk<T>>,
     chunks_used: usize,
-    leaves: Vec<Leaf<T>>,
-    leaves_used: usize,
+    /// Values of single pages, [`SLOT_PAGES`] to a leaf.
+    pages: Vec<T>,
+    leaves_used: u32,
     /// Dense directory entries in use, so that a reset need not walk the directory.
     touched: Vec<u32>,
 }
 
+#[inline]
 #[expect(clippy::cast_possible_truncation, reason = "both are masked below their table's size")]
 const fn split(pfn: Pfn) -> (u64, usize, usize) {
     (
         pfn.0 >> CHUNK_PAGE_SHIFT,
-        (pfn.0 >> LEAF_SHIFT) as usize & (CHUNK_LEAVES - 1),
-        pfn.0 as usize & (LEAF_PAGES - 1),
+        (pfn.0 >> SLOT_SHIFT) as usize & (CHUNK_SLOTS - 1),
+        pfn.0 as usize & (SLOT_PAGES - 1),
     )
 }
 
@@ -121,16 +94,28 @@ fn small(index: usize) -> u32 {
     u32::try_from(index).unwrap_or(NONE)
 }
 
-impl<T: Copy> PageMap<T> {
+/// Bits `from..to` of a word; `from < to <= 64`.
+#[inline]
+const fn bits(from: usize, to: usize) -> u64 {
+    (u64::MAX >> (SLOT_PAGES - (to - from))) << from
+}
+
+#[inline]
+const fn place(leaf: u32, page: usize) -> usize {
+    leaf as usize * SLOT_PAGES + page
+}
+
+impl<T: Copy + PartialEq> PageMap<T> {
     /// A map in which every page has the value `base`.
     pub(crate) const fn new(base: T) -> Self {
         Self {
             base,
+            stamp: 0,
             dense: Vec::new(),
             sparse: BTreeMap::new(),
             chunks: Vec::new(),
             chunks_used: 0,
-            leaves: Vec::new(),
+            pages: Vec::new(),
             leaves_used: 0,
             touched: Vec::new(),
         }
@@ -143,9 +128,6 @@ impl<T: Copy> PageMap<T> {
         }
         self.touched.clear();
         self.sparse.clear();
-        for chunk in &mut self.chunks[..self.chunks_used] {
-            chunk.slots.clear();
-        }
         self.chunks_used = 0;
         self.leaves_used = 0;
         self.base = base;
@@ -154,36 +136,65 @@ impl<T: Copy> PageMap<T> {
     /// Value of the page.
     #[inline]
     pub(crate) fn get(&self, pfn: Pfn) -> &T {
-        let (chunk, leaf, page) = split(pfn);
+        let (chunk, slot, page) = split(pfn);
         let Some(chunk) = self.chunk_index(chunk) else { return &self.base };
         let chunk = &self.chunks[chunk];
-        match chunk.slots.get(leaf) {
-            Some(slot) if slot.stamp == chunk.stamp => self.leaves[slot.leaf as usize].get(page),
-            _ => &chunk.base,
+        match chunk.slots.get(slot) {
+            Some(slot) if slot.stamp != chunk.stamp => &chunk.base,
+            Some(slot) if slot.set >> page & 1 != 0 => &self.pages[place(slot.leaf, page)],
+            Some(slot) => &slot.base,
+            None => &chunk.base,
         }
     }
 
-    /// Value of the page, and for how many pages from it on, at least, that is the value.
-    pub(crate) fn run(&self, pfn: Pfn) -> (&T, u64) {
-        let (chunk, leaf, page) = split(pfn);
-        let left_in = |shift: u32| (1 << shift) - (pfn.0 & ((1 << shift) - 1));
-        let Some(chunk) = self.chunk_index(chunk) else { return (&self.base, left_in(CHUNK_PAGE_SHIFT)) };
+    /// Value of the page, and for how many pages from it on, at least, that is the value. The search ends with the
+    /// chunk, and when `wanted` pages are found.
+    pub(crate) fn run(&self, pfn: Pfn, wanted: u64) -> (&T, u64) {
+        let (number, slot, page) = split(pfn);
+        let left = (1 << CHUNK_PAGE_SHIFT) - (pfn.0 & ((1 << CHUNK_PAGE_SHIFT) - 1));
+        let Some(chunk) = self.chunk_index(number) else { return (&self.base, left) };
         let chunk = &self.chunks[chunk];
-        match chunk.slots.get(leaf) {
-            Some(slot) if slot.stamp == chunk.stamp => {
-                let leaf = &self.leaves[slot.leaf as usize];
-                if leaf.mixed { (leaf.get(page), 1) } else { (&leaf.base, left_in(LEAF_SHIFT)) }
+        let Some((first, rest)) = chunk.slots.get(slot..).and_then(<[_]>::split_first) else {
+            return (&chunk.base, left);
+        };
+        let to_end = (SLOT_PAGES - page) as u64;
+        let (value, mut run) = if first.stamp == chunk.stamp {
+            let ahead = first.set >> page;
+            if ahead & 1 != 0 {
+                return (&self.pages[place(first.leaf, page)], 1);
             }
-            _ => (&chunk.base, left_in(LEAF_SHIFT)),
+            (&first.base, u64::from(ahead.trailing_zeros()).min(to_end))
+        } else {
+            (&chunk.base, to_end)
+        };
+        if run == to_end && run < wanted {
+            for slot in rest {
+                let stale = slot.stamp != chunk.stamp;
+                let (base, set) = if stale { (&chunk.base, 0) } else { (&slot.base, slot.set) };
+                if base != value {
+                    break;
+                }
+                run += u64::from(set.trailing_zeros());
+                if set != 0 || run >= wanted {
+                    break;
+                }
+            }
         }
+        (value, run)
     }
 
     /// The page's own value, to be changed.
+    #[inline]
     pub(crate) fn get_mut(&mut self, pfn: Pfn) -> &mut T {
-        let (chunk, leaf, page) = split(pfn);
+        let (chunk, slot, page) = split(pfn);
         let chunk = self.make_chunk(chunk);
-        let leaf = self.make_leaf(chunk, leaf);
-        self.leaves[leaf].get_mut(page)
+        let (slot, pages) = self.own_pages(chunk, slot);
+        let value = &mut pages[page];
+        if slot.set >> page & 1 == 0 {
+            slot.set |= 1 << page;
+            *value = slot.base;
+        }
+        value
     }
 
     /// Gives `count` pages from `first` the value `value`. `count` is at most [`MAX_FILL_PAGES`].
@@ -192,33 +203,36 @@ impl<T: Copy> PageMap<T> {
         let end = first.0.saturating_add(count);
         let mut pfn = first.0;
         while pfn < end {
-            let left = end - pfn;
-            let (chunk, leaf, _) = split(Pfn(pfn));
-            let index = self.make_chunk(chunk);
-            if left >> CHUNK_PAGE_SHIFT != 0 && pfn.trailing_zeros() >= CHUNK_PAGE_SHIFT {
+            let (number, slot, page) = split(Pfn(pfn));
+            let index = self.make_chunk(number);
+            let chunk_end = ((pfn >> CHUNK_PAGE_SHIFT) + 1) << CHUNK_PAGE_SHIFT;
+            let stop = end.min(chunk_end);
+            if stop - pfn == 1 << CHUNK_PAGE_SHIFT {
+                self.stamp += 1;
                 let chunk = &mut self.chunks[index];
-                if chunk.stamp == u32::MAX {
-                    chunk.slots.iter_mut().for_each(|slot| slot.stamp = 0);
-                    chunk.stamp = 0;
-                }
-                chunk.stamp += 1;
+                chunk.stamp = self.stamp;
                 chunk.base = value;
-                pfn += 1 << CHUNK_PAGE_SHIFT;
+                pfn = stop;
                 continue;
             }
-            let leaf = self.make_leaf(index, leaf);
-            let leaf = &mut self.leaves[leaf];
-            if left >> LEAF_SHIFT != 0 && pfn.trailing_zeros() >= LEAF_SHIFT {
-                leaf.fill(value);
-                pfn += 1 << LEAF_SHIFT;
+            if page == 0 && stop - pfn >= SLOT_PAGES as u64 {
+                let chunk = &mut self.chunks[index];
+                if chunk.slots.is_empty() {
+                    chunk.make_slots();
+                }
+                // At most 512: it was cut at the chunk's end.
+                let whole = usize::try_from((stop - pfn) >> SLOT_SHIFT).unwrap_or(CHUNK_SLOTS);
+                let stamps = (chunk.stamp, chunk.born);
+                chunk.slots[slot..slot + whole].iter_mut().for_each(|slot| slot.fill(value, stamps));
+                pfn += (whole as u64) << SLOT_SHIFT;
                 continue;
             }
-            let leaf_end = (pfn | (LEAF_PAGES as u64 - 1)) + 1;
-            while pfn < end.min(leaf_end) {
-                let (_, _, page) = split(Pfn(pfn));
-                *leaf.get_mut(page) = value;
-                pfn += 1;
-            }
+            let slot_end = (pfn | (SLOT_PAGES as u64 - 1)) + 1;
+            let to = page + usize::try_from(stop.min(slot_end) - pfn).unwrap_or(SLOT_PAGES);
+            let (slot, pages) = self.own_pages(index, slot);
+            slot.set |= bits(page, to);
+            pages[page..to].fill(value);
+            pfn += (to - page) as u64;
         }
     }
 
@@ -232,17 +246,30 @@ impl<T: Copy> PageMap<T> {
         (index != NONE).then_some(index as usize)
     }
 
+    #[inline]
     fn make_chunk(&mut self, chunk: u64) -> usize {
-        if let Some(index) = self.chunk_index(chunk) {
-            return index;
+        match self.chunk_index(chunk) {
+            Some(index) => index,
+            None => self.new_chunk(chunk),
         }
+    }
+
+    #[cold]
+    fn new_chunk(&mut self, chunk: u64) -> usize {
         let index = self.chunks_used;
         self.chunks_used += 1;
+        self.stamp += 1;
         if let Some(recycled) = self.chunks.get_mut(index) {
             recycled.base = self.base;
-            recycled.stamp = 1;
+            recycled.stamp = self.stamp;
+            recycled.born = self.stamp;
         } else {
-            self.chunks.push(Chunk { base: self.base, stamp: 1, slots: Vec::new() });
+            self.chunks.push(Chunk {
+                base: self.base,
+                stamp: self.stamp,
+                born: self.stamp,
+                slots: Vec::new(),
+            });
         }
         match u32::try_from(chunk) {
             Ok(number) if chunk < DENSE_CHUNKS => {
@@ -260,25 +287,34 @@ impl<T: Copy> PageMap<T> {
         index
     }
 
-    fn make_leaf(&mut self, chunk: usize, leaf: usize) -> usize {
+    /// The slot, valid, with room for values of single pages.
+    #[inline]
+    fn own_pages(&mut self, chunk: usize, slot: usize) -> (&mut Slot<T>, &mut [T]) {
         let chunk = &mut self.chunks[chunk];
         if chunk.slots.is_empty() {
-            chunk.slots.resize(CHUNK_LEAVES, Slot { leaf: NONE, stamp: 0 });
+            chunk.make_slots();
         }
-        let slot = &mut chunk.slots[leaf];
-        if slot.stamp == chunk.stamp {
-            return slot.leaf as usize;
+        let slot = &mut chunk.slots[slot];
+        if slot.stamp != chunk.stamp {
+            slot.fill(chunk.base, (chunk.stamp, chunk.born));
         }
-        slot.stamp = chunk.stamp;
         if slot.leaf == NONE {
-            slot.leaf = small(self.leaves_used);
+            slot.leaf = self.leaves_used;
             self.leaves_used += 1;
-            if self.leaves.len() < self.leaves_used {
-                self.leaves.push(Leaf { base: chunk.base, stamp: 0, mixed: false, pages: Vec::new() });
+            let needed = place(self.leaves_used, 0);
+            if self.pages.len() < needed {
+                self.pages.resize(needed, slot.base);
             }
         }
-        self.leaves[slot.leaf as usize].fill(chunk.base);
-        slot.leaf as usize
+        let first = place(slot.leaf, 0);
+        (slot, &mut self.pages[first..first + SLOT_PAGES])
+    }
+}
+
+impl<T: Copy> Chunk<T> {
+    #[cold]
+    fn make_slots(&mut self) {
+        self.slots.resize(CHUNK_SLOTS, Slot { base: self.base, stamp: 0, set: 0, leaf: NONE });
     }
 }
 
@@ -309,13 +345,60 @@ mod tests {
             map.reset(9);
             assert_eq!((*map.get(Pfn(7)), *map.get(Pfn(1 << 39)), *map.get(Pfn(8))), (9, 9, 9));
         }
-        assert_eq!((map.chunks.len(), map.leaves.len()), (2, 2));
+        assert_eq!((map.chunks.len(), map.pages.len()), (2, 2 * SLOT_PAGES));
     }
 
     #[test]
     fn the_end_of_a_52_bit_space_costs_one_leaf() {
         let mut map = PageMap::new(0u8);
         *map.get_mut(Pfn((1 << 40) - 1)) = 1;
-        assert_eq!((map.dense.len(), map.leaves.len()), (0, 1));
+        assert_eq!((map.dense.len(), map.pages.len()), (0, SLOT_PAGES));
+    }
+
+    /// Fills, single pages and resets in any order, against a plain array.
+    #[test]
+    fn it_is_an_array() {
+        const PAGES: u64 = 3 << CHUNK_PAGE_SHIFT;
+        let mut draw = 1u64;
+        let mut next = |below: u64| {
+            draw = draw.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+            (draw >> 33) % below
+        };
+        let mut map = PageMap::new(0u32);
+        let mut twin = vec![0u32; usize::try_from(PAGES).unwrap()];
+        for round in 1..600u32 {
+            let shift = next(17);
+            let first = next(PAGES) >> shift << shift;
+            let most = 1 << next(17);
+            let count = (next(most) + 1).min(PAGES - first);
+            let (from, to) = (usize::try_from(first).unwrap(), usize::try_from(first + count).unwrap());
+            match next(12) {
+                0 => {
+                    map.reset(round);
+                    twin.fill(round);
+                }
+                1..5 => {
+                    *map.get_mut(Pfn(first)) = round;
+                    twin[from] = round;
+                }
+                _ => {
+                    // Few values, so that neighbours are often equal.
+                    map.fill(Pfn(first), count, round % 3);
+                    twin[from..to].fill(round % 3);
+                }
+            }
+            let mut at = 0;
+            while at < twin.len() {
+                let wanted = next(200) << (7 * next(2));
+                let (&value, run) = map.run(Pfn(at as u64), wanted);
+                let end = at + usize::try_from(run).unwrap();
+                assert!(
+                    run > 0 && twin[at..end].iter().all(|&there| there == value),
+                    "round {round}, page {at}"
+                );
+                assert_eq!(*map.get(Pfn(end as u64 - 1)), value, "round {round}, page {at}");
+                at = end;
+            }
+        }
     }
 }

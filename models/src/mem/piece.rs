@@ -4,7 +4,7 @@ use super::addr::Pfn;
 use super::source::Source;
 
 /// From byte `start` of its page on, up to the next one, bytes come from `source` at (address + `bias`).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Break {
     pub(super) bias: u64,
     pub(super) source: Source,
@@ -31,7 +31,7 @@ pub(super) const UNTOUCHED: Break = Break { bias: 0, source: Source::Untouched, 
 pub(super) const INLINE: u32 = u32::MAX;
 
 /// The breakpoints of a page.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Page {
     pub(super) inline: [Break; 2],
     /// How many of `inline` count, 1 or 2.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::addr::{PAGE_SIZE, Pfn, PhysAddr, PhysRange};
+use super::addr::{PAGE_SIZE, Pfn, PhysAddr, PhysRange, pages_to};
 use super::object::{ObjectRecord, ObjectTable, Site};
 use super::pagemap::PageMap;
 
@@ -203,7 +203,7 @@ impl Shadow {
         while at < range.end.0 {
             let pfn = PhysAddr(at).pfn();
             // Long stretches of nobody, or of one object, are one step.
-            let (&entry, run) = self.parts.run(pfn);
+            let (&entry, run) = self.parts.run(pfn, pages_to(pfn, range.end.0));
             let pages = if entry & TAG == 0 { run } else { 1 };
             let page_end = pfn.phys().0.saturating_add(pages * PAGE_SIZE);
             match entry & TAG {

@@ -26,7 +26,7 @@ pub const FINDINGS: &[(&str, &str)] = &[
     ("irq-unsafe-lock", "a lock that a hard interrupt takes was taken with interrupts on"),
     ("kernel-bug", "a BUG_ON of the kernel fired"),
     ("leak-mapping", "mappings were left at unbind or at the end"),
-    ("livelock", "a run took more steps than any that settles"),
+    ("livelock", "a run, or a context with interrupts off, took more steps than any that settles"),
     ("lock-held-at-end", "a context ended with a lock held"),
     ("lock-inversion", "two locks were taken in both orders"),
     ("lost-memory", "memory was given back, and no allocator got it"),

@@ -18,7 +18,8 @@ pub struct Facts {
     pub what: &'static str,
     /// The releases that have it.
     pub ranges: &'static [Range],
-    /// Development trees that have it although the release they are based on has not.
+    /// Trees that have it although the release they are based on has not: development trees, and long-term releases
+    /// that took it later.
     pub trees: &'static [Version],
     /// What must be there too. Applying it applies these; reverting one of these reverts it.
     pub needs: &'static [Behaviour],
@@ -191,6 +192,220 @@ behaviours! {
         what: "dma-iommu bounces mappings of untrusted devices that do not fill whole granules",
         commits: &["82612d66d51d"],
         ranges: &[(V::V5_11, None)],
+    }
+    ExplicitSwiotlbInit {
+        name: "explicit-swiotlb-init",
+        what: "pci_iommu_alloc calls the detectors one after the other and then swiotlb_init with flags: swiotlb=force \
+               does not keep an IOMMU from being found, and a kernel without memory for the pool goes on without one",
+        commits: &["78013eaadf69", "c6af2aa9ffc9"],
+        ranges: &[(V::V5_19, None)],
+        needs: &[B::StaticDefaultPool],
+    }
+    ForceKeepsPool {
+        name: "force-keeps-pool",
+        what: "swiotlb_exit does nothing if swiotlb=force was given",
+        ranges: &[(V::V5_19, None)],
+    }
+    BounceNeedsPool {
+        name: "bounce-needs-pool",
+        what: "dma-direct bounces a buffer that the device cannot reach only if the device's pool has slots, and fails \
+               otherwise, instead of asking for swiotlb=noforce alone",
+        ranges: &[(V::V5_19, None)],
+        needs: &[B::DevicePoolPointer],
+    }
+    MaxMappingLessAlign {
+        name: "max-mapping-less-align",
+        what: "swiotlb_max_mapping_size takes away what min_align_mask may cost at the start of a mapping",
+        ranges: &[(V::V5_19, None)],
+        needs: &[B::MinAlignMask],
+    }
+    SwiotlbAreas {
+        name: "swiotlb-areas",
+        what: "a pool is cut into areas, each with a lock, a counter and a cursor of its own; a CPU searches its own area \
+               first, and the origin of a mapping is recorded without a lock",
+        commits: &["20347fca71a3"],
+        ranges: &[(V::V6_0, None)],
+        needs: &[B::StaticDefaultPool, B::DevicePoolPointer, B::ForceBounceInPool],
+    }
+    PoolSizeHalved {
+        name: "pool-size-halved",
+        what: "boot tries half the size when the memory for the pool cannot be had, down to 1 MiB (6.2, and 6.1.192)",
+        ranges: &[(V::V6_2, None)],
+        trees: &[V::V6_1],
+        needs: &[B::ExplicitSwiotlbInit],
+    }
+    AreasLimited {
+        name: "areas-limited",
+        what: "a pool of boot has no more areas than segments, so that no segment lies in two areas",
+        commits: &["8ac04063354a"],
+        ranges: &[(V::V6_5, None)],
+        needs: &[B::SwiotlbAreas],
+    }
+    CountedSlotSearch {
+        name: "counted-slot-search",
+        what: "the slot search counts the slots that it passed and always ends; before, it ended when it met the slot \
+               that it began with, which it may step over for ever",
+        commits: &["0eee5ae10256", "bbb73a103fbb"],
+        ranges: &[(V::V6_3, None)],
+    }
+    CombinedAlignMask {
+        name: "combined-align-mask",
+        what: "the slot search compares the bits of min_align_mask, of alloc_align_mask and of the page together with the \
+               original address (until 6.9)",
+        commits: &["0eee5ae10256"],
+        ranges: &[(V::V6_3, Some(V::V6_9))],
+        needs: &[B::AllocAlignMask],
+    }
+    AlignOutsideAlloc {
+        name: "align-outside-alloc",
+        what: "the slot search does not compare the bits of min_align_mask that alloc_align_mask covers (6.1.192)",
+        ranges: &[],
+        trees: &[V::V6_1],
+        needs: &[B::AllocAlignMask],
+    }
+    SeparateAlignMasks {
+        name: "separate-align-masks",
+        what: "the bits of alloc_align_mask must be zero in a slot's address, those of min_align_mask outside it must agree \
+               with the original",
+        commits: &["04867a7a3324"],
+        ranges: &[(V::V6_9, None)],
+        needs: &[B::AllocAlignMask],
+        replaces: Some(B::CombinedAlignMask),
+    }
+    FreeCountersClamped {
+        name: "free-counters-clamped",
+        what: "the free counters of a new pool stop at its end instead of at the end of the last segment",
+        commits: &["53c87e846e33"],
+        ranges: &[(V::V6_7, None)],
+    }
+    PaddingSlots {
+        name: "padding-slots",
+        what: "an offset of a slot or more becomes whole slots of padding in front of the mapping",
+        commits: &["af133562d5af"],
+        ranges: &[(V::V6_9, None)],
+        needs: &[B::SeparateAlignMasks],
+    }
+    SyncInLead {
+        name: "sync-in-lead",
+        what: "a partial sync may begin in the first bytes of a slot that is not the mapping's first; before, it was \
+               warned of and dropped",
+        commits: &["e8068f2d756d"],
+        ranges: &[(V::V6_9, None)],
+    }
+    PoolAllocPageAligned {
+        name: "pool-alloc-page-aligned",
+        what: "coherent memory out of a restricted pool is aligned to its size, and given back if its slot begins no page",
+        commits: &["823353b7cf0e"],
+        ranges: &[(V::V6_9, None)],
+        needs: &[B::RestrictedDmaPools, B::SeparateAlignMasks],
+    }
+    OneMappingSize {
+        name: "one-mapping-size",
+        what: "swiotlb_tbl_map_single takes one size and rounds it itself; the full pool's message tells the rounded one",
+        commits: &["327e2c97c46a"],
+        ranges: &[(V::V6_10, None)],
+        needs: &[B::AllocAlignMask],
+    }
+    DmaSkipSync {
+        name: "dma-skip-sync",
+        what: "a device whose mappings need no sync skips it, until its first mapping is bounced",
+        commits: &["f406c8e4b770"],
+        ranges: &[(V::V6_10, None)],
+    }
+    PoolFoundOnce {
+        name: "pool-found-once",
+        what: "unmap and sync look the pool up once and pass it on",
+        commits: &["7296f2301a52"],
+        ranges: &[(V::V6_11, None)],
+        needs: &[B::SwiotlbAreas],
+    }
+    MapSgWrapped {
+        name: "map-sg-wrapped",
+        what: "dma_map_sg_attrs and dma_map_sgtable are wrappers of __dma_map_sg_attrs, which tells an error from another",
+        commits: &["fffe3cc8c219"],
+        ranges: &[(V::V5_15, None)],
+    }
+    DmaIommuFlag {
+        name: "dma-iommu-flag",
+        what: "a flag in struct device says that dma-iommu serves it, which is called directly; dev->dma_ops stays empty",
+        commits: &["b5c58b2fdc42"],
+        ranges: &[(V::V6_12, None)],
+        needs: &[B::DmaOpsSetByCore],
+    }
+    DmaOpsSetByCore {
+        name: "dma-ops-set-by-core",
+        what: "the IOMMU core chooses a device's DMA operations when the device has its domain; before, each IOMMU driver \
+               did in probe_finalize, without a lock",
+        commits: &["b67483b3c44e"],
+        ranges: &[(V::V6_10, None)],
+    }
+    DmaOwnership {
+        name: "dma-ownership",
+        what: "a driver that binds takes its device's IOMMU group for the DMA API, under the group's lock",
+        commits: &["512881eacfa7"],
+        ranges: &[(V::V5_19, None)],
+    }
+    IommuRegisterWalksBuses {
+        name: "iommu-register-walks-buses",
+        what: "iommu_device_register walks the buses itself; before, the driver called bus_set_iommu",
+        commits: &["57365a04c921"],
+        ranges: &[(V::V6_1, None)],
+    }
+    IommuProbeLock {
+        name: "iommu-probe-lock",
+        what: "one lock serialises the probing of devices by the IOMMU core (6.2, and 6.1.192)",
+        commits: &["01657bc14a39"],
+        ranges: &[(V::V6_2, None)],
+        trees: &[V::V6_1],
+    }
+    DefaultDomainUnderLock {
+        name: "default-domain-under-lock",
+        what: "a device that appears later gets its group's default domain and is attached under the same locks as its \
+               probe; before, two of one group could each make one",
+        commits: &["64c3873cb255"],
+        ranges: &[(V::V6_5, None)],
+        trees: &[V::V6_1],
+    }
+    PciSacUntilFail {
+        name: "pci-sac-until-fail",
+        what: "addresses below 4 GiB are tried first only until that failed once for the device",
+        commits: &["791c2b17fb40"],
+        ranges: &[(V::V6_4, None)],
+    }
+    IovaHintReset {
+        name: "iova-hint-reset",
+        what: "any freed IOVA below 4 GiB makes the allocator forget which size did not fit there",
+        ranges: &[(V::V5_18, None)],
+    }
+    IovaFastRounds {
+        name: "iova-fast-rounds",
+        what: "alloc_iova_fast rounds small sizes up to a power of two itself, and not its caller",
+        ranges: &[(V::V5_17, None)],
+    }
+    IovaMagazine127 {
+        name: "iova-magazine-127",
+        what: "a magazine of cached IOVAs holds 127 instead of 128, so that it fills a power of two bytes",
+        ranges: &[(V::V6_1, None)],
+    }
+    IovaSecondPassBounded {
+        name: "iova-second-pass-bounded",
+        what: "a search that began at the very top is not repeated (6.2, and 6.1.5)",
+        ranges: &[(V::V6_2, None)],
+        trees: &[V::V6_1],
+    }
+    IovaDepotUnlimited {
+        name: "iova-depot-unlimited",
+        what: "the depot of full magazines has no limit and is trimmed by delayed work",
+        commits: &["911aa1245da8"],
+        ranges: &[(V::V6_7, None)],
+    }
+    GrowingPools {
+        name: "growing-pools",
+        what: "with CONFIG_SWIOTLB_DYNAMIC a full pool is helped out by one made for the mapping, and by a worker that adds \
+               another for everybody",
+        commits: &["79636caad361", "1aaa736815eb"],
+        ranges: &[(V::V6_6, None)],
+        needs: &[B::SwiotlbAreas],
     }
 }
 

@@ -44,7 +44,7 @@ versions! {
     V5_18 "5.18" false,
     V5_19 "5.19" false,
     V6_0 "6.0" false,
-    V6_1 "6.1" false,
+    V6_1 "6.1" true,
     V6_2 "6.2" false,
     V6_3 "6.3" false,
     V6_4 "6.4" false,
@@ -55,7 +55,7 @@ versions! {
     V6_9 "6.9" false,
     V6_10 "6.10" false,
     V6_11 "6.11" false,
-    V6_12 "6.12" false,
+    V6_12 "6.12" true,
 }
 
 impl Version {

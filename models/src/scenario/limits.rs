@@ -54,7 +54,7 @@ limits! {
     PAGE_BLOCKS: u64 = 1 << 20;
     /// One delay, in microseconds: an hour.
     DELAY_US: u64 = 3_600_000_000;
-    /// Tries of a mapping.
+    /// Tries of a mapping or a request.
     RETRIES: u32 = 1_000;
     /// Mistakes that are looked for before giving up.
     PROBLEMS: usize = 200;

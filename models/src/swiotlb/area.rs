@@ -72,6 +72,10 @@ impl Area {
         self.index
     }
 
+    pub(super) const fn set_index(&mut self, index: u32) {
+        self.index = index;
+    }
+
     /// Searches the area for `plan` and takes the slots found in `slots`, the pool's.
     ///
     /// Source: `kernel/dma/swiotlb.c: swiotlb_search_pool_area()` (v6.12), `swiotlb_do_find_slots()`

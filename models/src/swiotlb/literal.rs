@@ -107,49 +107,86 @@ fn spend(budget: &mut u64) -> bool {
     }
 }
 
-/// Walks from `index` over the slots of an area of `area_nslabs` slots that begins at slot `base`.
+/// The loop over the slots of one area, turn by turn, for callers that let others run between two turns.
 ///
 /// Source: the loop of `kernel/dma/swiotlb.c: swiotlb_search_pool_area()` (v6.12) and of
-/// `swiotlb_do_find_slots()` (v6.1), by `plan`.
+/// `swiotlb_do_find_slots()` (v6.1), by the plan.
+#[derive(Clone, Copy, Debug)]
+pub struct Walker {
+    plan: SearchPlan,
+    base: u32,
+    area_nslabs: u64,
+    index: u32,
+    begun_at: u32,
+    checked: u32,
+}
+
+impl Walker {
+    /// Before the first turn, at the cursor `index` of an area of `area_nslabs` slots that begins at slot `base`.
+    #[must_use]
+    pub const fn new(plan: &SearchPlan, (base, area_nslabs): (u32, u64), index: u32) -> Self {
+        let index = match plan.loop_end {
+            LoopEnd::Wrap => Self::wrapped(plan.first_index(index), area_nslabs),
+            LoopEnd::Counted => index,
+        };
+        Self { plan: *plan, base, area_nslabs, index, begun_at: index, checked: 0 }
+    }
+
+    const fn wrapped(index: u32, area_nslabs: u64) -> u32 {
+        if index as u64 >= area_nslabs { 0 } else { index }
+    }
+
+    /// Whether the loop ends before its next turn.
+    const fn is_over(&self) -> bool {
+        matches!(self.plan.loop_end, LoopEnd::Counted) && self.checked as u64 >= self.area_nslabs
+    }
+
+    /// One turn; how the walk ended, if it did.
+    ///
+    /// # Errors
+    ///
+    /// The error of `list`.
+    pub fn turn<E>(&mut self, list: impl FnOnce(u32) -> Result<u32, E>) -> Result<Option<Walk>, E> {
+        if self.is_over() {
+            return Ok(Some(Walk::Full));
+        }
+        let slot = self.base.wrapping_add(self.index);
+        let step = if self.plan.suits(slot) {
+            match self.plan.spans_boundary(slot) {
+                None => return Ok(Some(Walk::Bug)),
+                Some(false) if list(slot)? >= self.plan.nslots => return Ok(Some(Walk::Found(self.index))),
+                Some(_) => self.plan.stride,
+            }
+        } else {
+            1
+        };
+        self.index = Self::wrapped(self.index.wrapping_add(step), self.area_nslabs);
+        self.checked = self.checked.wrapping_add(step);
+        let back = matches!(self.plan.loop_end, LoopEnd::Wrap) && self.index == self.begun_at;
+        Ok(back.then_some(Walk::Full))
+    }
+}
+
+/// Walks from `index` over the slots of an area of `area_nslabs` slots that begins at slot `base`, in at most `budget`
+/// turns.
 ///
 /// # Errors
 ///
 /// The error of `list`, at once.
 pub fn walk<E>(
     plan: &SearchPlan,
-    (base, area_nslabs): (u32, u64),
+    range: (u32, u64),
     index: u32,
     budget: &mut u64,
     mut list: impl FnMut(u32) -> Result<u32, E>,
 ) -> Result<Walk, E> {
-    let wrapped = |index: u32| if u64::from(index) >= area_nslabs { 0 } else { index };
-    let mut index = match plan.loop_end {
-        LoopEnd::Wrap => wrapped(plan.first_index(index)),
-        LoopEnd::Counted => index,
-    };
-    let begun_at = index;
-    let mut checked: u32 = 0;
+    let mut walker = Walker::new(plan, range, index);
     loop {
-        if plan.loop_end == LoopEnd::Counted && u64::from(checked) >= area_nslabs {
-            return Ok(Walk::Full);
-        }
-        if !spend(budget) {
+        if !walker.is_over() && !spend(budget) {
             return Ok(Walk::Budget);
         }
-        let slot = base.wrapping_add(index);
-        let step = if plan.suits(slot) {
-            match plan.spans_boundary(slot) {
-                None => return Ok(Walk::Bug),
-                Some(false) if list(slot)? >= plan.nslots => return Ok(Walk::Found(index)),
-                Some(_) => plan.stride,
-            }
-        } else {
-            1
-        };
-        index = wrapped(index.wrapping_add(step));
-        checked = checked.wrapping_add(step);
-        if plan.loop_end == LoopEnd::Wrap && index == begun_at {
-            return Ok(Walk::Full);
+        if let Some(end) = walker.turn(&mut list)? {
+            return Ok(end);
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Plain data. Nothing here takes a lock, draws a choice or touches memory: a search answers with slot
 //! numbers, a bounce with the copy to be made.
 
+mod adopt;
 mod alloc;
 mod area;
 mod area_detail;
@@ -16,6 +17,7 @@ pub mod literal;
 mod literal_pool;
 mod map;
 mod pool;
+mod presence;
 mod search;
 mod sizing;
 
@@ -33,6 +35,7 @@ pub use kernel::{IoTlbMem, default_pool};
 pub use literal_pool::LiteralPool;
 pub use map::{MapRequest, Mapping, Prepared};
 pub use pool::{AllocError, Allocation, MapError, Pool, PoolFlags, Usage};
+pub use presence::{PoolReasons, PoolWish, encrypted_guest_bytes};
 pub use search::{AlignTest, DmaLimits, LoopEnd, Request, SearchPlan, SearchRules, SizeRule};
 pub use sizing::{
     AreaLimit, INVALID_PHYS_ADDR, IO_TLB_DEFAULT_SLABS, IO_TLB_MIN_SLABS, IO_TLB_SEGSIZE, IO_TLB_SHIFT,

@@ -4,7 +4,7 @@ use super::area::{Area, Search};
 use super::area_detail::Slot;
 use super::area_slots::SlotMap;
 use super::bounce::{Bounce, BounceRules, Bounced, Way};
-use super::literal::{self, Release, Run};
+use super::literal::{self, Release, Run, Walker};
 use super::map::{MapRequest, Mapping, Prepared};
 use super::search::{DmaLimits, Request, SearchPlan, SearchRules};
 use super::sizing::{IO_TLB_SHIFT, IO_TLB_SIZE, PoolSize, low32};
@@ -231,6 +231,32 @@ impl Pool {
         found
     }
 
+    /// The walk of a search of one area, for callers that take it turn by turn; [`SlotMap::list`] answers for its
+    /// slots. `None` if there is no such area.
+    #[must_use]
+    pub fn walker(&self, area: u32, plan: &SearchPlan) -> Option<Walker> {
+        let area = self.areas.get(area as usize)?;
+        Some(Walker::new(plan, (area.first(), u64::from(area.nslabs())), area.index()))
+    }
+
+    /// The request worked out for this pool, as each search of one of its areas computes it.
+    #[must_use]
+    pub fn plan(&self, limits: DmaLimits, request: &Request) -> SearchPlan {
+        SearchPlan::new(self.search, limits, self.start, request)
+    }
+
+    pub(super) fn area_mut(&mut self, area: u32) -> Option<&mut Area> {
+        self.areas.get_mut(area as usize)
+    }
+
+    /// Takes a free run for `plan` in `area`, as a search that found it.
+    pub(super) fn take_in(&mut self, area: u32, plan: &SearchPlan, slot: u32) {
+        if let Some(area) = self.areas.get_mut(area as usize) {
+            area.take(&mut self.slots, plan, slot);
+            self.usage.add(plan.nslots);
+        }
+    }
+
     /// Searches the areas in a CPU's order until one has a place, or the search does not return.
     ///
     /// Source: `kernel/dma/swiotlb.c: swiotlb_find_slots()`, v6.0 and, without growing pools, v6.12.
@@ -273,6 +299,25 @@ impl Pool {
             Search::Hang => Err(MapError::Hang),
             Search::Bug => Err(MapError::Bug),
         }
+    }
+
+    /// Takes the very slots that a mapping at `tlb_addr` stands for, where a recording says that it was made; the
+    /// area's cursor moves as if a search had found them. `None`, and nothing is taken, if no such mapping fits there
+    /// or the slots are not free.
+    pub fn place(&mut self, limits: DmaLimits, map: &MapRequest, tlb_addr: PhysAddr) -> Option<Mapping> {
+        let prepared = Prepared::new(self.search, limits, map)?;
+        let plan = SearchPlan::new(self.search, limits, self.start, &prepared.request);
+        let into = tlb_addr.0.checked_sub(self.start.0)?.checked_sub(u64::from(prepared.offset))?;
+        let slot = (into >> IO_TLB_SHIFT).checked_sub(u64::from(prepared.pad))?;
+        let slot = u32::try_from(slot).ok().filter(|slot| *slot < self.size.nslabs)?;
+        let area = slot.checked_div(self.area_nslabs)?;
+        let free = u64::from(self.slots.list(slot)) >= u64::from(plan.nslots);
+        if into & (IO_TLB_SIZE - 1) != 0 || plan.nslots == 0 || !free {
+            return None;
+        }
+        self.areas.get_mut(area as usize)?.take(&mut self.slots, &plan, slot);
+        self.usage.add(plan.nslots);
+        Some(self.record(&prepared, slot, plan.nslots))
     }
 
     /// The copy that a bounce of `size` bytes at `tlb_addr` makes.

@@ -232,6 +232,9 @@ impl Cx {
     /// Turns interrupts off on this CPU.
     pub fn local_irq_save(&self) -> IrqFlags {
         let slot = self.sim.slot(self.id);
+        if slot.irq_off.get() == 0 {
+            slot.irqs_off_at.set(slot.steps.get());
+        }
         slot.irq_off.set(slot.irq_off.get() + 1);
         self.sim.cpu_depth_changed(self.id);
         IrqFlags(())

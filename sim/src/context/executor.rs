@@ -32,8 +32,7 @@ impl Sim {
             let object = self.object_name(label.obj);
             self.event_of(id, EventKind::Step { label, object, frame });
         }
-        if steps >= self.config.max_steps {
-            self.out_of_steps();
+        if steps >= self.next_look.get() && !self.makes_progress(id, steps) {
             return false;
         }
         if now >= self.next_deadline.get() {

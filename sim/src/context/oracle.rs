@@ -6,6 +6,12 @@ use super::{Ended, Sim};
 use crate::trace::EventKind;
 use crate::{CtxId, CtxSet, Finding, Name, Severity};
 
+/// Steps of a run between two looks at whether it gets anywhere.
+pub(super) const LOOK_EVERY: u64 = 4_096;
+/// Steps of one context with interrupts off that nothing takes which ends: the longest section of the models takes some
+/// hundreds. A real machine's watchdog would speak after seconds, which virtual time does not measure.
+const IRQS_OFF_STEPS: u64 = 50_000;
+
 /// A finding to be completed by the engine with what it knows of the context.
 #[derive(Clone, Debug)]
 pub struct Draft {
@@ -137,6 +143,41 @@ impl Sim {
         let title =
             format!("more than {} contexts at one time; the last to start was {name}", crate::MAX_CONTEXTS);
         self.report(who, Draft::fatal("too-many-contexts", title), Vec::new);
+    }
+
+    /// Looked at now and then: whether the run may go on. It may not when its budget is used up, nor when the context
+    /// that has just stepped keeps interrupts off for more steps than anything that ends does.
+    #[cold]
+    pub(super) fn makes_progress(&self, id: CtxId, steps: u64) -> bool {
+        if steps >= self.config.max_steps {
+            self.out_of_steps();
+            return false;
+        }
+        let masked = self.slot(id).steps_with_irqs_off();
+        if masked >= IRQS_OFF_STEPS {
+            self.spins_with_irqs_off(id, masked);
+            return false;
+        }
+        self.next_look.set(self.config.max_steps.min(steps + LOOK_EVERY));
+        true
+    }
+
+    /// Nobody else gets this CPU, and interrupts do not either.
+    #[cold]
+    fn spins_with_irqs_off(&self, id: CtxId, masked: u64) {
+        let slot = self.slot(id);
+        let last = slot.last.get();
+        let title = format!(
+            "no end after {masked} steps with interrupts off: {} on cpu {} is at \"{} {}\"",
+            slot.name.get(),
+            slot.cpu.get(),
+            last.kind.word(),
+            self.object_name(last.obj)
+        );
+        let draft = Draft::fatal("livelock", title).discriminator("interrupts off");
+        self.report(id, draft.ending("spins for ever, interrupts off"), || {
+            vec![("locks held".to_owned(), self.held_text(id))]
+        });
     }
 
     #[cold]

@@ -41,6 +41,8 @@ pub struct Sim {
     pub(super) now: Cell<Nanos>,
     pub(super) next_deadline: Cell<Nanos>,
     pub(super) steps: Cell<u64>,
+    /// At how many steps somebody looks whether the run gets anywhere.
+    pub(super) next_look: Cell<u64>,
     pub(super) stopped: Cell<bool>,
     pub(super) ended: Cell<Ended>,
     pub(super) digest: Cell<Digest>,
@@ -113,6 +115,7 @@ impl Sim {
             now: Cell::new(0),
             next_deadline: Cell::new(Nanos::MAX),
             steps: Cell::new(0),
+            next_look: Cell::new(config.max_steps.min(super::oracle::LOOK_EVERY)),
             stopped: Cell::new(false),
             ended: Cell::new(Ended::Done),
             digest: Cell::new(Digest::new()),

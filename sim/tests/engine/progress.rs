@@ -3,9 +3,9 @@
 use std::rc::Rc;
 
 use sim::sync::{Completion, SpinLock, Var};
-use sim::{Cx, Ended, SpawnSpec};
+use sim::{Cx, Ended, RunConfig, SpawnSpec};
 
-use crate::common::{A, hardirq, kinds, one, start, task};
+use crate::common::{A, Setup, hardirq, kinds, one, program, start, task};
 
 #[test]
 fn a_wait_for_what_never_comes_is_a_hung_task() {
@@ -105,6 +105,57 @@ fn a_livelock_names_who_used_up_the_budget() {
     let title = &end.findings[0].title;
     assert!(title.contains("greedy took") && title.contains("read flag"), "{title}");
     assert_eq!(end.steps, 20_000);
+}
+
+/// A run that may be long.
+fn long(cpus: u8) -> Setup {
+    let setup = Setup::cpus(cpus);
+    Setup { config: RunConfig { max_steps: 1_000_000, ..setup.config }, ..setup }
+}
+
+#[test]
+fn a_loop_with_interrupts_off_is_noticed_long_before_the_budget() {
+    let end = long(2).seed(
+        &program(|cx| {
+            task(cx, "spinner", 1, async |cx| {
+                cx.point().await;
+                let flags = cx.local_irq_save();
+                loop {
+                    cx.point().await;
+                    if cx.now() == 0 {
+                        break;
+                    }
+                }
+                cx.local_irq_restore(flags);
+            });
+        }),
+        0,
+    );
+    assert_eq!((kinds(&end), end.ended), (vec!["livelock"], Ended::Stopped));
+    let title = &end.findings[0].title;
+    assert!(title.contains("with interrupts off: spinner on cpu 1"), "{title}");
+    assert!(end.steps < 60_000, "{}", end.steps);
+}
+
+#[test]
+fn turning_interrupts_on_now_and_then_is_progress() {
+    let end = long(1).seed(
+        &program(|cx| {
+            task(cx, "t", 0, async |cx| {
+                for _ in 0..8 {
+                    let flags = cx.local_irq_save();
+                    let inner = cx.local_irq_save();
+                    for _ in 0..20_000 {
+                        cx.point().await;
+                    }
+                    cx.local_irq_restore(inner);
+                    cx.local_irq_restore(flags);
+                }
+            });
+        }),
+        0,
+    );
+    assert_eq!((kinds(&end), end.ended), (vec![], Ended::Done));
 }
 
 #[test]

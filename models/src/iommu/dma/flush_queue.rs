@@ -7,52 +7,30 @@ use std::rc::Rc;
 use sim::{SpawnSpec, Timer};
 
 use super::range::with_cookie;
+use super::rings::{FqRings, IOVA_FQ_TIMEOUT};
 use crate::iommu::core::{IommuDomain, iotlb_flush_domain};
 use crate::iommu::iova::{Cpu, IovaPfn, Plenty};
 use crate::kernel::Kx;
 use crate::mem::{DmaAddr, PAGE_SHIFT, Ptr};
 
-/// Entries of a ring; one stays free (`IOVA_FQ_SIZE`).
-const RING: usize = 256;
-/// Virtual time until the timer flushes (`IOVA_FQ_TIMEOUT`).
-const TIMEOUT: u64 = 10_000_000;
-
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    pfn: u64,
-    pages: u64,
-    counter: u64,
-}
-
-/// The queues of one domain.
+/// The queues of one domain, and their timer.
 #[derive(Debug)]
 pub struct FlushQueue {
-    rings: Vec<Vec<Entry>>,
-    started: u64,
-    finished: u64,
+    rings: FqRings,
     timer: Option<Timer>,
-    armed: bool,
 }
 
 impl FlushQueue {
     /// Empty queues for so many CPUs.
     #[must_use]
     pub fn new(cpus: usize) -> Self {
-        Self { rings: vec![Vec::new(); cpus], started: 0, finished: 0, timer: None, armed: false }
+        Self { rings: FqRings::new(cpus), timer: None }
     }
 
     /// Entries that wait on all CPUs.
     #[must_use]
     pub fn pending(&self) -> usize {
-        self.rings.iter().map(Vec::len).sum()
-    }
-
-    /// Takes out what a flush has covered, of one CPU's ring.
-    fn flushed(&mut self, cpu: usize) -> Vec<Entry> {
-        let finished = self.finished;
-        let Some(ring) = self.rings.get_mut(cpu) else { return Vec::new() };
-        let ready = ring.iter().take_while(|entry| entry.counter < finished).count();
-        ring.drain(..ready).collect()
+        self.rings.pending()
     }
 }
 
@@ -61,18 +39,14 @@ pub(super) async fn queue_iova(kx: &Kx, domain: Ptr<IommuDomain>, addr: DmaAddr,
     let cpu = usize::from(kx.cpu());
     kx.step(sim::Kind::Atomic, kx.label(domain.id, 27)).await;
     release(kx, domain, cpu);
-    let full = with_cookie(kx, domain, |cookie| {
-        cookie.fq.as_ref().and_then(|fq| fq.rings.get(cpu)).is_some_and(|ring| ring.len() >= RING - 1)
-    });
+    let full = with_cookie(kx, domain, |cookie| cookie.fq.as_ref().is_some_and(|fq| fq.rings.is_full(cpu)));
     if full == Some(true) {
         flush(kx, domain).await;
         release(kx, domain, cpu);
     }
     let arm = with_cookie(kx, domain, |cookie| {
         let fq = cookie.fq.as_mut()?;
-        let counter = fq.started;
-        fq.rings.get_mut(cpu)?.push(Entry { pfn: addr.0 >> PAGE_SHIFT, pages: size >> PAGE_SHIFT, counter });
-        Some(!std::mem::replace(&mut fq.armed, true))
+        fq.rings.add(cpu, IovaPfn(addr.0 >> PAGE_SHIFT), size >> PAGE_SHIFT)
     });
     if arm.flatten() == Some(true) {
         arm_timer(kx, domain);
@@ -84,8 +58,8 @@ fn release(kx: &Kx, domain: Ptr<IommuDomain>, cpu: usize) {
     let own = Cpu(u32::from(kx.cpu()));
     with_cookie(kx, domain, |cookie| {
         let Some(fq) = cookie.fq.as_mut() else { return };
-        for entry in fq.flushed(cpu) {
-            let _ = cookie.iovad.free_iova_fast(own, IovaPfn(entry.pfn), entry.pages, &mut Plenty);
+        for entry in fq.rings.take_flushed(cpu) {
+            let _ = cookie.iovad.free_iova_fast(own, entry.pfn, entry.pages, &mut Plenty);
         }
     });
 }
@@ -94,19 +68,19 @@ fn release(kx: &Kx, domain: Ptr<IommuDomain>, cpu: usize) {
 async fn flush(kx: &Kx, domain: Ptr<IommuDomain>) {
     with_cookie(kx, domain, |cookie| {
         if let Some(fq) = cookie.fq.as_mut() {
-            fq.started += 1;
+            fq.rings.start_flush();
         }
     });
     iotlb_flush_domain(kx, domain).await;
     with_cookie(kx, domain, |cookie| {
         if let Some(fq) = cookie.fq.as_mut() {
-            fq.finished += 1;
+            fq.rings.finish_flush();
         }
     });
 }
 
 fn arm_timer(kx: &Kx, domain: Ptr<IommuDomain>) {
-    let expires = kx.now() + TIMEOUT;
+    let expires = kx.now() + IOVA_FQ_TIMEOUT;
     let timer = with_cookie(kx, domain, |cookie| {
         let fq = cookie.fq.as_mut()?;
         Some(fq.timer.get_or_insert_with(|| new_timer(kx, domain)).clone())
@@ -126,7 +100,7 @@ fn new_timer(kx: &Kx, domain: Ptr<IommuDomain>) -> Timer {
             let _frame = kx.enter("fq_flush_timeout");
             with_cookie(&kx, domain, |cookie| {
                 if let Some(fq) = cookie.fq.as_mut() {
-                    fq.armed = false;
+                    fq.rings.disarm();
                 }
             });
             flush(&kx, domain).await;

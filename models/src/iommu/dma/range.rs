@@ -1,6 +1,7 @@
 //! Ranges of addresses: taken, translated, taken back.
 
 use super::flush_queue::queue_iova;
+use super::rules::{DmaIommuRules, IovaLimit, iommu_dma_alloc_iova};
 use crate::device::Device;
 use crate::iommu::core::{Cookie, IommuDomain};
 use crate::iommu::core_internal::{free_table_page, iotlb_flush_range, table_page};
@@ -38,25 +39,13 @@ pub(super) async fn alloc_iova(
 ) -> Option<DmaAddr> {
     let mask = kx.load(dev, mask).await;
     let bus_limit = kx.load(dev, Device::bus_dma_limit).await;
-    let limit = if bus_limit == 0 { mask } else { mask.min(bus_limit) };
+    let limit = IovaLimit { mask, bus: bus_limit, aperture_end: None, low_first: true };
     kx.step(sim::Kind::Atomic, kx.label(domain.id, 28)).await;
-    let mut pages = size >> PAGE_SHIFT;
-    // What the caches can hold is rounded up, so that it comes back to the size it was cached as.
-    if pages < 1 << 5 {
-        pages = pages.next_power_of_two();
-    }
+    let rules = DmaIommuRules::of_version(kx.k.profile().version);
     let cpu = Cpu(u32::from(kx.cpu()));
-    let pfn = with_cookie(kx, domain, |cookie| {
-        let low = IovaPfn(0xffff_ffff >> PAGE_SHIFT);
-        let iovad = &mut cookie.iovad;
-        if limit > 0xffff_ffff
-            && let Ok(pfn) = iovad.alloc_iova_fast(cpu, pages, low, false, &mut Plenty)
-        {
-            return Some(pfn);
-        }
-        iovad.alloc_iova_fast(cpu, pages, IovaPfn(limit >> PAGE_SHIFT), true, &mut Plenty).ok()
+    let addr = with_cookie(kx, domain, |cookie| {
+        iommu_dma_alloc_iova(rules, &mut cookie.iovad, cpu, size, &limit, &mut Plenty).addr.ok()
     })??;
-    let addr = DmaAddr(pfn.0 << PAGE_SHIFT);
     kx.sim().mix(addr.0);
     Some(addr)
 }

@@ -161,7 +161,7 @@ impl PageTable {
     /// Frees a table after the tables below it. Source: `free_sub_pt()`, `free_pt_lvl()`.
     pub(super) fn amd_free_tree(&mut self, table: TableId, level: u32, freed: &mut Vec<FreedPage>) {
         if level > 1 {
-            for slot in 0..super::tables::ENTRIES {
+            for slot in 0..super::entries::ENTRIES {
                 let raw = self.tables.entry(table, slot);
                 if matches!(Entry::decode(Format::AmdV1, level, raw), Entry::Table { .. }) {
                     let child = self.tables.child(table, slot);

@@ -10,6 +10,7 @@
 //! Levels count as the hardware does: level 1 holds the entries of 4 KiB pages.
 
 mod amd;
+mod entries;
 mod entry;
 mod outcome;
 mod split;
@@ -17,8 +18,8 @@ mod table;
 mod tables;
 mod vtd;
 
+pub use entries::{ENTRIES, Entries};
 pub use entry::{Access, Entry, Format, Prot};
 pub use outcome::{DataWalk, Fault, FaultKind, FreedPage, MapError, MapFailure, Mapped, Unmapped};
 pub use split::{AMD_IOMMU_PGSIZES, AMD_IOMMU_PGSIZES_4K, VTD_PGSIZES, iommu_pgsize};
 pub use table::{Leaf, PageTable};
-pub use tables::ENTRIES;

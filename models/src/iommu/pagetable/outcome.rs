@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::mem::{DmaAddr, PhysAddr};
 
-use super::tables::ENTRIES;
+use super::entries::Entries;
 
 /// A table page that is no longer part of the table, with the bits it held when it left.
 ///
@@ -17,7 +17,7 @@ pub struct FreedPage {
     /// The level of its entries.
     pub level: u32,
     /// Its entries.
-    pub entries: Box<[u64; ENTRIES]>,
+    pub entries: Entries,
 }
 
 /// What a successful map did besides mapping.

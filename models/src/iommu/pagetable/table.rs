@@ -2,10 +2,11 @@
 
 use crate::mem::{DmaAddr, PhysAddr};
 
+use super::entries::Entries;
 use super::entry::{Access, Entry, Format, Prot, level_bytes, slot};
 use super::outcome::{Fault, FaultKind, FreedPage, MapError, Mapped, Unmapped};
 use super::split::{AMD_IOMMU_PGSIZES, VTD_PGSIZES};
-use super::tables::{ENTRIES, TableId, Tables};
+use super::tables::{TableId, Tables};
 
 /// Levels of a new AMD table. Source: `drivers/iommu/amd/io_pgtable.c: v1_alloc_pgtable()`, v6.12.
 const AMD_INITIAL_LEVELS: u32 = 3;
@@ -112,7 +113,7 @@ impl PageTable {
 
     /// The level and the entries of the table in `page`, if it is part of this one.
     #[must_use]
-    pub fn table_at(&self, page: PhysAddr) -> Option<(u32, &[u64; ENTRIES])> {
+    pub fn table_at(&self, page: PhysAddr) -> Option<(u32, &Entries)> {
         self.tables.at(page)
     }
 

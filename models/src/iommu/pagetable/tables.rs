@@ -4,11 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::mem::PhysAddr;
 
+use super::entries::Entries;
 use super::entry::level_shift;
 use super::outcome::{FreedPage, MapError};
-
-/// Entries in a table page.
-pub const ENTRIES: usize = 512;
 
 /// One page of entries; an index into [`Tables`], never reused while the page is part of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,10 +17,10 @@ struct TablePage {
     page: PhysAddr,
     level: u32,
     /// Taken out when the page is freed.
-    entries: Option<Box<[u64; ENTRIES]>>,
-    /// Who the entries refer to, so that a walk need not search for an address. Empty at level 1. Only
+    entries: Option<Entries>,
+    /// Who the entries refer to, by slot, so that a walk need not search for an address. Empty at level 1. Only
     /// meaningful where the entry refers to a table.
-    children: Vec<TableId>,
+    children: Vec<(usize, TableId)>,
 }
 
 /// All table pages.
@@ -48,8 +46,7 @@ impl Tables {
         if self.by_page.contains_key(&page) {
             return Err(MapError::PageInUse(page));
         }
-        let children = if level > 1 { vec![TableId(0); ENTRIES] } else { Vec::new() };
-        let table = TablePage { page, level, entries: Some(Box::new([0; ENTRIES])), children };
+        let table = TablePage { page, level, entries: Some(Entries::default()), children: Vec::new() };
         let id = if let Some(id) = self.vacant.pop() {
             self.pages[id.0 as usize] = table;
             id
@@ -93,31 +90,35 @@ impl Tables {
 
     pub(super) fn set(&mut self, id: TableId, slot: usize, raw: u64) {
         if let Some(entries) = self.pages[id.0 as usize].entries.as_mut() {
-            entries[slot] = raw;
+            entries.set(slot, raw);
         }
     }
 
     /// Makes an entry refer to `child`.
     pub(super) fn link(&mut self, id: TableId, slot: usize, raw: u64, child: TableId) {
         self.set(id, slot, raw);
-        if let Some(link) = self.pages[id.0 as usize].children.get_mut(slot) {
-            *link = child;
+        let children = &mut self.pages[id.0 as usize].children;
+        match children.binary_search_by_key(&slot, |&(slot, _)| slot) {
+            Ok(at) => children[at].1 = child,
+            Err(at) => children.insert(at, (slot, child)),
         }
     }
 
     /// The table that an entry refers to, given that it does.
     pub(super) fn child(&self, id: TableId, slot: usize) -> TableId {
-        self.pages[id.0 as usize].children.get(slot).copied().unwrap_or(id)
+        let children = &self.pages[id.0 as usize].children;
+        let found = children.binary_search_by_key(&slot, |&(slot, _)| slot);
+        found.map_or(id, |at| children[at].1)
     }
 
     pub(super) fn page(&self, id: TableId) -> PhysAddr {
         self.pages[id.0 as usize].page
     }
 
-    pub(super) fn at(&self, page: PhysAddr) -> Option<(u32, &[u64; ENTRIES])> {
+    pub(super) fn at(&self, page: PhysAddr) -> Option<(u32, &Entries)> {
         let id = self.by_page.get(&page)?;
         let table = &self.pages[id.0 as usize];
-        table.entries.as_deref().map(|entries| (table.level, entries))
+        table.entries.as_ref().map(|entries| (table.level, entries))
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (PhysAddr, u32)> + '_ {

@@ -2,12 +2,13 @@
 
 use crate::mem::{DmaAddr, PAGE_SHIFT, PhysAddr};
 
+use super::entries::ENTRIES;
 use super::entry::{
     LEVEL_BITS, Prot, level_bytes, slot, vtd_addr, vtd_leaf, vtd_present, vtd_superpage, vtd_table,
 };
 use super::outcome::{DataWalk, FreedPage, MapError, Mapped, Unmapped};
 use super::table::PageTable;
-use super::tables::{ENTRIES, TableId};
+use super::tables::TableId;
 
 /// Pages that one entry of `level` covers. Source: `lvl_to_nr_pages()`.
 const fn level_pages(level: u32) -> u64 {

@@ -76,6 +76,7 @@ impl<'a> Names<'a> {
 fn inner(stmt: &Stmt) -> Option<&[Stmt]> {
     match stmt {
         Stmt::Repeat { body, .. }
+        | Stmt::Requeue { body, .. }
         | Stmt::Call { body, .. }
         | Stmt::Lock { body, .. }
         | Stmt::Maybe { body, .. }
@@ -157,6 +158,7 @@ impl Walk<'_> {
                 checker.name("name", &args.name);
                 checker.dist("entries", &args.entries, 1, limits::SG_ENTRIES);
                 checker.dist("size", &args.size, 1, limits::BYTES);
+                checker.dist("offset", &args.offset, 0, limits::BYTES);
                 self.map_common(checker, args.on_error, &args.device);
             }
             Stmt::FreeCoherent { name } => defined(checker, name, "coherent memory", &[&names.coherent]),
@@ -178,6 +180,10 @@ impl Walk<'_> {
             }
             Stmt::WaitAll => {}
             Stmt::Repeat { times, .. } => checker.dist("times", times, 0, limits::EXECUTED),
+            Stmt::Requeue { times, delay_us, .. } => {
+                checker.range("times", (*times).into(), 1, limits::RETRIES.into());
+                checker.dist("delay_us", delay_us, 0, limits::DELAY_US);
+            }
             Stmt::Call { function, .. } => {
                 let mut chars = function.chars();
                 let first = chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');

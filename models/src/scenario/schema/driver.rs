@@ -194,6 +194,17 @@ pub enum Stmt {
         /// What.
         body: Vec<Self>,
     },
+    /// Does the body; if it returns an error, gives back what this try has mapped and allocated, waits, and does it
+    /// again, as the block layer does with a request that its driver could not take (`BLK_STS_RESOURCE`). A mapping
+    /// that fails is no finding, unless the last try fails too.
+    Requeue {
+        /// How many tries.
+        times: u32,
+        /// Microseconds between two tries.
+        delay_us: Dist,
+        /// What.
+        body: Vec<Self>,
+    },
     /// Does the body inside a function, whose name then stands on the modelled call stack.
     Call {
         /// Name of the function.
@@ -256,7 +267,7 @@ pub struct MapArgs {
     /// Bytes. Absent: the whole buffer.
     #[serde(default)]
     pub size: Option<Dist>,
-    /// Offset into the buffer.
+    /// Offset into the buffer; a fresh one is longer by as much.
     #[serde(default)]
     pub offset: Dist,
     /// Direction.
@@ -282,6 +293,10 @@ pub struct MapSgArgs {
     pub entries: Dist,
     /// Bytes of each entry, drawn for each.
     pub size: Dist,
+    /// Where in its memory the first entry begins; it is shorter by as much. The others begin with a page, as the
+    /// pieces of one buffer do.
+    #[serde(default)]
+    pub offset: Dist,
     /// Direction.
     pub dir: Dir,
     /// Attributes.

@@ -1,7 +1,7 @@
 //! Tearing the default pool down.
 
-use super::object::{IO_TLB_SLOT_SIZE, IoTlbMem};
-use crate::kernel::Kx;
+use super::object::{IO_TLB_SLOT_SIZE, IoTlbArea, IoTlbMem};
+use crate::kernel::{Kx, SwiotlbForce};
 use crate::mem::{PAGE_SIZE, PhysAddr, Ptr, Source, align_up};
 use crate::profile::Behaviour;
 use crate::run::TornDown;
@@ -12,11 +12,14 @@ use crate::swiotlb::IO_TLB_SHIFT;
 /// What goes back to the page allocator differs: the descriptor with its slots (`heap-pool-object`: and every copy of
 /// the pointer to it dangles from here on), or the slots of a static descriptor; with or without the bounce buffer.
 ///
-/// Source: `kernel/dma/swiotlb.c: swiotlb_exit()`, v5.13 to v5.15.
+/// Source: `kernel/dma/swiotlb.c: swiotlb_exit()`, v5.13 to v5.15, v6.1, v6.12.
 pub async fn swiotlb_exit(kx: &Kx) {
     let _frame = kx.enter("swiotlb_exit");
     let mem = kx.k.globals.io_tlb_default_mem.get();
     if mem.is_null() {
+        return;
+    }
+    if kx.k.has(Behaviour::ForceKeepsPool) && kx.k.globals.swiotlb_force.get() == SwiotlbForce::Force {
         return;
     }
     let nslabs = kx.load(mem, IoTlbMem::nslabs).await;
@@ -35,6 +38,7 @@ pub async fn swiotlb_exit(kx: &Kx) {
     let start = kx.load(mem, IoTlbMem::start).await;
     let Ok(object) = kx.k.mem.borrow().heap.get(mem) else { return };
     object.publish();
+    free_areas(kx, &object).await;
     if kx.k.has(Behaviour::SwiotlbExitFreesBuffer) {
         let bytes = align_up(nslabs << IO_TLB_SHIFT, PAGE_SIZE);
         kx.memblock_free_late(start, bytes).await;
@@ -52,6 +56,17 @@ pub async fn swiotlb_exit(kx: &Kx) {
     kx.memblock_free_late(phys, align_up(0x38 + nslabs * IO_TLB_SLOT_SIZE, PAGE_SIZE)).await;
     kx.k.globals.io_tlb_default_mem.set(Ptr::NULL);
     kx.note_global("io_tlb_default_mem", 0);
+}
+
+/// The areas go first. They fill no page, so the page allocator gets nothing of it.
+async fn free_areas(kx: &Kx, object: &IoTlbMem) {
+    let areas = object.areas.take();
+    let Some(base) = areas.first().and_then(|area| area.phys()) else { return };
+    let site = kx.site();
+    for area in &areas[1..] {
+        let _ = kx.k.mem.borrow_mut().heap.free_object(area.id, site);
+    }
+    kx.memblock_free_late(base, IoTlbArea::SIZE * areas.len() as u64).await;
 }
 
 async fn zero(kx: &Kx, mem: Ptr<IoTlbMem>) {

@@ -4,17 +4,19 @@ use std::rc::Rc;
 
 use sim::Draft;
 
-use super::object::{IO_TLB_SLOT_SIZE, IoTlbMem};
+use super::areas::new_areas;
+use super::object::{IO_TLB_SLOT_SIZE, IoTlbArea, IoTlbMem};
+use super::rules::{bounce_rules, search_rules};
 use crate::device::{Device, DeviceNode};
 use crate::kernel::{Kx, NoMemory, SwiotlbForce, Symbol};
 use crate::mem::{PAGE_SIZE, PhysAddr, Ptr, align_up};
 use crate::memblock::Bounds;
 use crate::profile::Behaviour;
 use crate::run::PoolFacts;
-use crate::swiotlb::{BounceRules, IO_TLB_SHIFT, Pool, PoolSize, SearchRules};
+use crate::swiotlb::{IO_TLB_SHIFT, Pool, PoolSize};
 
 /// Highest address of low memory (`ARCH_LOW_ADDRESS_LIMIT`).
-const LOW_LIMIT: u64 = 0xffff_ffff;
+pub(super) const LOW_LIMIT: u64 = 0xffff_ffff;
 
 /// The static default pool begins its life with the kernel image (5.15 and later).
 pub fn setup_static_pool(kx: &Kx) {
@@ -30,20 +32,6 @@ pub fn setup_static_pool(kx: &Kx) {
         kx.label_object(ptr);
         kx.note_global("io_tlb_default_mem", ptr.id);
     }
-}
-
-/// Search and bounce rules of this kernel.
-fn rules(kx: &Kx) -> (SearchRules, BounceRules) {
-    let search = if kx.k.has(Behaviour::AllocAlignMask) {
-        SearchRules::v5_16()
-    } else if kx.k.has(Behaviour::StaticDefaultPool) {
-        SearchRules::v5_15()
-    } else {
-        SearchRules::v5_13()
-    };
-    let bounce =
-        if kx.k.has(Behaviour::PrefillFromDevice) { BounceRules::v5_18() } else { BounceRules::v5_13() };
-    (search, bounce)
 }
 
 /// Sets the default pool up from boot memory.
@@ -89,7 +77,8 @@ pub async fn swiotlb_init(kx: &Kx) {
         }
     };
     let force = globals.swiotlb_force.get() == SwiotlbForce::Force;
-    fill(kx, mem, start, nslabs, force && kx.k.has(Behaviour::ForceBounceInPool), buffer);
+    let size = PoolSize { nslabs: u32::try_from(nslabs).unwrap_or(u32::MAX), nareas: 1 };
+    fill(kx, mem, start, size, force && kx.k.has(Behaviour::ForceBounceInPool), buffer);
     globals.io_tlb_default_mem.set(mem);
     kx.note_global("io_tlb_default_mem", mem.id);
     let facts = PoolFacts {
@@ -103,17 +92,16 @@ pub async fn swiotlb_init(kx: &Kx) {
     kx.k.facts.borrow_mut().pool = Some(facts);
 }
 
-/// Sets an object up that nobody else can see yet (`swiotlb_init_io_tlb_mem`).
-fn fill(kx: &Kx, mem: Ptr<IoTlbMem>, start: PhysAddr, nslabs: u64, force: bool, buffer: u32) {
+/// Sets an object up that nobody else can see yet (`swiotlb_init_io_tlb_mem`, `swiotlb_init_io_tlb_pool`).
+pub(super) fn fill(kx: &Kx, mem: Ptr<IoTlbMem>, start: PhysAddr, size: PoolSize, force: bool, buffer: u32) {
     let Ok(object) = kx.k.mem.borrow().heap.get(mem) else { return };
-    let (search, bounce) = rules(kx);
-    let size = PoolSize { nslabs: u32::try_from(nslabs).unwrap_or(u32::MAX), nareas: 1 };
+    let nslabs = u64::from(size.nslabs);
     object.start.set(start);
     object.end.set(start.wrapping_add(nslabs << IO_TLB_SHIFT));
     object.nslabs.set(nslabs);
     object.force_bounce.set(force);
     object.buffer_id.set(buffer);
-    *object.pool.borrow_mut() = Some(Pool::new(search, bounce, start, size));
+    *object.pool.borrow_mut() = Some(Pool::new(search_rules(kx), bounce_rules(kx), start, size));
 }
 
 async fn panic_no_memory(kx: &Kx, bytes: u64) {
@@ -126,7 +114,7 @@ async fn panic_no_memory(kx: &Kx, bytes: u64) {
 
 /// Says where the pool lies.
 ///
-/// Source: `kernel/dma/swiotlb.c: swiotlb_print_info()`, v5.13.
+/// Source: `kernel/dma/swiotlb.c: swiotlb_print_info()`, v5.13, v6.1, v6.12.
 pub fn swiotlb_print_info(kx: &Kx) {
     let mem = kx.k.globals.io_tlb_default_mem.get();
     let object = kx.k.mem.borrow().heap.get(mem);
@@ -144,7 +132,7 @@ pub fn swiotlb_print_info(kx: &Kx) {
 /// probe, with a descriptor that is made at the first.
 ///
 /// Source: `drivers/of/device.c: of_dma_configure_id()`, `kernel/dma/swiotlb.c: rmem_swiotlb_device_init()`, next of
-/// June 2021, v5.15.
+/// June 2021, v5.15, v6.1, v6.12.
 ///
 /// # Errors
 /// There is no memory for the descriptor.
@@ -159,10 +147,19 @@ pub async fn rmem_swiotlb_device_init(kx: &Kx, node: &DeviceNode) -> Result<(), 
     let mem = match known {
         Some((_, mem)) => mem,
         None => {
-            let nslabs = region.size >> IO_TLB_SHIFT;
+            let size = PoolSize::restricted(region.size);
             let start = PhysAddr(region.start);
             let mem = kx.kzalloc(0x38, Rc::new(IoTlbMem::default())).await?;
-            fill(kx, mem, start, nslabs, true, 0);
+            if kx.k.has(Behaviour::SwiotlbAreas) {
+                let mut areas = Vec::new();
+                for area in new_areas(size.nareas) {
+                    areas.push(kx.kzalloc(IoTlbArea::SIZE, area).await?);
+                }
+                if let Ok(object) = kx.k.mem.borrow().heap.get_ref(mem) {
+                    object.areas.replace(areas);
+                }
+            }
+            fill(kx, mem, start, size, true, 0);
             kx.poke(mem, IoTlbMem::for_alloc, true);
             kx.k.globals.restricted_pools.borrow_mut().push((start, mem));
             let megabytes = region.size >> 20;

@@ -5,7 +5,7 @@ use crate::device::Device;
 use crate::kernel::{Kx, SwiotlbForce};
 use crate::mem::{PhysAddr, Ptr};
 use crate::profile::Behaviour;
-use crate::swiotlb::nr_slots;
+use crate::swiotlb::{DmaLimits, Pool};
 
 /// The default pool (`io_tlb_default_mem`): a global pointer, or the address of a static object.
 #[must_use]
@@ -33,6 +33,31 @@ pub async fn is_swiotlb_buffer(kx: &Kx, dev: Ptr<Device>, paddr: PhysAddr) -> bo
     paddr >= kx.load(mem, IoTlbMem::start).await && paddr < kx.load(mem, IoTlbMem::end).await
 }
 
+/// The pool in which a physical address lies, as unmap and sync ask for it: the device's pool, or none.
+///
+/// With `pool-found-once` the answer is passed on; before, each function loads the device's pointer again.
+///
+/// Source: `include/linux/swiotlb.h: swiotlb_find_pool()`, v6.12; `is_swiotlb_buffer()`, v5.13, v6.1.
+pub async fn find_pool(kx: &Kx, dev: Ptr<Device>, paddr: PhysAddr) -> Ptr<IoTlbMem> {
+    if !kx.k.has(Behaviour::PoolFoundOnce) {
+        return if is_swiotlb_buffer(kx, dev, paddr).await { device_pool(kx, dev).await } else { Ptr::NULL };
+    }
+    let mem = device_pool(kx, dev).await;
+    if mem.is_null() {
+        return Ptr::NULL;
+    }
+    let inside = paddr >= kx.load(mem, IoTlbMem::start).await && paddr < kx.load(mem, IoTlbMem::end).await;
+    if inside { mem } else { Ptr::NULL }
+}
+
+/// Whether the device has a pool with slots.
+///
+/// Source: `kernel/dma/swiotlb.c: is_swiotlb_active()`, v6.1, v6.12.
+pub async fn is_swiotlb_active(kx: &Kx, dev: Ptr<Device>) -> bool {
+    let mem = device_pool(kx, dev).await;
+    !mem.is_null() && kx.load(mem, IoTlbMem::nslabs).await != 0
+}
+
 /// Whether everything that this device maps is to bounce: a flag of its pool, or a global.
 ///
 /// Source: `include/linux/swiotlb.h: is_swiotlb_force_bounce()`, next of June 2021; `swiotlb_force`, v5.13.
@@ -55,10 +80,14 @@ pub async fn is_swiotlb_for_alloc(kx: &Kx, dev: Ptr<Device>) -> bool {
     !mem.is_null() && kx.load(mem, IoTlbMem::for_alloc).await
 }
 
-/// The most bytes that one bounce can serve. Source: `kernel/dma/swiotlb.c: swiotlb_max_mapping_size()`, v5.13.
+/// The most bytes that one bounce can serve for a device.
+///
+/// Source: `kernel/dma/swiotlb.c: swiotlb_max_mapping_size()`, v5.13, v6.1.
 #[must_use]
-pub fn swiotlb_max_mapping_size() -> u64 {
-    let segment = u64::from(crate::swiotlb::IO_TLB_SEGSIZE) * crate::swiotlb::IO_TLB_SIZE;
-    debug_assert!(nr_slots(segment) == u64::from(crate::swiotlb::IO_TLB_SEGSIZE));
-    segment
+pub fn swiotlb_max_mapping_size(kx: &Kx, limits: DmaLimits) -> u64 {
+    if kx.k.has(Behaviour::MaxMappingLessAlign) {
+        Pool::max_mapping_size(limits)
+    } else {
+        Pool::max_mapping_size(DmaLimits::default())
+    }
 }

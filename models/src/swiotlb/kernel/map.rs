@@ -1,17 +1,21 @@
 //! Mapping through the pool.
 
+use std::rc::Rc;
+
 use sim::Draft;
 
-use super::junk;
 use super::lookup::device_pool;
 use super::object::{IoTlbMem, POOL_LOCK};
+use super::rules::search_rules;
+use super::search::search_area;
 use super::unmap::swiotlb_tbl_unmap_single;
+use super::{areas, junk};
 use crate::device::{Device, DeviceDmaParameters};
 use crate::dma::{Attrs, dma_capable, phys_to_dma};
 use crate::kernel::Kx;
 use crate::mem::{DmaAddr, PhysAddr, Ptr};
 use crate::profile::Behaviour;
-use crate::swiotlb::{Direction, DmaLimits, MapRequest, Prepared, Search, Way};
+use crate::swiotlb::{Direction, DmaLimits, MapRequest, Prepared, Way};
 
 /// What the device demands of mappings.
 pub async fn dma_limits(kx: &Kx, dev: Ptr<Device>) -> DmaLimits {
@@ -36,12 +40,19 @@ pub async fn swiotlb_map(
     attrs: Attrs,
 ) -> Option<DmaAddr> {
     let _frame = kx.enter("swiotlb_map");
-    let tlb_addr = swiotlb_tbl_map_single(kx, dev, paddr, size, size, dir, attrs).await?;
+    let tlb_addr = swiotlb_tbl_map_single(kx, dev, &MapRequest::plain(paddr, size), dir, attrs).await?;
     let dma_addr = phys_to_dma(kx, tlb_addr, true);
     if !dma_capable(kx, dev, dma_addr, size).await {
         swiotlb_tbl_unmap_single(kx, dev, tlb_addr, size, dir, attrs.with_skip_cpu_sync()).await;
+        if let Some(node) = kx.k.node_of(dev) {
+            node.why_failed.set("the bounce buffer lies where the device cannot reach");
+        }
         if kx.k.globals.once("swiotlb addr overflow") {
-            kx.log(|| format!("swiotlb addr {dma_addr:#x}+{size} overflow (mask, bus limit)."));
+            let mask = kx.peek(dev, Device::dma_mask).unwrap_or(0);
+            let limit = kx.peek(dev, Device::bus_dma_limit).unwrap_or(0);
+            kx.log(|| {
+                format!("swiotlb addr {dma_addr:#018x}+{size} overflow (mask {mask:x}, bus limit {limit:x}).")
+            });
         }
         return None;
     }
@@ -50,28 +61,17 @@ pub async fn swiotlb_map(
 
 /// Takes slots for a buffer, records where it came from, and copies it there if the device is to read it.
 ///
-/// Source: `kernel/dma/swiotlb.c: swiotlb_tbl_map_single()`, v5.13 to v5.15.
+/// Source: `kernel/dma/swiotlb.c: swiotlb_tbl_map_single()`, v5.13 to v5.15, v6.1, v6.12.
 pub async fn swiotlb_tbl_map_single(
     kx: &Kx,
     dev: Ptr<Device>,
-    orig_addr: PhysAddr,
-    mapping_size: u64,
-    alloc_size: u64,
+    request: &MapRequest,
     dir: Direction,
     attrs: Attrs,
 ) -> Option<PhysAddr> {
     let _frame = kx.enter("swiotlb_tbl_map_single");
     let mem = device_pool(kx, dev).await;
-    let no_pool =
-        "Can not allocate SWIOTLB buffer earlier and can't now provide you with the DMA bounce buffer";
-    if mem.is_null() {
-        let title = format!("Kernel panic - not syncing: {no_pool}");
-        kx.report(Draft::fatal("panic", title).ending("panic"), Vec::new);
-        kx.spin_forever("the machine has stopped").await;
-        return None;
-    }
-    if kx.k.has(Behaviour::MapWithoutPoolErrors) && kx.load(mem, IoTlbMem::nslabs).await == 0 {
-        kx.log(|| no_pool.to_owned());
+    if !pool_exists(kx, dev, mem).await {
         return None;
     }
     if (kx.k.globals.sme_active.get() || kx.k.globals.sev_active.get())
@@ -80,15 +80,10 @@ pub async fn swiotlb_tbl_map_single(
         kx.log(|| "Memory encryption is active and system is using DMA bounce buffers".to_owned());
     }
     let limits = dma_limits(kx, dev).await;
-    let request = MapRequest { orig_addr, mapping_size, alloc_size, alloc_align_mask: 0 };
-    let tlb_addr = match find_slots(kx, mem, limits, &request).await {
+    let (orig_addr, mapping_size) = (request.orig_addr, request.mapping_size);
+    let tlb_addr = match slots_for(kx, dev, mem, limits, request, attrs).await? {
         Slots::Taken(tlb_addr) => tlb_addr,
-        Slots::Full => {
-            if !attrs.no_warn {
-                full(kx, dev, mem, alloc_size).await;
-            }
-            return None;
-        }
+        Slots::Full => return None,
         Slots::Foreign(tlb_addr) => {
             // The copy goes to wherever the junk says.
             if !attrs.skip_cpu_sync && dir.reaches_device() {
@@ -101,24 +96,90 @@ pub async fn swiotlb_tbl_map_single(
         let (maps, bounced, failed) = node.counts.get();
         node.counts.set((maps, bounced + 1, failed));
     }
+    if kx.k.has(Behaviour::DmaSkipSync) && kx.load(dev, Device::dma_skip_sync).await {
+        // dma_reset_need_sync: from here on this device's syncs are looked at.
+        kx.store(dev, Device::dma_skip_sync, false).await;
+    }
     let live = kx.k.mem.borrow().heap.get(mem);
     if let Ok(object) = live {
         let fills = {
             let pool = object.pool.borrow();
             pool.as_ref().is_some_and(|pool| pool.bounce_rules().copies_on_map(dir, false))
         };
-        if fills && !attrs.skip_cpu_sync {
+        // Since the mapping is always filled, whoever syncs by himself finds it filled too.
+        if fills && (!attrs.skip_cpu_sync || kx.k.has(Behaviour::PrefillFromDevice)) {
             bounce(kx, mem, limits, tlb_addr, mapping_size, Way::ToSlots).await;
         }
     }
     Some(tlb_addr)
 }
 
+/// Whether there is a pool to take slots of; where there is none, older kernels stop.
+async fn pool_exists(kx: &Kx, dev: Ptr<Device>, mem: Ptr<IoTlbMem>) -> bool {
+    let no_pool =
+        "Can not allocate SWIOTLB buffer earlier and can't now provide you with the DMA bounce buffer";
+    let tests_slots = kx.k.has(Behaviour::MapWithoutPoolErrors);
+    if mem.is_null() && !(tests_slots && kx.k.has(Behaviour::SwiotlbAreas)) {
+        let title = format!("Kernel panic - not syncing: {no_pool}");
+        kx.report(Draft::fatal("panic", title).ending("panic"), Vec::new);
+        kx.spin_forever("the machine has stopped").await;
+        return false;
+    }
+    if tests_slots && (mem.is_null() || kx.load(mem, IoTlbMem::nslabs).await == 0) {
+        kx.log(|| format!("{}: {no_pool}", kx.k.dev_string(dev)));
+        if let Some(node) = kx.k.node_of(dev) {
+            node.why_failed.set("there is no bounce pool");
+        }
+        return false;
+    }
+    true
+}
+
+/// The search, by version; a full pool has been told of.
+async fn slots_for(
+    kx: &Kx,
+    dev: Ptr<Device>,
+    mem: Ptr<IoTlbMem>,
+    limits: DmaLimits,
+    request: &MapRequest,
+    attrs: Attrs,
+) -> Option<Slots> {
+    let rules = search_rules(kx);
+    let Some(prepared) = Prepared::new(rules, limits, request) else {
+        if kx.k.globals.once("Invalid sizes") {
+            let (mapping, alloc) = (request.mapping_size, request.alloc_size);
+            kx.log(|| format!("Invalid sizes (mapping: {mapping} bytes, alloc: {alloc} bytes)"));
+        }
+        return None;
+    };
+    if prepared.warns_of_alignment && kx.k.globals.once("Alloc alignment") {
+        kx.log(|| "Alloc alignment may prevent fulfilling requests with max mapping_size".to_owned());
+    }
+    let slots = if kx.k.has(Behaviour::SwiotlbAreas) {
+        areas::map_slots(kx, mem, limits, &prepared).await
+    } else {
+        find_slots(kx, mem, limits, request).await
+    };
+    if matches!(slots, Slots::Full) && !attrs.no_warn {
+        let told = if kx.k.has(Behaviour::OneMappingSize) {
+            prepared.request.alloc_size
+        } else {
+            request.alloc_size
+        };
+        full(kx, dev, mem, told).await;
+    }
+    Some(slots)
+}
+
 async fn full(kx: &Kx, dev: Ptr<Device>, mem: Ptr<IoTlbMem>, size: u64) {
     let total = kx.load(mem, IoTlbMem::nslabs).await;
-    let used = kx.load(mem, IoTlbMem::used).await;
+    let used = if kx.k.has(Behaviour::SwiotlbAreas) {
+        areas::mem_used(kx, mem).await
+    } else {
+        kx.load(mem, IoTlbMem::used).await
+    };
     kx.log(|| {
-        let name = kx.k.device_name(dev.id).unwrap_or("device");
+        let name = kx.k.dev_string(dev);
         format!(
             "{name}: swiotlb buffer is full (sz: {size} bytes), total {total} (slots), used {used} (slots)"
         )
@@ -149,13 +210,7 @@ pub(super) async fn find_slots(
     let live = kx.k.mem.borrow().heap.get(mem);
     let found = match live {
         Err(_) => junk::find_slots(kx, mem, limits, request).await,
-        Ok(object) => {
-            let mut pool = object.pool.borrow_mut();
-            match pool.as_mut() {
-                None => Found::Full,
-                Some(pool) => take(kx, pool, limits, request),
-            }
-        }
+        Ok(object) => take(kx, mem, &object, limits, request).await,
     };
     if let Ok(object) = kx.k.mem.borrow().heap.get_ref(mem) {
         object.publish();
@@ -163,7 +218,7 @@ pub(super) async fn find_slots(
     let found = match found {
         Found::Hang => {
             // Interrupts stay off: nobody on this CPU gets any further.
-            kx.spin_forever("swiotlb slot search never comes back to where it began").await;
+            kx.spin_forever("swiotlb slot search in foreign memory, which leads round and round").await;
             Found::Full
         }
         Found::Bug => {
@@ -178,39 +233,51 @@ pub(super) async fn find_slots(
     match found {
         Found::Taken(tlb_addr) => Slots::Taken(tlb_addr),
         Found::Foreign(tlb_addr) => Slots::Foreign(tlb_addr),
-        Found::Full | Found::Hang | Found::Bug => Slots::Full,
+        Found::Slots { .. } | Found::Full | Found::Hang | Found::Bug => Slots::Full,
     }
 }
 
 /// As [`Slots`], with the ways in which the search itself can fail.
 pub(super) enum Found {
     Taken(PhysAddr),
+    /// Slots of a living pool, whose origin is not recorded yet.
+    Slots {
+        slot: u32,
+        nslots: u32,
+    },
     Full,
+    /// Only in foreign memory: a living pool's search is walked for ever.
     Hang,
     Bug,
     Foreign(PhysAddr),
 }
 
-fn take(kx: &Kx, pool: &mut crate::swiotlb::Pool, limits: DmaLimits, request: &MapRequest) -> Found {
-    let Some(prepared) = Prepared::new(pool.search_rules(), limits, request) else { return Found::Full };
-    match pool.find_slots(u32::from(kx.cpu()), limits, &prepared.request) {
-        Search::Found { slot, nslots } => {
-            let mapping = pool.record(&prepared, slot, nslots);
-            kx.sim().mix(u64::from(slot));
-            kx.note(|| {
-                format!("swiotlb: slots {slot}..{} of the pool, at {}", slot + nslots, mapping.tlb_addr)
-            });
-            Found::Taken(mapping.tlb_addr)
-        }
-        Search::Full => Found::Full,
-        Search::Hang => Found::Hang,
-        Search::Bug => Found::Bug,
-    }
+async fn take(
+    kx: &Kx,
+    mem: Ptr<IoTlbMem>,
+    object: &Rc<IoTlbMem>,
+    limits: DmaLimits,
+    request: &MapRequest,
+) -> Found {
+    let planned = object.pool.borrow().as_ref().and_then(|pool| {
+        let prepared = Prepared::new(pool.search_rules(), limits, request)?;
+        Some((prepared, pool.plan(limits, &prepared.request)))
+    });
+    let Some((prepared, plan)) = planned else { return Found::Full };
+    let Found::Slots { slot, nslots } = search_area(kx, mem, object, 0, &plan).await else {
+        return Found::Full;
+    };
+    let mut pool = object.pool.borrow_mut();
+    let Some(pool) = pool.as_mut() else { return Found::Full };
+    let mapping = pool.record(&prepared, slot, nslots);
+    kx.sim().mix(u64::from(slot));
+    kx.note(|| format!("swiotlb: slots {slot}..{} of the pool, at {}", slot + nslots, mapping.tlb_addr));
+    Found::Taken(mapping.tlb_addr)
 }
 
 /// Copies between a buffer and its slots.
 ///
-/// Source: `kernel/dma/swiotlb.c: swiotlb_bounce()`, v5.13.
+/// Source: `kernel/dma/swiotlb.c: swiotlb_bounce()`, v5.13, v6.1, v6.12.
 pub(super) async fn bounce(
     kx: &Kx,
     mem: Ptr<IoTlbMem>,

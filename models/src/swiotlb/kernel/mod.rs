@@ -1,23 +1,28 @@
 //! swiotlb's code paths: what the kernel does with the pool, on contexts, over simulated memory.
 //!
-//! Source: `kernel/dma/swiotlb.c`, v5.13 to v5.15 and linux-next of June 2021.
+//! Source: `kernel/dma/swiotlb.c`, v5.13 to v5.15, linux-next of June 2021, v6.1 and v6.12.
 
 mod alloc;
+mod areas;
 mod exit;
 mod init;
+mod init_remap;
 mod junk;
 mod lookup;
 mod map;
 mod object;
+mod rules;
+mod search;
 mod unmap;
 
 pub use alloc::{swiotlb_alloc, swiotlb_free};
 pub use exit::swiotlb_exit;
 pub use init::{rmem_swiotlb_device_init, setup_static_pool, swiotlb_init, swiotlb_print_info};
+pub use init_remap::swiotlb_init_remap;
 pub use lookup::{
-    default_pool, device_pool, is_swiotlb_buffer, is_swiotlb_for_alloc, is_swiotlb_force_bounce,
-    swiotlb_max_mapping_size,
+    default_pool, device_pool, find_pool, is_swiotlb_active, is_swiotlb_buffer, is_swiotlb_for_alloc,
+    is_swiotlb_force_bounce, swiotlb_max_mapping_size,
 };
 pub use map::{dma_limits, swiotlb_map, swiotlb_tbl_map_single};
-pub use object::{IO_TLB_SLOT_SIZE, IoTlbMem, POOL_LOCK};
-pub use unmap::{swiotlb_sync_single, swiotlb_tbl_unmap_single};
+pub use object::{AREA_LOCK, IO_TLB_SLOT_SIZE, IoTlbArea, IoTlbMem, POOL_LOCK};
+pub use unmap::{swiotlb_sync_if_bounced, swiotlb_tbl_unmap_single, swiotlb_unmap_if_bounced};

@@ -11,6 +11,9 @@ use crate::swiotlb::Pool;
 /// Class of `mem->lock`.
 pub const POOL_LOCK: LockClass = LockClass::new(2, "&mem->lock");
 
+/// Class of `area->lock`.
+pub const AREA_LOCK: LockClass = LockClass::new(5, "&area->lock");
+
 /// Bytes of a slot record behind the structure (`struct io_tlb_slot`).
 pub const IO_TLB_SLOT_SIZE: u64 = 24;
 
@@ -50,8 +53,38 @@ crate::kobject! {
         slots_at: Cell<(PhysAddr, u32)>,
         /// Heap id of the bounce buffer.
         buffer_id: Cell<u32>,
+        /// Its areas, where pools have them (`mem->areas`).
+        areas: RefCell<Vec<Ptr<IoTlbArea>>>,
     }
     size 0x38;
+}
+
+crate::kobject! {
+    /// One area of a pool. Source: `kernel/dma/swiotlb.c: struct io_tlb_area`, v6.1, v6.12.
+    pub struct IoTlbArea = "struct io_tlb_area" {
+        /// Slots in use.
+        used: u64 = 0x0,
+        /// Where the next search begins, counted from the area's first slot.
+        index: u32 = 0x8,
+        /// Protects the area's slots and counters.
+        lock: LockWord = 0xc,
+    }
+    beside {
+        /// The lock.
+        spinlock: OnceCell<Rc<SpinLock>>,
+    }
+    size 0x10;
+}
+
+impl IoTlbArea {
+    /// Bytes of one (`sizeof(struct io_tlb_area)`).
+    pub const SIZE: u64 = 0x10;
+
+    /// The engine's side of `area->lock`.
+    #[must_use]
+    pub const fn lock_of(&self) -> &OnceCell<Rc<SpinLock>> {
+        &self.spinlock
+    }
 }
 
 impl IoTlbMem {

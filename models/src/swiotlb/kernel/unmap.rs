@@ -1,19 +1,45 @@
 //! Unmapping and syncing.
 
-use super::junk;
-use super::lookup::device_pool;
+use super::lookup::{device_pool, find_pool, is_swiotlb_buffer};
 use super::map::{bounce, dma_limits};
 use super::object::{IoTlbMem, POOL_LOCK};
+use super::{areas, junk};
 use crate::device::Device;
 use crate::dma::Attrs;
 use crate::kernel::Kx;
 use crate::mem::{PhysAddr, Ptr};
+use crate::profile::Behaviour;
 use crate::swiotlb::literal::Release;
 use crate::swiotlb::{Direction, DmaLimits, Way};
 
+/// Undoes the bounce of a mapping, if it was bounced: asks where the address lies, and unmaps there.
+///
+/// Source: `include/linux/swiotlb.h: swiotlb_tbl_unmap_single()`, v6.12; `is_swiotlb_buffer()` and
+/// `kernel/dma/swiotlb.c: swiotlb_tbl_unmap_single()` by their callers, before.
+pub async fn swiotlb_unmap_if_bounced(
+    kx: &Kx,
+    dev: Ptr<Device>,
+    phys: PhysAddr,
+    size: u64,
+    dir: Direction,
+    attrs: Attrs,
+) {
+    if !kx.k.has(Behaviour::PoolFoundOnce) {
+        if is_swiotlb_buffer(kx, dev, phys).await {
+            swiotlb_tbl_unmap_single(kx, dev, phys, size, dir, attrs).await;
+        }
+        return;
+    }
+    let mem = find_pool(kx, dev, phys).await;
+    if !mem.is_null() {
+        let _frame = kx.enter("__swiotlb_tbl_unmap_single");
+        unmap_in(kx, dev, mem, phys, size, dir, attrs).await;
+    }
+}
+
 /// Copies back what the device wrote, and frees the slots.
 ///
-/// Source: `kernel/dma/swiotlb.c: swiotlb_tbl_unmap_single()`, v5.13.
+/// Source: `kernel/dma/swiotlb.c: swiotlb_tbl_unmap_single()`, v5.13, v6.1.
 pub async fn swiotlb_tbl_unmap_single(
     kx: &Kx,
     dev: Ptr<Device>,
@@ -22,8 +48,24 @@ pub async fn swiotlb_tbl_unmap_single(
     dir: Direction,
     attrs: Attrs,
 ) {
-    let _frame = kx.enter("swiotlb_tbl_unmap_single");
+    let _frame = kx.enter(if kx.k.has(Behaviour::PoolFoundOnce) {
+        "__swiotlb_tbl_unmap_single"
+    } else {
+        "swiotlb_tbl_unmap_single"
+    });
     let mem = device_pool(kx, dev).await;
+    unmap_in(kx, dev, mem, tlb_addr, size, dir, attrs).await;
+}
+
+async fn unmap_in(
+    kx: &Kx,
+    dev: Ptr<Device>,
+    mem: Ptr<IoTlbMem>,
+    tlb_addr: PhysAddr,
+    size: u64,
+    dir: Direction,
+    attrs: Attrs,
+) {
     let limits = dma_limits(kx, dev).await;
     if !attrs.skip_cpu_sync && dir.reaches_cpu() {
         bounce(kx, mem, limits, tlb_addr, size, Way::ToOriginal).await;
@@ -39,6 +81,10 @@ pub(super) async fn swiotlb_release_slots(kx: &Kx, dev: Ptr<Device>, tlb_addr: P
 }
 
 async fn release(kx: &Kx, mem: Ptr<IoTlbMem>, limits: DmaLimits, tlb_addr: PhysAddr) {
+    if kx.k.has(Behaviour::SwiotlbAreas) {
+        areas::release_slots(kx, mem, limits, tlb_addr).await;
+        return;
+    }
     let held = kx.raw_spin_lock_irqsave(mem, IoTlbMem::lock, POOL_LOCK, IoTlbMem::lock_of).await;
     let live = kx.k.mem.borrow().heap.get(mem);
     match live {
@@ -55,22 +101,42 @@ async fn release(kx: &Kx, mem: Ptr<IoTlbMem>, limits: DmaLimits, tlb_addr: PhysA
     kx.raw_spin_unlock_irqrestore(held);
 }
 
-/// Copies part of a mapping, for the CPU or for the device.
+/// Copies part of a mapping, for the CPU or for the device, if it is a bounced one.
 ///
-/// Source: `kernel/dma/swiotlb.c: swiotlb_sync_single_for_cpu()`, `swiotlb_sync_single_for_device()`, v5.13.
-pub async fn swiotlb_sync_single(
+/// Source: `kernel/dma/swiotlb.c: swiotlb_sync_single_for_cpu()`, `swiotlb_sync_single_for_device()`, v5.13, v6.1; with
+/// two underscores in front, v6.12.
+pub async fn swiotlb_sync_if_bounced(
     kx: &Kx,
     dev: Ptr<Device>,
-    tlb_addr: PhysAddr,
+    phys: PhysAddr,
     size: u64,
     dir: Direction,
     for_cpu: bool,
 ) {
-    let mem = device_pool(kx, dev).await;
+    let found_once = kx.k.has(Behaviour::PoolFoundOnce);
+    let mem = if found_once {
+        let mem = find_pool(kx, dev, phys).await;
+        if mem.is_null() {
+            return;
+        }
+        mem
+    } else if is_swiotlb_buffer(kx, dev, phys).await {
+        device_pool(kx, dev).await
+    } else {
+        return;
+    };
+    let _frame = kx.k.has(Behaviour::SwiotlbAreas).then(|| {
+        kx.enter(match (found_once, for_cpu) {
+            (false, true) => "swiotlb_sync_single_for_cpu",
+            (false, false) => "swiotlb_sync_single_for_device",
+            (true, true) => "__swiotlb_sync_single_for_cpu",
+            (true, false) => "__swiotlb_sync_single_for_device",
+        })
+    });
     let limits = dma_limits(kx, dev).await;
     if for_cpu && dir.reaches_cpu() {
-        bounce(kx, mem, limits, tlb_addr, size, Way::ToOriginal).await;
+        bounce(kx, mem, limits, phys, size, Way::ToOriginal).await;
     } else if !for_cpu && dir.reaches_device() {
-        bounce(kx, mem, limits, tlb_addr, size, Way::ToSlots).await;
+        bounce(kx, mem, limits, phys, size, Way::ToSlots).await;
     }
 }

@@ -1,0 +1,397 @@
+//! What single lines of the log say.
+
+use models::mem::{PhysAddr, PhysRange};
+use models::memblock::MemblockType;
+
+use super::scan::Scan;
+use super::{line_iommu, line_zone};
+
+/// Which of memblock's functions a request came through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Function {
+    /// `memblock_phys_alloc_range()`.
+    PhysRange,
+    /// `memblock_alloc_try_nid()`, `memblock_alloc_try_nid_raw()`.
+    TryNid,
+    /// `memblock_alloc_exact_nid_raw()`.
+    ExactNid,
+}
+
+/// A request for memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Request {
+    pub(super) function: Function,
+    pub(super) size: u64,
+    pub(super) align: u64,
+    pub(super) nid: i32,
+    pub(super) min: u64,
+    pub(super) max: u64,
+    pub(super) caller: String,
+}
+
+/// One region of a dump.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Listed {
+    pub(super) list: MemblockType,
+    pub(super) index: u64,
+    pub(super) range: PhysRange,
+    /// As the line says, beside the range.
+    pub(super) size: u64,
+    pub(super) nid: Option<i32>,
+    pub(super) flags: u32,
+}
+
+/// What the firmware's map of memory goes through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum E820 {
+    /// A list of all ranges follows, instead of the one before.
+    NewMap,
+    /// One range, and whether it is RAM.
+    Range(PhysRange, bool),
+    /// RAM becomes something else, or goes.
+    Lose(PhysRange),
+    /// Something else becomes RAM.
+    Gain(PhysRange),
+}
+
+/// A line that means something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Event {
+    Version(String),
+    CommandLine(String),
+    KaslrDisabled,
+    E820(E820),
+    LastPfn {
+        last: u64,
+        max_arch: u64,
+    },
+    Add(PhysRange),
+    Remove(PhysRange),
+    Reserve(PhysRange, String),
+    Free(PhysRange, String),
+    FreeLate(PhysRange),
+    Request(Request),
+    Doubled {
+        list: MemblockType,
+        entries: u64,
+        range: PhysRange,
+    },
+    DumpBegins,
+    DumpSizes {
+        memory: u64,
+        reserved: u64,
+    },
+    DumpCount(MemblockType, u64),
+    DumpRegion(Listed),
+    Ramdisk(PhysRange),
+    Srat {
+        nid: i32,
+        range: PhysRange,
+        hotplug: bool,
+    },
+    NumaUnion {
+        nid: i32,
+        first: PhysRange,
+        second: PhysRange,
+        both: PhysRange,
+    },
+    NumaRejected,
+    NoNuma,
+    FakingOne(PhysRange),
+    FakingNode {
+        nid: i32,
+        range: PhysRange,
+    },
+    NodeData {
+        nid: i32,
+        range: PhysRange,
+    },
+    NodeDataOn {
+        nid: i32,
+        on: i32,
+    },
+    ZoneRanges,
+    ZoneLimit {
+        zone: String,
+        range: Option<PhysRange>,
+    },
+    MovableStart {
+        nid: i32,
+        start: u64,
+    },
+    NodeRange {
+        nid: i32,
+        range: PhysRange,
+    },
+    Initmem {
+        nid: i32,
+        range: Option<PhysRange>,
+    },
+    Unavailable {
+        nid: i32,
+        zone: String,
+        pages: u64,
+    },
+    Built {
+        pages: u64,
+    },
+    Cpus(u64),
+    Memory(MemoryLine),
+    Freeing {
+        kib: u64,
+    },
+    Mirrored,
+    Encryption {
+        guest: bool,
+    },
+    /// The initcalls after the IOMMUs' have begun.
+    RootfsInitcalls,
+    Swiotlb(SwiotlbLine),
+    Iommu(line_iommu::IommuLine),
+}
+
+/// The line `Memory:`, in KiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct MemoryLine {
+    pub(super) available: u64,
+    pub(super) total: u64,
+    pub(super) reserved: u64,
+}
+
+/// Lines about the bounce buffers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SwiotlbLine {
+    Areas(u64),
+    RoundedUp { mib: u64 },
+    Adjusted { from: u64, to: u64 },
+    Mapped { start: u64, end: u64, mib: u64 },
+    NoLowMem,
+    Using,
+    TearingDown,
+}
+
+/// What became of a line.
+#[derive(Debug)]
+pub(super) enum Parsed {
+    Event(Event),
+    /// It begins as one of the known lines, and goes on otherwise.
+    Broken,
+    /// Nothing here is about it.
+    Unknown,
+}
+
+/// Reads one line without its time stamp.
+pub(super) fn parse(text: &str) -> Parsed {
+    let known =
+        ["memblock_", "MEMBLOCK", " memory", " reserved", "memblock: ", "Linux version ", "Command line: "];
+    match event(text) {
+        Some(event) => Parsed::Event(event),
+        None if known.iter().any(|start| text.starts_with(start)) => Parsed::Broken,
+        None => Parsed::Unknown,
+    }
+}
+
+fn event(text: &str) -> Option<Event> {
+    let scan = Scan(text);
+    match text.as_bytes().first()? {
+        b'm' => memblock(scan),
+        b' ' => dump(scan).or_else(|| line_zone::parse(scan)),
+        b'M' if text == "MEMBLOCK configuration:" => Some(Event::DumpBegins),
+        _ => {
+            if let Some(version) = text.strip_prefix("Linux version ") {
+                return Some(Event::Version(version.to_owned()));
+            }
+            if let Some(line) = text.strip_prefix("Command line: ") {
+                return Some(Event::CommandLine(line.to_owned()));
+            }
+            if text.starts_with("KASLR disabled") {
+                return Some(Event::KaslrDisabled);
+            }
+            map(scan)
+                .or_else(|| line_zone::parse(scan))
+                .or_else(|| swiotlb(scan).map(Event::Swiotlb))
+                .or_else(|| line_iommu::parse(text).map(Event::Iommu))
+        }
+    }
+}
+
+fn caller(scan: Scan<'_>) -> String {
+    scan.0.trim().chars().take(200).collect()
+}
+
+/// The function's name in `name+0x12/0x34`.
+pub(super) fn function_of(caller: &str) -> &str {
+    caller.split(['+', '.', ' ']).next().unwrap_or(caller)
+}
+
+fn memblock(scan: Scan<'_>) -> Option<Event> {
+    if let Some(rest) = scan.lit("modified: ").or_else(|| scan.lit("modified physical RAM map:")) {
+        return map_entry(rest);
+    }
+    if let Some(rest) = scan.lit("memblock: ") {
+        let (name, rest) = rest.word();
+        let list = match name {
+            "memory" => MemblockType::Memory,
+            "reserved" => MemblockType::Reserved,
+            _ => return None,
+        };
+        let (entries, rest) = rest.lit(" is doubled to ")?.dec()?;
+        let (range, _) = rest.lit(" at [")?.range()?;
+        return Some(Event::Doubled { list, entries, range });
+    }
+    let (name, rest) = scan.0.split_once(':')?;
+    let rest = Scan(rest).lit(" ")?;
+    if let Some(rest) = rest.lit("[") {
+        let (range, rest) = rest.range()?;
+        let caller = caller(rest);
+        return Some(match name {
+            "memblock_add" | "memblock_add_node" => Event::Add(range),
+            "memblock_remove" => Event::Remove(range),
+            "memblock_reserve" => Event::Reserve(range, caller),
+            "memblock_phys_free" | "memblock_free" => Event::Free(range, caller),
+            "memblock_free_late" | "__memblock_free_late" => Event::FreeLate(range),
+            _ => return None,
+        });
+    }
+    let function = match name {
+        "memblock_phys_alloc_range" => Function::PhysRange,
+        "memblock_alloc_try_nid" | "memblock_alloc_try_nid_raw" => Function::TryNid,
+        "memblock_alloc_exact_nid_raw" => Function::ExactNid,
+        _ => return None,
+    };
+    let (size, rest) = rest.dec()?;
+    let (align, rest) = rest.lit(" bytes align=")?.hex()?;
+    let (nid, rest) = match rest.lit(" nid=") {
+        Some(rest) => rest.signed()?,
+        None => (-1, rest),
+    };
+    let (min, rest) = rest.lit(" from=")?.hex()?;
+    let (max, rest) = rest.lit(" max_addr=")?.hex()?;
+    Some(Event::Request(Request { function, size, align, nid, min, max, caller: caller(rest) }))
+}
+
+fn dump(scan: Scan<'_>) -> Option<Event> {
+    if let Some(rest) = scan.lit(" memory size = ") {
+        let (memory, rest) = rest.hex()?;
+        let (reserved, _) = rest.lit(" reserved size = ")?.hex()?;
+        return Some(Event::DumpSizes { memory, reserved });
+    }
+    let (list, rest) = match (scan.lit(" memory"), scan.lit(" reserved")) {
+        (Some(rest), _) => (MemblockType::Memory, rest),
+        (_, Some(rest)) => (MemblockType::Reserved, rest),
+        _ => return None,
+    };
+    if let Some(rest) = rest.lit(".cnt") {
+        let (count, _) = rest.blanks().lit("=")?.blanks().hex()?;
+        return Some(Event::DumpCount(list, count));
+    }
+    let (index, rest) = rest.lit("[")?.hex()?;
+    let (range, rest) = rest.lit("]")?.blanks().lit("[")?.range()?;
+    let (size, rest) = rest.lit(", ")?.hex()?;
+    let rest = rest.lit(" bytes")?;
+    let (nid, rest) = match rest.lit(" on node ") {
+        Some(rest) => rest.signed().map(|(nid, rest)| (Some(nid), rest))?,
+        None => (None, rest),
+    };
+    let (flags, rest) = rest.lit(" flags: ")?.hex()?;
+    // A line that goes on was cut and joined with another.
+    let whole = rest.0.trim().is_empty();
+    let flags = u32::try_from(flags).ok().filter(|_| whole)?;
+    Some(Event::DumpRegion(Listed { list, index, range, size, nid, flags }))
+}
+
+fn map_entry(scan: Scan<'_>) -> Option<Event> {
+    if scan.0.trim().is_empty() {
+        return Some(Event::E820(E820::NewMap));
+    }
+    let (range, rest) = scan.mem()?;
+    Some(Event::E820(E820::Range(range, rest.0.trim_start().starts_with("usable"))))
+}
+
+/// Lines about the map of memory, and about the command line's and the firmware's words on it.
+fn map(scan: Scan<'_>) -> Option<Event> {
+    let headers =
+        ["user-defined physical RAM map:", "extended physical RAM map:", "BIOS-provided physical RAM map:"];
+    if headers.contains(&scan.0.trim_end()) {
+        return Some(Event::E820(E820::NewMap));
+    }
+    for prefix in ["BIOS-e820: ", "user: ", "reserve setup_data: ", "Xen: "] {
+        if let Some(rest) = scan.lit(prefix) {
+            return map_entry(rest);
+        }
+    }
+    if let Some(rest) = scan.lit("e820: remove ") {
+        let (range, rest) = rest.mem()?;
+        let ram = rest.0.trim().is_empty() || rest.0.contains("usable");
+        return ram.then_some(Event::E820(E820::Lose(range)));
+    }
+    if let Some(rest) = scan.lit("e820: update ") {
+        let (range, rest) = rest.mem()?;
+        let (old, new) = rest.0.split_once("==>")?;
+        return match (old.contains("usable"), new.contains("usable")) {
+            (true, false) => Some(Event::E820(E820::Lose(range))),
+            (false, true) => Some(Event::E820(E820::Gain(range))),
+            _ => None,
+        };
+    }
+    if let Some(rest) = scan.lit("last_pfn = ") {
+        let (last, rest) = rest.hex()?;
+        let (max_arch, _) = rest.lit(" max_arch_pfn = ")?.hex()?;
+        return Some(Event::LastPfn { last, max_arch });
+    }
+    if let Some(rest) = scan.lit("RAMDISK: ") {
+        return rest.mem().map(|(range, _)| Event::Ramdisk(range));
+    }
+    if let Some(rest) = scan.lit("efi: Memory: ") {
+        return rest.0.contains("mirrored").then_some(Event::Mirrored);
+    }
+    if let Some(rest) = scan
+        .lit("Memory Encryption Features active: ")
+        .or_else(|| scan.lit("AMD Memory Encryption Features active: "))
+    {
+        let guest = rest.0.contains("SEV") || rest.0.contains("TDX");
+        return (guest || rest.0.contains("SME")).then_some(Event::Encryption { guest });
+    }
+    let later = ["workingset: timestamp_bits", "Initialise system trusted keyrings"];
+    later.iter().any(|start| scan.0.starts_with(start)).then_some(Event::RootfsInitcalls)
+}
+
+fn swiotlb(scan: Scan<'_>) -> Option<SwiotlbLine> {
+    if scan.0.starts_with("PCI-DMA: Using software bounce buffering") {
+        return Some(SwiotlbLine::Using);
+    }
+    let rest = scan.lit("software IO TLB: ")?;
+    if let Some(rest) = rest.lit("area num ") {
+        return rest.dec().map(|(areas, _)| SwiotlbLine::Areas(areas));
+    }
+    if let Some(rest) = rest.lit("SWIOTLB bounce buffer size roundup to ") {
+        return rest.dec().map(|(mib, _)| SwiotlbLine::RoundedUp { mib });
+    }
+    if let Some(rest) = rest.lit("SWIOTLB bounce buffer size adjusted ") {
+        let (from, rest) = rest.dec()?;
+        let (to, _) = rest.lit(" -> ")?.dec()?;
+        return Some(SwiotlbLine::Adjusted { from, to });
+    }
+    if let Some(rest) = rest.lit("mapped [mem ") {
+        let (start, rest) = rest.hex()?;
+        let (end, rest) = rest.lit("-")?.hex()?;
+        let (mib, _) = rest.lit("] (")?.dec()?;
+        return Some(SwiotlbLine::Mapped { start, end, mib });
+    }
+    match rest.0.trim_end() {
+        "No low mem" => Some(SwiotlbLine::NoLowMem),
+        "tearing down default memory pool" => Some(SwiotlbLine::TearingDown),
+        _ => None,
+    }
+}
+
+/// One past the last byte of the address space, for a range that has no other end.
+pub(super) const fn size_of(range: PhysRange) -> u64 {
+    range.end.0 - range.start.0
+}
+
+/// As messages show a range.
+pub(super) fn show(range: PhysRange) -> String {
+    let PhysRange { start: PhysAddr(start), end: PhysAddr(end) } = range;
+    format!("[mem {start:#018x}-{:#018x}]", end.wrapping_sub(1))
+}

@@ -1,0 +1,159 @@
+//! `state.txt` beside a log: what the running system reported of itself, in sections.
+
+use std::path::{Path, PathBuf};
+
+use super::scan::Scan;
+use crate::{Source, SourceError};
+
+/// So many lines are read at most.
+const MAX_LINES: u64 = 1_000_000;
+
+/// A zone as `/proc/zoneinfo` shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct ZoneInfo {
+    pub(super) nid: i32,
+    pub(super) name: String,
+    pub(super) spanned: u64,
+    pub(super) present: u64,
+}
+
+/// A PCI device.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct PciDevice {
+    pub(super) name: String,
+    pub(super) group: Option<u64>,
+}
+
+/// One report of the sections named by `prefix`, the first of the boot.
+#[derive(Clone, Debug, Default)]
+pub(super) struct State {
+    /// The file.
+    pub(super) name: String,
+    pub(super) cmdline: Option<String>,
+    pub(super) version: Option<String>,
+    pub(super) zones: Vec<(u64, ZoneInfo)>,
+    pub(super) mem_total: Option<(u64, u64)>,
+    /// `io_tlb_nslabs` of each report; absent where a report has the section and not the number.
+    pub(super) nslabs: Vec<(u64, Option<u64>)>,
+    pub(super) iomem: Vec<String>,
+    /// Type of each group.
+    pub(super) groups: Vec<(u64, u64, String)>,
+    pub(super) devices: Vec<(u64, PciDevice)>,
+}
+
+/// The report beside a log, if there is one.
+pub(super) fn beside(log: &Path) -> Option<PathBuf> {
+    let folder = log.parent()?;
+    ["state.txt", "state.txt.gz"].iter().map(|name| folder.join(name)).find(|path| path.is_file())
+}
+
+impl State {
+    /// Reads a report.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read.
+    pub(super) fn read(path: &Path) -> Result<Self, SourceError> {
+        let mut source = Source::open(path)?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let mut state = Self { name, ..Self::default() };
+        let mut section = String::new();
+        // The first report is the nearest to the boot; later ones are only asked for what must not change.
+        let mut first: Option<String> = None;
+        while let Some(line) = source.next_line()? {
+            if source.line() > MAX_LINES {
+                break;
+            }
+            if let Some(begins) = line.strip_prefix("@@@BEGIN ") {
+                begins.trim().clone_into(&mut section);
+                if section.ends_with("swiotlb") {
+                    state.nslabs.push((source.line(), None));
+                }
+                continue;
+            }
+            if line.starts_with("@@@END") {
+                section.clear();
+                continue;
+            }
+            let Some((report, what)) = section.split_once('.') else { continue };
+            if what == "swiotlb" {
+                state.swiotlb(&line);
+                continue;
+            }
+            if first.get_or_insert_with(|| report.to_owned()) == report {
+                state.take(source.line(), what, &line);
+            }
+        }
+        Ok(state)
+    }
+
+    fn swiotlb(&mut self, line: &str) {
+        if let Some(value) = line.trim().strip_prefix("io_tlb_nslabs ")
+            && let (Ok(value), Some(last)) = (value.trim().parse(), self.nslabs.last_mut())
+        {
+            last.1 = Some(value);
+        }
+    }
+
+    fn take(&mut self, number: u64, what: &str, line: &str) {
+        match what {
+            "cmdline" if !line.trim().is_empty() => {
+                self.cmdline.get_or_insert_with(|| line.to_owned());
+            }
+            "version" => {
+                if let Some(version) = line.strip_prefix("Linux version ") {
+                    self.version.get_or_insert_with(|| version.to_owned());
+                }
+            }
+            "iomem" => self.iomem.push(line.to_owned()),
+            "meminfo" => {
+                if let Some(rest) = line.strip_prefix("MemTotal:")
+                    && let Some((kib, _)) = Scan(rest).blanks().dec()
+                {
+                    self.mem_total.get_or_insert((number, kib));
+                }
+            }
+            "zoneinfo" => self.zoneinfo(number, line),
+            "pci" => self.pci(number, line),
+            "iommu_groups" => self.group(number, line),
+            _ => {}
+        }
+    }
+
+    fn zoneinfo(&mut self, number: u64, line: &str) {
+        let header = || {
+            let (nid, rest) = Scan(line).lit("Node ")?.signed()?;
+            let (name, _) = rest.lit(", zone")?.blanks().word();
+            Some(ZoneInfo { nid, name: name.to_owned(), ..ZoneInfo::default() })
+        };
+        if let Some(zone) = header() {
+            self.zones.push((number, zone));
+            return;
+        }
+        let Some((_, zone)) = self.zones.last_mut() else { return };
+        let value = |key| Scan(line).blanks().lit(key)?.blanks().dec().map(|(value, _)| value);
+        if let Some(spanned) = value("spanned ") {
+            zone.spanned = spanned;
+        } else if let Some(present) = value("present ") {
+            zone.present = present;
+        }
+    }
+
+    fn pci(&mut self, number: u64, line: &str) {
+        let mut words = line.split_whitespace();
+        let Some(name) = words.next().filter(|name| name.contains(':')) else { return };
+        let group =
+            words.find_map(|word| word.strip_prefix("iommu_group=")).and_then(|value| value.parse().ok());
+        self.devices.push((number, PciDevice { name: name.to_owned(), group }));
+    }
+
+    fn group(&mut self, number: u64, line: &str) {
+        let words: Vec<_> = line.split_whitespace().collect();
+        let value = |key: &str| words.iter().find_map(|word| word.strip_prefix(key));
+        if let (Some(group), Some(type_)) =
+            (value("group=").and_then(|group| group.parse().ok()), value("type="))
+        {
+            self.groups.push((number, group, type_.to_owned()));
+        }
+    }
+}
