@@ -32,11 +32,7 @@ pub struct Worker {
 impl Worker {
     fn fresh_memory(&mut self) -> Memory {
         let machine = &self.simulation.scenario.machine;
-        let profile = &self.simulation.scenario.profile;
-        let rules = MemblockRules {
-            keep_memblock: profile.config.arch_keep_memblock,
-            ..MemblockRules::of_version(profile.version.base())
-        };
+        let rules = MemblockRules::of_profile(&self.simulation.scenario.profile);
         if let Some(mut memory) = self.memory.take() {
             memory.ram.reset(UNTOUCHED, 0);
             memory.memblock.reset(rules);

@@ -1,5 +1,6 @@
 //! Every oracle of the models: a scenario in which it speaks, and one that differs little in which it does not.
 
+mod bootmem;
 mod bus;
 mod content;
 mod dma_api;

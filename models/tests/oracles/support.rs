@@ -203,7 +203,7 @@ pub(crate) fn run_path<R: 'static, F: Future<Output = R> + 'static>(
     let node = PhysRange { start: PhysAddr(0), end: PhysAddr(end.next_multiple_of(mem::PAGE_SIZE)) };
     let memory = Memory {
         ram: mem::Memory::new(&[node], machine.cpus, 1, 0),
-        memblock: Memblock::new(MemblockRules::v6_1()),
+        memblock: Memblock::new(MemblockRules::of_profile(&scenario.profile)),
     };
     let cpus = u8::try_from(machine.cpus).expect("few CPUs");
     let config = RunConfig { cpus, details: true, max_steps: 1_000_000, ..RunConfig::default() };
