@@ -338,6 +338,7 @@ behaviours! {
                did in probe_finalize, without a lock",
         commits: &["b67483b3c44e"],
         ranges: &[(V::V6_10, None)],
+        needs: &[B::OneDefaultDomainSetup],
     }
     DmaOwnership {
         name: "dma-ownership",
@@ -360,11 +361,25 @@ behaviours! {
     }
     DefaultDomainUnderLock {
         name: "default-domain-under-lock",
-        what: "a device that appears later gets its group's default domain and is attached under the same locks as its \
-               probe; before, two of one group could each make one",
+        what: "the default domain of a device that appears later is made under group->mutex; before, two devices of one \
+               group could each make one",
         commits: &["64c3873cb255"],
         ranges: &[(V::V6_5, None)],
         trees: &[V::V6_1],
+    }
+    OneDefaultDomainSetup {
+        name: "one-default-domain-setup",
+        what: "one routine chooses the type of a group's default domain, makes it and attaches the whole group, and a \
+               device that appears later is attached within its probe; identity wins where types contradict, and an \
+               untrusted device that would need identity is refused",
+        ranges: &[(V::V6_5, None)],
+        needs: &[B::IommuProbeLock, B::DefaultDomainUnderLock],
+    }
+    DeferWithoutDomain {
+        name: "defer-without-domain",
+        what: "a driver that binds before its device's group has its default domain is told to come again (6.12.27)",
+        ranges: &[(V::V6_12, None)],
+        needs: &[B::DmaOwnership],
     }
     PciSacUntilFail {
         name: "pci-sac-until-fail",
@@ -398,6 +413,12 @@ behaviours! {
         what: "the depot of full magazines has no limit and is trimmed by delayed work",
         commits: &["911aa1245da8"],
         ranges: &[(V::V6_7, None)],
+    }
+    MemblockReworked {
+        name: "memblock-reworked",
+        what: "memblock merges around a change only, keeps no entry for an empty list, panics when a full list may not \
+               grow, and gives reserved regions the node of their memory at the hand-over (between 6.1 and 6.12)",
+        ranges: &[(V::V6_12, None)],
     }
     GrowingPools {
         name: "growing-pools",

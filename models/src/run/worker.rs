@@ -15,6 +15,7 @@ use crate::kernel::{Draws, Kernel, Kx, Memory};
 use crate::mem::{self, PhysAddr, PhysRange};
 use crate::memblock::{Memblock, MemblockRules};
 use crate::oracle::end_of_run;
+use crate::profile::Behaviour;
 use crate::scenario::schema;
 use crate::swiotlb::IoTlbMem;
 
@@ -33,7 +34,8 @@ impl Worker {
     fn fresh_memory(&mut self) -> Memory {
         let machine = &self.simulation.scenario.machine;
         // 5.13 to 5.15 behave as 6.1 does here.
-        let rules = MemblockRules::v6_1();
+        let reworked = self.simulation.scenario.profile.has(Behaviour::MemblockReworked);
+        let rules = if reworked { MemblockRules::v6_12() } else { MemblockRules::v6_1() };
         if let Some(mut memory) = self.memory.take() {
             memory.ram.reset(UNTOUCHED, 0);
             memory.memblock.reset(rules);
@@ -144,7 +146,6 @@ fn facts_of(kx: &Kx) -> Facts {
 }
 
 fn pool_state(kx: &Kx, pool: mem::Ptr<IoTlbMem>) -> &'static str {
-    use crate::profile::Behaviour;
     if !kx.k.has(Behaviour::DevicePoolPointer) {
         return "no pointer";
     }

@@ -73,7 +73,8 @@ impl DomainType {
 /// Makes a domain.
 ///
 /// Source: `drivers/iommu/iommu.c: __iommu_domain_alloc()`, `drivers/iommu/amd/iommu.c: amd_iommu_domain_alloc()`,
-/// `drivers/iommu/dma-iommu.c: iommu_get_dma_cookie()`, `iommu_dma_init_domain()`, v5.13.
+/// `drivers/iommu/dma-iommu.c: iommu_get_dma_cookie()`, `iommu_dma_init_domain()`, v5.13, v6.1,
+/// v6.12.
 ///
 /// # Errors
 /// There is no memory for it.
@@ -107,9 +108,8 @@ async fn new_cookie(kx: &Kx, type_: DomainType, untrusted: bool) -> Result<Cooki
         Some(IommuDriver::Amd) | None => PageTable::amd_v1(&mut source),
     };
     let table = table.map_err(|_| NoMemory)?;
-    let rules =
-        if kx.k.has(Behaviour::MapWithoutPoolErrors) { IovaRules::v6_1() } else { IovaRules::v5_13() };
-    let mut iovad = IovaDomain::init_iova_domain(rules, PAGE_SIZE, IovaPfn(1)).map_err(|_| NoMemory)?;
+    let mut iovad =
+        IovaDomain::init_iova_domain(iova_rules(kx), PAGE_SIZE, IovaPfn(1)).map_err(|_| NoMemory)?;
     iovad.iova_domain_init_rcaches();
     // The MSI window is no memory for devices (`iova_reserve_iommu_regions`).
     iovad.reserve_iova(IovaPfn(0xfee00), IovaPfn(0xfeeff), &mut Plenty);
@@ -123,6 +123,19 @@ async fn new_cookie(kx: &Kx, type_: DomainType, untrusted: bool) -> Result<Cooki
     };
     let fq = lazy.then(|| FlushQueue::new(usize::from(kx.k.cpus())));
     Ok(Cookie { iovad, table, fq, iotlb: Vec::new(), iotlb_next: 0 })
+}
+
+/// How this kernel allocates I/O virtual addresses.
+fn iova_rules(kx: &Kx) -> IovaRules {
+    let (old, new) = (IovaRules::v5_13(), IovaRules::v6_12());
+    let pick = |behaviour| if kx.k.has(behaviour) { new } else { old };
+    IovaRules {
+        magazine_size: pick(Behaviour::IovaMagazine127).magazine_size,
+        depot: pick(Behaviour::IovaDepotUnlimited).depot,
+        max32_reset: pick(Behaviour::IovaHintReset).max32_reset,
+        retry_from: pick(Behaviour::IovaSecondPassBounded).retry_from,
+        fast_rounds_size: pick(Behaviour::IovaFastRounds).fast_rounds_size,
+    }
 }
 
 /// The domain of a device that serves the DMA API; NULL if it has none.

@@ -8,6 +8,7 @@ use crate::iommu::iova::{Cpu, IovaPfn, Plenty};
 use crate::iommu::pagetable::{Prot, Unmapped};
 use crate::kernel::Kx;
 use crate::mem::{DmaAddr, Field, PAGE_SHIFT, PAGE_SIZE, PhysAddr, Ptr, align_up};
+use crate::profile::Behaviour;
 use crate::swiotlb::Direction;
 
 /// Does something with the translations of a living domain.
@@ -28,7 +29,7 @@ const fn prot_of(dir: Direction) -> Prot {
 
 /// Takes a range: below 4 GiB first, so that PCI devices need no dual-address cycle.
 ///
-/// Source: `drivers/iommu/dma-iommu.c: iommu_dma_alloc_iova()`, v5.13.
+/// Source: `drivers/iommu/dma-iommu.c: iommu_dma_alloc_iova()`, v5.13, v6.1, v6.12.
 pub(super) async fn alloc_iova(
     kx: &Kx,
     dev: Ptr<Device>,
@@ -42,17 +43,25 @@ pub(super) async fn alloc_iova(
     kx.step(sim::Kind::Atomic, kx.label(domain.id, 28)).await;
     let mut pages = size >> PAGE_SHIFT;
     // What the caches can hold is rounded up, so that it comes back to the size it was cached as.
-    if pages < 1 << 5 {
+    if pages < 1 << 5 && !kx.k.has(Behaviour::IovaFastRounds) {
         pages = pages.next_power_of_two();
     }
+    let node = kx.k.node_of(dev);
+    let sticky = kx.k.has(Behaviour::PciSacUntilFail);
+    let low_first = limit > 0xffff_ffff && !(sticky && node.as_ref().is_some_and(|node| node.dac.get()));
     let cpu = Cpu(u32::from(kx.cpu()));
     let pfn = with_cookie(kx, domain, |cookie| {
         let low = IovaPfn(0xffff_ffff >> PAGE_SHIFT);
         let iovad = &mut cookie.iovad;
-        if limit > 0xffff_ffff
-            && let Ok(pfn) = iovad.alloc_iova_fast(cpu, pages, low, false, &mut Plenty)
-        {
-            return Some(pfn);
+        if low_first {
+            if let Ok(pfn) = iovad.alloc_iova_fast(cpu, pages, low, false, &mut Plenty) {
+                return Some(pfn);
+            }
+            if let Some(node) = node.as_ref().filter(|_| sticky) {
+                node.dac.set(true);
+                let bits = u64::BITS - limit.leading_zeros();
+                kx.log(|| format!("{}: Using {bits}-bit DMA addresses", kx.k.dev_string(dev)));
+            }
         }
         iovad.alloc_iova_fast(cpu, pages, IovaPfn(limit >> PAGE_SHIFT), true, &mut Plenty).ok()
     })??;
