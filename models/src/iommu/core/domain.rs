@@ -9,7 +9,7 @@ use crate::iommu::iova::{IovaDomain, IovaPfn, IovaRules, Plenty};
 use crate::iommu::pagetable::PageTable;
 use crate::kernel::{GfpFlags, Kx, NoMemory};
 use crate::mem::{PAGE_SIZE, PhysAddr, Ptr};
-use crate::profile::Behaviour;
+use crate::profile::{Behaviour, Profile};
 
 /// `IOMMU_DOMAIN_*`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,8 +108,8 @@ async fn new_cookie(kx: &Kx, type_: DomainType, untrusted: bool) -> Result<Cooki
         Some(IommuDriver::Amd) | None => PageTable::amd_v1(&mut source),
     };
     let table = table.map_err(|_| NoMemory)?;
-    let mut iovad =
-        IovaDomain::init_iova_domain(iova_rules(kx), PAGE_SIZE, IovaPfn(1)).map_err(|_| NoMemory)?;
+    let mut iovad = IovaDomain::init_iova_domain(iova_rules(kx.k.profile()), PAGE_SIZE, IovaPfn(1))
+        .map_err(|_| NoMemory)?;
     iovad.iova_domain_init_rcaches();
     // The MSI window is no memory for devices (`iova_reserve_iommu_regions`).
     iovad.reserve_iova(IovaPfn(0xfee00), IovaPfn(0xfeeff), &mut Plenty);
@@ -126,9 +126,9 @@ async fn new_cookie(kx: &Kx, type_: DomainType, untrusted: bool) -> Result<Cooki
 }
 
 /// How this kernel allocates I/O virtual addresses.
-fn iova_rules(kx: &Kx) -> IovaRules {
+fn iova_rules(profile: &Profile) -> IovaRules {
     let (old, new) = (IovaRules::v5_13(), IovaRules::v6_12());
-    let pick = |behaviour| if kx.k.has(behaviour) { new } else { old };
+    let pick = |behaviour| if profile.has(behaviour) { new } else { old };
     IovaRules {
         magazine_size: pick(Behaviour::IovaMagazine127).magazine_size,
         depot: pick(Behaviour::IovaDepotUnlimited).depot,
@@ -183,5 +183,30 @@ pub(crate) fn free_table_page(kx: &Kx, page: PhysAddr) {
     let id = mem.heap.shadow().object_at(page);
     if mem.heap.free_object(id, site).is_ok() {
         let _ = mem.free_pages(page, 0, u32::from(kx.cpu()), site);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::Version as V;
+
+    #[test]
+    fn each_version_allocates_by_its_rules() {
+        let rules = |version| iova_rules(&Profile::of_version(version));
+        assert_eq!(rules(V::V5_15), IovaRules::v5_13());
+        assert_eq!(rules(V::V6_1), IovaRules::v6_1());
+        assert_eq!(rules(V::V6_12), IovaRules::v6_12());
+        for behaviour in [
+            Behaviour::IovaMagazine127,
+            Behaviour::IovaDepotUnlimited,
+            Behaviour::IovaHintReset,
+            Behaviour::IovaSecondPassBounded,
+            Behaviour::IovaFastRounds,
+        ] {
+            let none: &[&str] = &[];
+            let flipped = Profile::new("6.12", none, &[behaviour.name()], none).expect("a profile");
+            assert_ne!(iova_rules(&flipped), rules(V::V6_12), "{behaviour}");
+        }
     }
 }
