@@ -363,9 +363,8 @@ behaviours! {
         name: "default-domain-under-lock",
         what: "the default domain of a device that appears later is made under group->mutex; before, two devices of one \
                group could each make one",
-        commits: &["64c3873cb255"],
-        ranges: &[(V::V6_5, None)],
-        trees: &[V::V6_1],
+        commits: &["211ff31b3d33"],
+        ranges: &[(V::V5_15, None)],
     }
     OneDefaultDomainSetup {
         name: "one-default-domain-setup",
@@ -419,14 +418,6 @@ behaviours! {
         what: "memblock merges around a change only, keeps no entry for an empty list, panics when a full list may not \
                grow, and gives reserved regions the node of their memory at the hand-over (between 6.1 and 6.12)",
         ranges: &[(V::V6_12, None)],
-    }
-    GrowingPools {
-        name: "growing-pools",
-        what: "with CONFIG_SWIOTLB_DYNAMIC a full pool is helped out by one made for the mapping, and by a worker that adds \
-               another for everybody",
-        commits: &["79636caad361", "1aaa736815eb"],
-        ranges: &[(V::V6_6, None)],
-        needs: &[B::SwiotlbAreas],
     }
 }
 

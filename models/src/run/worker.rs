@@ -15,7 +15,7 @@ use crate::kernel::{Draws, Kernel, Kx, Memory};
 use crate::mem::{self, PhysAddr, PhysRange};
 use crate::memblock::{Memblock, MemblockRules};
 use crate::oracle::end_of_run;
-use crate::profile::Behaviour;
+use crate::profile::{Behaviour, Profile};
 use crate::scenario::schema;
 use crate::swiotlb::IoTlbMem;
 
@@ -33,9 +33,7 @@ pub struct Worker {
 impl Worker {
     fn fresh_memory(&mut self) -> Memory {
         let machine = &self.simulation.scenario.machine;
-        // 5.13 to 5.15 behave as 6.1 does here.
-        let reworked = self.simulation.scenario.profile.has(Behaviour::MemblockReworked);
-        let rules = if reworked { MemblockRules::v6_12() } else { MemblockRules::v6_1() };
+        let rules = memblock_rules(&self.simulation.scenario.profile);
         if let Some(mut memory) = self.memory.take() {
             memory.ram.reset(UNTOUCHED, 0);
             memory.memblock.reset(rules);
@@ -106,6 +104,11 @@ impl Worker {
     }
 }
 
+/// How this kernel's memblock behaves; 5.13 to 5.15 do as 6.1 does.
+const fn memblock_rules(profile: &Profile) -> MemblockRules {
+    if profile.has(Behaviour::MemblockReworked) { MemblockRules::v6_12() } else { MemblockRules::v6_1() }
+}
+
 fn facts_of(kx: &Kx) -> Facts {
     let mut facts = kx.k.facts.take();
     facts.iommu = match kx.k.iommu.registered.get() {
@@ -157,5 +160,19 @@ fn pool_state(kx: &Kx, pool: mem::Ptr<IoTlbMem>) -> &'static str {
         Some(true) => "restricted pool",
         Some(false) if kx.peek(pool, IoTlbMem::nslabs) == Some(0) => "empty default pool",
         Some(false) => "default pool",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::Version;
+
+    #[test]
+    fn each_version_has_its_memblock() {
+        let rules = |version| memblock_rules(&Profile::of_version(version));
+        assert_eq!(rules(Version::V5_13), MemblockRules::v6_1());
+        assert_eq!(rules(Version::V6_1), MemblockRules::v6_1());
+        assert_eq!(rules(Version::V6_12), MemblockRules::v6_12());
     }
 }

@@ -2,9 +2,11 @@
 
 use models::device::Device;
 use models::dma::{Attrs, dma_map_page_attrs, dma_set_mask, dma_unmap_page_attrs};
+use models::iommu::core::{IommuGroup, iommu_device_use_default_domain};
 use models::kernel::GfpFlags;
 use models::swiotlb::kernel::{find_pool, swiotlb_max_mapping_size};
 use models::swiotlb::{Direction, DmaLimits};
+use sim::trace::EventKind;
 
 use crate::support::{DIRECT, WORLD, World, on_booted};
 
@@ -21,7 +23,7 @@ fn shows(world: &World, flipped: &'static str, look: impl Fn(&World) -> bool) {
 /// Whether one run remarks something that holds `middle` and ends so.
 fn notes(world: &World, middle: &str, end: &str) -> bool {
     world.recorded().end.trace.events.iter().any(|event| match &event.kind {
-        sim::trace::EventKind::Note(text) => text.contains(middle) && text.ends_with(end),
+        EventKind::Note(text) => text.contains(middle) && text.ends_with(end),
         _ => false,
     })
 }
@@ -319,9 +321,7 @@ fn coherent_memory_of_a_restricted_pool() {
     let placed = |version, flips| {
         let notes = world(version, flips).recorded().end.trace;
         notes.events.iter().any(|event| match &event.kind {
-            sim::trace::EventKind::Note(text) => {
-                text.starts_with("swiotlb: slots 8..16 of the pool for coherent")
-            }
+            EventKind::Note(text) => text.starts_with("swiotlb: slots 8..16 of the pool for coherent"),
             _ => false,
         })
     };
@@ -350,4 +350,54 @@ fn a_request_goes_back_to_the_queue_until_it_can_be_mapped() {
     assert!(world("100").logs("swiotlb buffer is full"));
     let title = world("1").fires("mapping-error");
     assert!(title.contains("swiotlb buffer is full"), "{title}");
+}
+
+#[test]
+fn addresses_above_4_gib_are_used_for_good_once_there_was_none_below() {
+    // A gigabyte and four more: what is left below 4 GiB does not suffice.
+    let body: &'static str = (0..5)
+        .map(|nth| {
+            format!(r#"MapSg(name: "m{nth}", entries: Fixed(255), size: Fixed(4194304), dir: FromDevice, on_error: Skip),"#)
+        })
+        .collect::<String>()
+        .leak();
+    let world = World { body, ..V6_12 };
+    shows(&world, r#"revert: ["pci-sac-until-fail"],"#, |world| {
+        world.logs("disk 0000:01:00.0: Using 64-bit DMA addresses")
+    });
+}
+
+#[test]
+fn a_driver_comes_again_while_its_group_has_no_domain() {
+    let told = |world: &World| {
+        on_booted(world, |kx| async move {
+            let node = kx.k.node(0).expect("the disk");
+            let as_it_is = iommu_device_use_default_domain(&kx, &node).await.is_ok();
+            kx.poke(node.group.get(), IommuGroup::default_domain, models::mem::Ptr::NULL);
+            (as_it_is, iommu_device_use_default_domain(&kx, &node).await.is_ok())
+        })
+        .result
+        .expect("it returns")
+    };
+    assert_eq!(told(&V6_12), (true, false));
+    assert_eq!(told(&World { flips: r#"revert: ["defer-without-domain"],"#, ..V6_12 }), (true, true));
+    assert_eq!(told(&V6_1), (true, true));
+}
+
+/// Locks that a late device's probe has taken before it makes a domain.
+#[test]
+fn a_late_device_gets_its_domain_under_the_groups_lock() {
+    let locks = |flips| {
+        let device = "plugged: After(ms: 3000),";
+        let run = World { flips, device, ..V6_1 }.recorded();
+        let events = run.end.trace.events.iter();
+        let probe = events.skip_while(|event| !matches!(event.kind, EventKind::Enter("iommu_probe_device")));
+        probe
+            .take_while(|event| !matches!(event.kind, EventKind::Enter("__iommu_domain_alloc")))
+            .filter(|event| matches!(&event.kind, EventKind::Step { label, .. } if label.kind == sim::Kind::Acquire))
+            .count()
+    };
+    assert_eq!(locks(""), 2);
+    assert_eq!(locks(r#"revert: ["default-domain-under-lock"],"#), 1);
+    assert_eq!(locks(r#"revert: ["default-domain-under-lock", "iommu-probe-lock"],"#), 0);
 }
