@@ -25,7 +25,7 @@ pub(super) async fn find_slots(
     limits: DmaLimits,
     request: &Request,
 ) -> Option<(u32, u32)> {
-    let Some(object) = pool_object(kx, mem).await else { return None };
+    let object = pool_object(kx, mem).await?;
     let plan_and_order =
         object.pool.borrow().as_ref().map(|pool| {
             (pool.plan(limits, request), pool.area_order(u32::from(kx.cpu())).collect::<Vec<_>>())
