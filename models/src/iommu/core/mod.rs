@@ -21,7 +21,10 @@ pub use hardware::{DmaTarget, device_access, iotlb_flush_domain};
 pub use objects::{Cookie, IommuDomain, IommuGroup, TlbEntry};
 pub use policy::{DomainPolicy, amd_translates, intel_translates};
 pub use probe::domain_type_of;
-pub use probe::{bus_set_iommu, iommu_bus_notifier_add};
+pub use probe::{
+    ComeAgain, bus_set_iommu, iommu_bus_notifier_add, iommu_device_unuse_default_domain,
+    iommu_device_use_default_domain,
+};
 pub use release::iommu_release_device;
 pub use state::{DeviceEntry, IommuCore, IommuDriver};
 pub use topology::{PciAddress, PciFunction, PciGroups, PciKind};
