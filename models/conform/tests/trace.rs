@@ -71,6 +71,8 @@ fn a_full_pool_refuses_where_the_model_does() {
     let report = report("full-6.12/trace_heavy.txt.gz");
     let (agreed, total) = row(&report, "bounce addresses");
     assert!(total > 3000 && agreed == total, "{agreed} of {total}");
+    let (agreed, total) = row(&report, "slots in use where the buffer is full");
+    assert!(total >= 5 && agreed == total, "{agreed} of {total}");
     assert_eq!(unexplained(&report), 0);
 }
 
@@ -182,4 +184,102 @@ fn the_kernel_must_be_known() {
     assert!(error.contains("2.4"), "{error}");
     let report = trace::compare(&path, Some("6.12.117")).expect("a report");
     assert!(report.notes.iter().any(|note| note.contains("no console log")), "{:?}", report.notes);
+}
+
+const ADDRESSES: &str = "I/O virtual addresses";
+
+#[test]
+fn the_addresses_of_a_boot_behind_a_strict_iommu_are_determined_and_right() {
+    let report = report("amd-6.12/trace_boot.txt");
+    assert_eq!(row(&report, ADDRESSES), (50, 50), "{:?}", report.exceptions);
+}
+
+#[test]
+fn where_flushes_are_not_shown_only_what_every_history_agrees_on_is_compared() {
+    let report = report("lazy-6.12/trace_boot.txt.gz");
+    let (agreed, total) = row(&report, ADDRESSES);
+    assert!(agreed == total && total >= 80, "{:?}", report.exceptions);
+    assert!(report.notes.iter().any(|note| note.contains("flush queue")), "{:?}", report.notes);
+}
+
+#[test]
+fn shown_flushes_determine_the_caches() {
+    let report = report("flushes-6.12/trace_io.txt.gz");
+    let (agreed, total) = row(&report, ADDRESSES);
+    assert!(agreed == total && total >= 900, "{agreed} of {total}");
+    assert_eq!(unexplained(&report), 0, "{:?}", report.exceptions);
+}
+
+#[test]
+fn probes_on_the_allocator_determine_more() {
+    for (name, least) in [("strict-6.1/trace_kp.txt.gz", 300), ("lazy-6.12/trace_kp.txt.gz", 20)] {
+        let report = report(name);
+        let (agreed, total) = row(&report, ADDRESSES);
+        assert!(agreed == total && total >= least, "{name}: {agreed} of {total}");
+        assert_eq!(unexplained(&report), 0, "{name}: {:?}", report.exceptions);
+        let (agreed, total) = report.totals();
+        assert!(agreed * 100 >= total * 95, "{name}: {agreed} of {total}");
+    }
+}
+
+#[test]
+fn a_changed_io_virtual_address_is_noticed() {
+    let text = text_of("amd-6.12/trace_boot.txt");
+    let wrong =
+        text.replace("00000000ffff9000", "00000000ffff0000").replace("0x00000000ffff9", "0x00000000ffff0");
+    let wrong = wrong.replace("dma_addr=ffff9", "dma_addr=ffff0");
+    assert_ne!(text, wrong);
+    let report = changed("amd-6.12/trace_boot.txt", |_| wrong).expect("a report");
+    let (agreed, total) = row(&report, ADDRESSES);
+    assert!(agreed < total, "{:?}", report.rows);
+    assert!(report.exceptions[0].recorded.starts_with("page 0xffff0"), "{:?}", report.exceptions[0]);
+}
+
+#[test]
+fn garbled_probes_are_no_reason_to_stop() {
+    for (from, to) in [
+        ("pfn=0x", "pfn=0xffffffffff"),
+        ("size=0x1 ", "size=0xffffffffffffffff "),
+        ("size=0x", "size=0x0"),
+        ("limit_pfn=0xfffff", "limit_pfn=0x0"),
+        ("limit_pfn=0xfffff", "limit_pfn=0xffffffffffffffff"),
+        ("iovad=0x", "iovad=0"),
+        ("[001]", "[4095]"),
+        ("iova=0x00000000ff", "iova=0xffffffffff"),
+    ] {
+        let _ = changed("strict-6.1/trace_kp.txt.gz", |text| text.replace(from, to));
+        let _ = changed("amd-6.12/trace_boot.txt", |text| text.replace(from, to));
+        let _ = changed("lazy-6.12/trace_boot.txt.gz", |text| text.replace(from, to));
+    }
+}
+
+/// Recorded boots with drivers of the kernel, if they are there: too large to be kept here.
+#[test]
+fn whole_recordings_agree_where_they_are_present() {
+    let boots = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/boots");
+    let marks: &[(&str, u64, u64)] = &[
+        ("b03_612_5G_swforce/trace_boot.txt", 64, 64),
+        ("b03_612_5G_swforce/trace_io.txt.gz", 12493, 12496),
+        ("b03_612_5G_swforce/trace_kp.txt.gz", 3400, 3402),
+        ("b04_61_5G_swforce/trace_kp.txt.gz", 4513, 4518),
+        ("b05_612_5G_none/trace_io.txt.gz", 7336, 7336),
+        ("b13_612_5G_intel_lazy/trace_boot.txt.gz", 85, 85),
+        ("b13_612_5G_intel_lazy/trace_kp.txt.gz", 599, 615),
+        ("b14_61_5G_intel_strict/trace_kp.txt.gz", 1448, 1449),
+        ("b19_612_5G_amd/trace_boot.txt", 52, 52),
+        ("b19_612_5G_amd/trace_io.txt.gz", 1978, 1983),
+        ("b19_612_5G_amd/trace_kp.txt.gz", 1528, 1529),
+        ("b26_612_5G_intel_swforce_initcall/trace_io.txt.gz", 4433, 4437),
+        ("c14_612_5G_sw1024_full/trace_heavy.txt.gz", 27048, 27057),
+    ];
+    for (name, least, most) in marks {
+        let path = boots.join(name);
+        if !path.is_file() {
+            continue;
+        }
+        let report = trace::compare(&path, None).expect("a report");
+        let (agreed, total) = report.totals();
+        assert!(agreed >= *least && total - agreed <= most - least, "{name}: {agreed} of {total}");
+        assert_eq!(unexplained(&report), 0, "{name}");
+    }
 }

@@ -5,6 +5,7 @@ pub mod dma;
 pub mod iova;
 pub mod pagetable;
 pub mod rules;
+pub mod viommu;
 
 /// What dma-iommu needs of the core beyond its public face.
 pub(crate) mod core_internal {

@@ -301,6 +301,29 @@ impl Pool {
         }
     }
 
+    /// What [`Self::map`] would give, without taking it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::map`].
+    pub fn foresee(&mut self, cpu: u32, limits: DmaLimits, map: &MapRequest) -> Result<PhysAddr, MapError> {
+        let prepared = Prepared::new(self.search, limits, map).ok_or(MapError::InvalidSizes)?;
+        let plan = SearchPlan::new(self.search, limits, self.start, &prepared.request);
+        for area in self.area_order(cpu) {
+            let Some(area) = self.areas.get(area as usize) else { return Err(MapError::Bug) };
+            match area.search(&mut self.slots, &plan) {
+                Search::Found { slot, .. } => {
+                    let first = self.slot_addr(slot + u32::from(prepared.pad));
+                    return Ok(first.wrapping_add(u64::from(prepared.offset)));
+                }
+                Search::Full => {}
+                Search::Hang => return Err(MapError::Hang),
+                Search::Bug => return Err(MapError::Bug),
+            }
+        }
+        Err(MapError::Full)
+    }
+
     /// Takes the very slots that a mapping at `tlb_addr` stands for, where a recording says that it was made; the
     /// area's cursor moves as if a search had found them. `None`, and nothing is taken, if no such mapping fits there
     /// or the slots are not free.

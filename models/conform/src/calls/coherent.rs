@@ -13,7 +13,7 @@ use super::session::{Check, Session, shown};
 const COHERENT: &str = "F coherent memory";
 const POOL: &str = "G dma_pool";
 /// The driver keeps 24 blocks.
-const MOST_BLOCKS: usize = 1 << 16;
+const MOST_BLOCKS: usize = 1 << 12;
 /// A made-up place for memory whose place is not printed.
 const SOMEWHERE: u64 = 1 << 40;
 
@@ -23,13 +23,18 @@ pub(super) struct Blocks {
     pool: Option<DmaPool>,
     /// Blocks that the driver holds, by its numbers.
     held: BTreeMap<usize, DmaAddr>,
+    /// Test F: coherent memory that the driver holds, with its size.
+    coherent: Vec<(DmaAddr, u64)>,
+    /// Mask and flags of that memory.
+    round: String,
 }
 
 impl Session<'_> {
-    /// `F alloc mask=32 gfp=KERNEL size=8 -> ok dma=f000 vmalloc=1 phys=103e9f000`: freed at once.
+    /// `F alloc mask=32 gfp=KERNEL size=8 -> ok dma=f000 vmalloc=1 phys=103e9f000`: what has the same mask
+    /// and flags is held together, and freed in the order in which it was allocated.
     pub(super) fn coherent(&mut self, line: &Line) -> Option<()> {
         let mask = dma_bit_mask(u32::try_from(line.dec("mask")?).ok()?);
-        let size = line.dec("size")?;
+        let size = line.size()?;
         let blocking = line.value("gfp")? == "KERNEL";
         let ok = match line.result()?.split(' ').next()? {
             "ok" => true,
@@ -37,6 +42,11 @@ impl Session<'_> {
             _ => return None,
         };
         let (dma, remapped, phys) = (line.hex("dma")?, line.value("vmalloc")? == "1", line.hex("phys")?);
+        let round = format!("{mask:x} {blocking}");
+        if round != self.blocks.round {
+            self.free_coherent_before();
+            self.blocks.round = round;
+        }
         self.params.mask = mask;
         self.params.coherent_mask = mask;
         if !self.paths.translated() {
@@ -62,18 +72,37 @@ impl Session<'_> {
         let recorded = show(ok.then_some(dma), remapped);
         let modelled = show(mapped.modelled.ok().map(|addr| addr.0), blocking);
         self.check(Check { row: COHERENT, line, recorded, modelled, why: mapped.why });
-        if ok {
-            self.paths.unmap(&self.params, DmaAddr(dma), size);
+        if ok && self.blocks.coherent.len() < MOST_BLOCKS {
+            self.blocks.coherent.push((DmaAddr(dma), size));
         }
         Some(())
+    }
+
+    fn free_coherent_before(&mut self) {
+        let held = std::mem::take(&mut self.blocks.coherent);
+        let params = self.params;
+        self.paths.before_line(|paths| {
+            for (dma, size) in held {
+                paths.unmap(&params, dma, size);
+            }
+        });
+    }
+
+    pub(super) fn free_coherent(&mut self) {
+        for (dma, size) in std::mem::take(&mut self.blocks.coherent) {
+            self.paths.unmap(&self.params, dma, size);
+        }
     }
 
     /// `G pool size=…`, `G alloc[I] -> X`, `G free[I] X`, `G realloc[I] -> X`.
     pub(super) fn blocks(&mut self, line: &Line) -> Option<()> {
         let word = line.words().nth(1)?;
         if word == "pool" {
+            let times = (self.paths.now, self.paths.later);
+            (self.paths.now, self.paths.later) = (self.paths.earlier, self.paths.now);
             self.destroy_blocks();
-            let (size, align, boundary) = (line.dec("size")?, line.dec("align")?, line.dec("boundary")?);
+            (self.paths.now, self.paths.later) = times;
+            let (size, align, boundary) = (line.size()?, line.dec("align")?, line.dec("boundary")?);
             let pool = DmaPool::create(self.machine.rules.pool_order, size, align, boundary);
             let recorded = if line.result()? == "ok" { "ok" } else { "none" }.to_owned();
             let modelled = if pool.is_ok() { "ok" } else { "none" }.to_owned();

@@ -86,16 +86,17 @@ impl Session<'_> {
         let orig = if high { HIGH } else { LOW };
         self.bytes.fill(orig - 256, SIZE + 512, ORIGINAL);
         let what = What::Page { phys: PhysAddr(orig), size: SIZE, coherent: false };
-        let mapped = self.paths.map_what(&self.params, what, Told::Nothing);
-        let addr = mapped.modelled.ok();
         let translated = self.paths.translated();
+        let addr = if translated {
+            let params = self.params;
+            self.paths.with_domain(false, |domain, call| domain.map_unseen(call, &params, what)).ok()
+        } else {
+            self.paths.map_what(&self.params, what, Told::Nothing).modelled.ok()
+        };
         let bounced = !translated && addr.is_some_and(|addr| self.paths.direct.bounced(addr));
         // What the device sees is the original itself, unless it bounced.
         let buffer = if bounced { addr } else { addr.map(|_| DmaAddr(orig)) };
         let probe = Probe { orig, buffer, bounced, direction, variant };
-        if let (true, Some(addr)) = (translated, addr) {
-            self.probe_iova = Some(addr);
-        }
         if bounced && self.machine.rules.bounce.copies_on_map(direction, false) {
             self.bounce(&probe, 0, SIZE, Way::ToSlots);
         }
@@ -124,8 +125,14 @@ impl Session<'_> {
         if BounceRules::copies_on_unmap(probe.direction, skips) {
             self.bounce(&probe, 0, SIZE, Way::ToOriginal);
         }
-        let addr = self.probe_iova.take().unwrap_or(buffer);
-        self.paths.unmap(&self.params, addr, SIZE);
+        if self.paths.translated() {
+            let now = self.paths.now;
+            self.paths.now = self.paths.earlier;
+            self.paths.then(|paths| paths.with_domain(false, |domain, call| domain.unmap_unseen(call, SIZE)));
+            self.paths.now = now;
+        } else {
+            self.paths.unmap(&self.params, buffer, SIZE);
+        }
     }
 
     /// Compares each `NAME[OFFSET]=VALUE`; a name left out is that of the one before.

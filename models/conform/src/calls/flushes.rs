@@ -1,6 +1,6 @@
 //! A domain in which the moment of each flush may be unknown: every state that fits what was logged so far.
 
-use models::iommu::dma::{IOVA_FQ_TIMEOUT, SgSegment};
+use models::iommu::dma::{SgLayout, SgSegment, fq_timer_ticks};
 use models::mem::{DmaAddr, PAGE_SIZE, PhysAddr, align_up};
 
 use crate::replay::{DmaDomain, DmaParams, IovaSpace, MapFailed};
@@ -8,7 +8,23 @@ use crate::replay::{DmaDomain, DmaParams, IovaSpace, MapFailed};
 use super::guide::Guide;
 
 /// How many states are followed at once. They differ in a flush that no address has told yet.
-const MOST_STATES: usize = 256;
+const MOST_STATES: usize = 96;
+
+/// A tick of the kernels that were recorded (250 Hz), in microseconds.
+const TICK: u64 = 4_000;
+/// The timer fires in the fourth tick after the one in which it was armed: not before three whole ticks are over, less
+/// what the clock of the log may be off.
+const EARLIEST: u64 = (fq_timer_ticks(TICK * 1_000) - 1) * TICK - 250;
+/// Not after four, save for what keeps interrupts off, such as a warning that is printed.
+const LATEST: u64 = ON_TIME + 16_000;
+/// Four whole ticks.
+const ON_TIME: u64 = fq_timer_ticks(TICK * 1_000) * TICK;
+/// What is taken where nothing tells more: three and a half ticks.
+const USUAL: u64 = TICK * 7 / 2;
+/// How many states with full trees are followed at once.
+const MOST_CHOSEN: usize = 4;
+/// On how many CPUs the driver is looked for.
+const MOST_CPUS: u32 = 64;
 
 /// What the log says of a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,14 +51,33 @@ impl Told {
     }
 }
 
+/// When the timer was armed, and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Armed {
+    /// The times, in microseconds of the log, between which that was.
+    at: Window,
+    cpu: u32,
+}
+
+/// The times between which something happened, in microseconds of the log, as far as it has time stamps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Window {
+    pub(super) after: Option<u64>,
+    pub(super) before: Option<u64>,
+}
+
 /// One possible state.
 #[derive(Clone, Debug)]
 struct State {
     space: IovaSpace,
-    /// When the timer was armed, in microseconds of the log.
-    armed: Option<u64>,
-    /// Flushes of the trace that are behind it.
+    /// When the timer was armed, in microseconds of the log, and on which CPU.
+    armed: Option<Armed>,
+    /// Flushes that are behind it.
     flushed: usize,
+    /// What a map gave that the log does not tell of.
+    unseen: Option<DmaAddr>,
+    /// Microseconds by which its flushes came later than a timer should fire.
+    late: u64,
 }
 
 /// The domain.
@@ -60,6 +95,8 @@ pub(super) struct Domain {
     pub(super) cut: bool,
     /// After a contradiction, the state could not take what was logged.
     pub(super) lost: bool,
+    /// What the last contradiction could not take.
+    pub(super) lost_addr: Option<DmaAddr>,
 }
 
 /// What a map is made of.
@@ -83,9 +120,10 @@ fn start_of(segments: &Segments) -> Result<DmaAddr, MapFailed> {
 
 impl Domain {
     pub(super) fn new(dma: DmaDomain, lazy: bool, cpus: usize) -> Self {
-        let states = vec![State { space: dma.space().clone(), armed: None, flushed: 0 }];
+        let states =
+            vec![State { space: dma.space().clone(), armed: None, flushed: 0, unseen: None, late: 0 }];
         let cpus = u32::try_from(cpus).unwrap_or(1);
-        Self { dma, states, lazy, cpus, calls: 0, inferred: 0, cut: false, lost: false }
+        Self { dma, states, lazy, cpus, calls: 0, inferred: 0, cut: false, lost: false, lost_addr: None }
     }
 
     /// Where an address leads.
@@ -98,16 +136,44 @@ impl Domain {
         &self.states[0].space
     }
 
-    /// Puts one more state beside the others: the first, after `change`.
-    pub(super) fn perhaps(&mut self, change: impl FnOnce(&mut IovaSpace) -> bool) {
-        let mut state = self.states[0].clone();
-        if change(&mut state.space) {
-            self.states.push(state);
+    /// Goes on from the state of those that `change` can make of the first, numbered from 0, whose next map fits what
+    /// the log says; `change` says whether there is such a state. They are made one by one, since each is large.
+    pub(super) fn choose(
+        &mut self,
+        call: &Call<'_>,
+        params: &DmaParams,
+        what: What<'_>,
+        told: Told,
+        states: usize,
+        mut change: impl FnMut(&mut IovaSpace, usize) -> bool,
+    ) {
+        let fits = |state: &State| {
+            let mut after = state.space.clone();
+            told.fits(Self::probe(&mut after, call.cpu, params, what))
+        };
+        if fits(&self.states[0]) {
+            return;
+        }
+        let mut fitting = Vec::new();
+        for number in 0..states {
+            let mut space = self.states[0].space.clone();
+            if change(&mut space, number) && told.fits(Self::probe(&mut space, call.cpu, params, what)) {
+                // The probe took the place: once more, without it.
+                let mut state = self.states[0].clone();
+                change(&mut state.space, number);
+                fitting.push(state);
+            }
+            if fitting.len() >= MOST_CHOSEN {
+                break;
+            }
+        }
+        if !fitting.is_empty() {
+            self.states = fitting;
         }
     }
 
     /// The states in which a call may find the domain.
-    fn before_call(&mut self, cpu: u32, now: Option<u64>, guide: &Guide) -> Vec<State> {
+    fn before_call(&mut self, cpu: u32, at: Window, guide: &Guide) -> Vec<State> {
         if !self.lazy {
             return std::mem::take(&mut self.states);
         }
@@ -130,22 +196,46 @@ impl Domain {
                     fitting.push(state);
                 }
                 Guide::Trace { .. } | Guide::Clock => {
-                    for flusher in state.flushers(cpu, self.cpus, now) {
-                        let mut later = state.clone();
-                        later.flush(flusher);
-                        fitting.push(later);
+                    let due = state.due(at);
+                    if due != Due::NotYet {
+                        for flusher in state.flushers(cpu) {
+                            let mut later = state.clone();
+                            later.late += state.lateness(at);
+                            later.flush(flusher);
+                            fitting.push(later);
+                        }
                     }
-                    fitting.push(state);
+                    if due != Due::Over {
+                        fitting.push(state);
+                    }
                 }
             }
         }
         // A state without a guess comes first.
         fitting.reverse();
+        let mut fitting = self.distinct(fitting);
         if fitting.len() > MOST_STATES {
+            fitting.sort_by_key(|state| state.late + state.lateness(at));
             fitting.truncate(MOST_STATES);
             self.cut = true;
         }
         fitting
+    }
+
+    /// Leaves out states that are the same as one before.
+    fn distinct(&self, states: Vec<State>) -> Vec<State> {
+        let mut distinct: Vec<State> = Vec::with_capacity(states.len());
+        for state in states {
+            let same = |other: &State| {
+                other.unseen == state.unseen
+                    && alike(other.armed, state.armed)
+                    && other.space.same_as(&state.space, self.cpus)
+            };
+            if !distinct.iter().any(same) {
+                distinct.push(state);
+            }
+        }
+        distinct
     }
 
     fn run(&mut self, cpu: u32, params: &DmaParams, what: What<'_>) -> Segments {
@@ -177,48 +267,92 @@ impl Domain {
         Ok(start.wrapping_add(phys.page_offset()))
     }
 
-    /// Maps; the prediction, and whether it fits what the log says.
+    /// Maps; the prediction, whether it fits what the log says, and on which CPU. The log tells the driver's CPU when it
+    /// was loaded; where only another CPU's caches explain an address, it has moved there since.
     pub(super) fn map(
         &mut self,
         call: &Call<'_>,
         params: &DmaParams,
         what: What<'_>,
         told: Told,
-    ) -> (Segments, bool) {
-        let before = self.before_call(call.cpu, call.now, call.guide);
+    ) -> (Segments, bool, u32) {
+        let before = if told == Told::Nothing {
+            std::mem::take(&mut self.states)
+        } else {
+            self.before_call(call.cpu, call.at, call.guide)
+        };
         self.calls += 1;
         let guesses = before.iter().map(|state| state.flushed).min();
+        let mut cpu = call.cpu;
         let mut others = Vec::new();
-        let mut before = before.into_iter();
-        let Some(mut state) = before.next() else { return (Err(MapFailed::Table), false) };
-        if before.len() > 0 && told != Told::Nothing {
-            let mut fitting = Vec::new();
-            for state in std::iter::once(state.clone()).chain(before) {
-                let mut after = state.clone();
-                if told.fits(Self::probe(&mut after.space, call.cpu, params, what)) {
-                    fitting.push((state, after));
+        let mut first = None;
+        if told != Told::Nothing && (before.len() > 1 || self.cpus > 1) {
+            let elsewhere = (0..self.cpus.min(MOST_CPUS)).filter(|other| *other != call.cpu);
+            for candidate in std::iter::once(call.cpu).chain(elsewhere) {
+                for state in &before {
+                    let mut after = state.clone();
+                    if told.fits(Self::probe(&mut after.space, candidate, params, what)) {
+                        match first {
+                            None => first = Some(state.clone()),
+                            Some(_) => others.push(after),
+                        }
+                    }
+                }
+                if first.is_some() {
+                    cpu = candidate;
+                    break;
                 }
             }
-            let mut fitting = fitting.into_iter();
-            if let Some((first, _)) = fitting.next() {
-                state = first;
-                others.extend(fitting.map(|(_, after)| after));
-            }
         }
+        let Some(mut state) = first.or_else(|| before.into_iter().next()) else {
+            return (Err(MapFailed::Table), false, cpu);
+        };
         let copy = (told != Told::Nothing).then(|| state.clone());
         std::mem::swap(self.dma.space_mut(), &mut state.space);
-        let result = self.run(call.cpu, params, what);
+        let result = self.run(cpu, params, what);
         std::mem::swap(self.dma.space_mut(), &mut state.space);
         let fits = told.fits(start_of(&result));
         match copy {
-            Some(copy) if !fits => self.accept(copy, call.cpu, what, told, &result),
+            Some(copy) if !fits => self.accept(copy, cpu, params, what, told, &result),
             _ => {
                 self.states.push(state);
                 self.states.append(&mut others);
                 self.count_guesses(guesses);
             }
         }
-        (result, fits)
+        (result, fits, cpu)
+    }
+
+    /// Maps one buffer whose address the log does not tell.
+    pub(super) fn map_unseen(
+        &mut self,
+        call: &Call<'_>,
+        params: &DmaParams,
+        what: What<'_>,
+    ) -> Result<DmaAddr, MapFailed> {
+        self.states = self.before_call(call.cpu, call.at, call.guide);
+        self.calls += 1;
+        for state in &mut self.states {
+            state.unseen = Self::probe(&mut state.space, call.cpu, params, what).ok();
+        }
+        self.states[0].unseen.ok_or(MapFailed::Iova(models::iommu::iova::AllocError::NoSpace))
+    }
+
+    /// Unmaps it.
+    pub(super) fn unmap_unseen(&mut self, call: &Call<'_>, size: u64) {
+        self.states = self.before_call(call.cpu, call.at, call.guide);
+        self.calls += 1;
+        for state in &mut self.states {
+            if let Some(addr) = state.unseen.take() {
+                let start = DmaAddr(addr.0 - addr.page_offset());
+                state.space.free(
+                    call.cpu,
+                    start,
+                    align_up(size.saturating_add(addr.page_offset()), PAGE_SIZE),
+                );
+                state.arm(call);
+            }
+        }
     }
 
     fn count_guesses(&mut self, before: Option<usize>) {
@@ -229,20 +363,36 @@ impl Domain {
     }
 
     /// Goes on from `state` with what the log says.
-    fn accept(&mut self, mut state: State, cpu: u32, what: What<'_>, told: Told, modelled: &Segments) {
+    fn accept(
+        &mut self,
+        mut state: State,
+        cpu: u32,
+        params: &DmaParams,
+        what: What<'_>,
+        told: Told,
+        modelled: &Segments,
+    ) {
         if let (Ok(segments), What::Page { phys, size, .. }) = (modelled, what)
             && let Some(first) = segments.first()
         {
             let length = align_up(size.saturating_add(phys.page_offset()), PAGE_SIZE);
             self.dma.untranslate(DmaAddr(first.dma.0 - first.dma.page_offset()), length);
         }
-        if let (Told::Addr(addr), What::Page { phys, size, .. }) = (told, what) {
-            let length = align_up(size.saturating_add(phys.page_offset()), PAGE_SIZE);
+        if let Told::Addr(addr) = told {
             let start = DmaAddr(addr.0 - addr.page_offset());
+            let (length, phys) = match what {
+                What::Page { phys, size, .. } => {
+                    (align_up(size.saturating_add(phys.page_offset()), PAGE_SIZE), Some(phys))
+                }
+                What::List(entries) => (SgLayout::of(entries, params.boundary).total, None),
+            };
             if state.space.take(cpu, start, length) {
-                self.dma.translate(start, PhysAddr(phys.0 - phys.page_offset()), length);
+                if let Some(phys) = phys {
+                    self.dma.translate(start, PhysAddr(phys.0 - phys.page_offset()), length);
+                }
             } else {
                 self.lost = true;
+                self.lost_addr = Some(addr);
             }
         }
         self.states = vec![state];
@@ -255,15 +405,36 @@ impl Domain {
         let before = if call.plain {
             std::mem::take(&mut self.states)
         } else {
-            self.before_call(call.cpu, call.now, call.guide)
+            self.before_call(call.cpu, call.at, call.guide)
         };
         self.calls += 1;
         self.dma.untranslate(start, length);
         self.states = before;
         for state in &mut self.states {
             state.space.free(call.cpu, start, length);
-            if state.armed.is_none() {
-                state.armed = call.now;
+            state.arm(call);
+        }
+    }
+
+    /// The timer fires in every state.
+    pub(super) fn flush(&mut self, cpu: u32) {
+        for state in &mut self.states {
+            state.flush(cpu);
+        }
+    }
+
+    /// Time goes on while nothing is printed: the timer fires when it is due.
+    pub(super) fn pass_time(&mut self, now: Option<u64>) {
+        if !self.lazy {
+            return;
+        }
+        for state in &mut self.states {
+            if let (Some(Armed { at, cpu }), Some(now)) = (state.armed, now)
+                && let Some(armed) = at.after.or(at.before)
+                && state.space.pending() > 0
+                && now >= armed.saturating_add(USUAL)
+            {
+                state.flush(cpu);
             }
         }
     }
@@ -278,7 +449,7 @@ impl Domain {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Call<'a> {
     pub(super) cpu: u32,
-    pub(super) now: Option<u64>,
+    pub(super) at: Window,
     pub(super) guide: &'a Guide,
     /// No flush of the timer is looked for.
     pub(super) plain: bool,
@@ -291,20 +462,59 @@ impl State {
         self.flushed += 1;
     }
 
-    /// The CPUs on which the timer may have fired by now.
-    fn flushers(&self, cpu: u32, cpus: u32, now: Option<u64>) -> Vec<u32> {
+    fn arm(&mut self, call: &Call<'_>) {
+        if self.space.pending() > 0 {
+            self.armed.get_or_insert(Armed { at: call.at, cpu: call.cpu });
+        }
+    }
+
+    /// By how much a flush within `at` comes later than the timer should fire.
+    fn lateness(&self, at: Window) -> u64 {
+        let armed = self.armed.and_then(|armed| armed.at.before);
+        armed.zip(at.after).map_or(0, |(armed, after)| after.saturating_sub(armed + ON_TIME))
+    }
+
+    /// Whether the timer may have fired within `at`.
+    fn due(&self, at: Window) -> Due {
         if self.space.pending() == 0 {
-            return Vec::new();
+            return Due::NotYet;
         }
-        let due = match (self.armed, now) {
-            (Some(armed), Some(now)) => now.saturating_sub(armed) >= IOVA_FQ_TIMEOUT / 1_000,
-            // Without time stamps it may come whenever something waits.
-            (None, _) | (_, None) => true,
-        };
-        if !due {
-            return Vec::new();
+        let armed = self.armed.map(|armed| armed.at).unwrap_or_default();
+        // Without time stamps it may come whenever something waits.
+        if let (Some(armed), Some(before)) = (armed.after, at.before)
+            && before < armed.saturating_add(EARLIEST)
+        {
+            return Due::NotYet;
         }
-        // Whose timer it is is mostly, but not always, the CPU that armed it.
-        std::iter::once(cpu).chain((0..cpus.min(4)).filter(|other| *other != cpu)).collect()
+        match (armed.before, at.after) {
+            (Some(armed), Some(after)) if after > armed.saturating_add(LATEST) => Due::Over,
+            _ => Due::Perhaps,
+        }
+    }
+
+    /// The CPUs on which the timer may have fired: where it was armed, or where the driver is now.
+    fn flushers(&self, cpu: u32) -> impl Iterator<Item = u32> + use<> {
+        let armed = self.armed.map_or(cpu, |armed| armed.cpu);
+        std::iter::once(armed).chain((armed != cpu).then_some(cpu))
+    }
+}
+
+/// Whether the timer fires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Due {
+    NotYet,
+    Perhaps,
+    Over,
+}
+
+/// Whether two timers fire at about the same time.
+fn alike(mine: Option<Armed>, theirs: Option<Armed>) -> bool {
+    match (mine, theirs) {
+        (None, None) => true,
+        (Some(mine), Some(theirs)) => {
+            mine.cpu == theirs.cpu
+                && mine.at.after.unwrap_or_default().abs_diff(theirs.at.after.unwrap_or_default()) < TICK / 4
+        }
+        (Some(_), None) | (None, Some(_)) => false,
     }
 }

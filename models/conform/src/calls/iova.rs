@@ -45,7 +45,8 @@ fn nodes(domain: &IovaDomain) -> String {
 /// `A-B`.
 fn bounds(text: &str) -> Option<(u64, u64)> {
     let (lo, hi) = text.split_once('-')?;
-    Some((hex(lo)?, hex(hi)?))
+    let (lo, hi) = (hex(lo)?, hex(hi)?);
+    (lo <= hi).then_some((lo, hi))
 }
 
 impl Session<'_> {

@@ -7,6 +7,9 @@ use crate::source::{Source, SourceError};
 /// No log of this driver has more lines; the longest that was recorded has 6,389.
 const MOST_LINES: usize = 2_000_000;
 
+/// The driver's largest buffer has 4 MiB; a far larger one comes from a garbled line, and would only cost time.
+const LARGEST: u64 = 1 << 26;
+
 /// A line that the test driver wrote.
 #[derive(Clone, Debug)]
 pub(super) struct Line {
@@ -64,6 +67,11 @@ impl Line {
     /// The value of `key=` as a decimal number.
     pub(super) fn dec(&self, key: &str) -> Option<u64> {
         self.value(key)?.parse().ok()
+    }
+
+    /// The value of `size=` in bytes, if the driver could have asked for so much.
+    pub(super) fn size(&self) -> Option<u64> {
+        self.dec("size").filter(|size| *size <= LARGEST)
     }
 
     /// What follows `-> `.

@@ -10,7 +10,9 @@ use super::session::{Check, Session};
 
 const ROW: &str = "E scatterlists";
 /// The driver's lists have at most four entries.
-const MOST_ENTRIES: usize = 4096;
+const MOST_ENTRIES: usize = 128;
+/// The driver's entries have at most 128 KiB.
+const LONGEST_ENTRY: u32 = 1 << 22;
 
 /// The list under test.
 #[derive(Clone, Debug, Default)]
@@ -43,6 +45,9 @@ impl Session<'_> {
                 return None;
             }
             let entry = (PhysAddr(line.hex("phys")?), u32::try_from(line.hex("len")?).ok()?);
+            if entry.1 > LONGEST_ENTRY {
+                return None;
+            }
             self.list.entries.push(entry);
             self.tally(line, "input: masks and entries of scatterlists");
             return Some(());
@@ -73,21 +78,26 @@ impl Session<'_> {
             .take(MOST_ENTRIES)
             .collect();
         let entries = std::mem::take(&mut self.list.entries);
+        let held;
         let (modelled, why) = if self.paths.translated() {
             let first = told.first().map(|segment| segment.dma);
             let params = self.params;
-            let (segments, fits) = self.paths.with_domain(false, |domain, call| {
+            let (segments, fits, cpu) = self.paths.with_domain(false, |domain, call| {
                 domain.map(call, &params, What::List(&entries), Told::of(first))
             });
+            self.paths.runs_on(cpu);
+            held = self.paths.domain().lost_addr.take().is_none();
             (segments.ok(), if fits { None } else { self.paths.why_translated() })
         } else {
-            self.map_direct_list(&entries, &told)
+            let (modelled, why, placed) = self.map_direct_list(&entries, &told);
+            held = placed;
+            (modelled, why)
         };
         self.list.entries = entries;
         let count = modelled.as_ref().map_or(0, Vec::len);
         let recorded_text = format!("{}", recorded.max(0));
         self.check(Check { row: ROW, line, recorded: recorded_text, modelled: count.to_string(), why });
-        self.list.mapped = recorded > 0;
+        self.list.mapped = recorded > 0 && held;
         self.list.recorded = told;
         self.list.modelled = modelled;
         Some(())
@@ -98,8 +108,11 @@ impl Session<'_> {
         &mut self,
         entries: &[(PhysAddr, u32)],
         told: &[SgSegment],
-    ) -> (Option<Vec<SgSegment>>, Option<String>) {
+    ) -> (Option<Vec<SgSegment>>, Option<String>, bool) {
         let before = self.paths.direct.clone();
+        if let ([(phys, length), ..], [first, ..]) = (entries, told) {
+            self.paths.find_cpu(&self.params, *phys, u64::from(*length), first.dma);
+        }
         let cpu = self.paths.cpu;
         let modelled = self.paths.direct.map_sg(cpu, &self.params, entries).ok();
         let segments = modelled.map(|addrs| {
@@ -108,7 +121,7 @@ impl Session<'_> {
             addrs.into_iter().zip(entries).map(segment).collect::<Vec<_>>()
         });
         if segments.as_deref().unwrap_or_default() == told {
-            return (segments, None);
+            return (segments, None, true);
         }
         self.paths.direct = before;
         let mut held = true;
@@ -116,7 +129,7 @@ impl Session<'_> {
             let (params, size) = (&self.params, u64::from(*length));
             held &= self.paths.direct.accept(params, *phys, size, None, Some(segment.dma));
         }
-        (segments, self.paths.why_pool(held))
+        (segments, self.paths.why_pool(held), held)
     }
 
     fn segment(&mut self, line: &Line, number: usize) -> Option<()> {
@@ -155,7 +168,9 @@ impl Session<'_> {
             if let (Some(first), Some(last)) = (segments.first(), segments.last()) {
                 let end = last.dma.0.saturating_add(u64::from(last.length));
                 let size = end.saturating_sub(first.dma.0);
-                self.paths.with_domain(false, |domain, call| domain.unmap(call, first.dma, size));
+                self.paths.then(|paths| {
+                    paths.with_domain(false, |domain, call| domain.unmap(call, first.dma, size));
+                });
             }
             return;
         }

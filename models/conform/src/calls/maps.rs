@@ -20,7 +20,7 @@ impl Session<'_> {
         };
         let bits = u32::try_from(line.dec("mask")?).ok()?;
         let min_align = u32::try_from(line.hex("min_align")?).ok()?;
-        let (phys, size) = (PhysAddr(line.hex("phys")?), line.dec("size")?);
+        let (phys, size) = (PhysAddr(line.hex("phys")?), line.size()?);
         let mut words = result.split_ascii_whitespace();
         let recorded = match words.next()? {
             "ERROR" => None,
@@ -59,7 +59,7 @@ impl Session<'_> {
             self.tally(line, "input: where the test's memory lies");
             return Some(());
         }
-        let size = line.dec("size")?;
+        let size = line.size()?;
         match line.words().nth(2)? {
             "map" => {
                 let phys = PhysAddr(line.hex("phys")?);
@@ -80,7 +80,11 @@ impl Session<'_> {
             }
             "unmap" => {
                 let addr = DmaAddr(line.hex("dma")?);
-                self.paths.unmap(&self.params, addr, size);
+                // Printed before or after: only a call later than the line before is certain.
+                let (params, now) = (self.params, self.paths.now);
+                self.paths.now = self.paths.earlier;
+                self.paths.unmap(&params, addr, size);
+                self.paths.now = now;
                 self.tally(line, "input: unmaps");
             }
             _ => return None,

@@ -1,6 +1,6 @@
 //! Which way each device's mappings go, and the state along it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use models::iommu::dma::SgSegment;
 use models::iommu::iova::CachedNode;
@@ -10,7 +10,7 @@ use models::swiotlb::Pool;
 
 use crate::replay::{DirectDma, DmaDomain, DmaParams, DomainSpec, MapFailed};
 
-use super::flushes::{Call, Domain, Told, What};
+use super::flushes::{Call, Domain, Told, What, Window};
 use super::guide::Guide;
 use super::line::{Line, hex};
 use super::machine::{IommuKind, Machine};
@@ -47,8 +47,16 @@ pub(super) struct Paths<'a> {
     pub(super) device: String,
     /// The CPU on which the driver runs.
     pub(super) cpu: u32,
-    /// The time of the line, in microseconds.
+    /// The time of the line before, in microseconds.
+    pub(super) earlier: Option<u64>,
+    /// The time of the line.
     pub(super) now: Option<u64>,
+    /// The time of the next line.
+    pub(super) later: Option<u64>,
+    /// How often the driver was found on another CPU.
+    moves: u64,
+    /// Addresses that the log says were handed out, but that the state could not take: they are not given back either.
+    absent: BTreeSet<u64>,
 }
 
 /// One map: what the models say, and where the address leads.
@@ -71,7 +79,11 @@ impl<'a> Paths<'a> {
             guide,
             device: String::new(),
             cpu: 0,
+            earlier: None,
             now: None,
+            later: None,
+            moves: 0,
+            absent: BTreeSet::new(),
         }
     }
 
@@ -114,6 +126,11 @@ impl<'a> Paths<'a> {
         matches!(self.kind(), DMA | DMA_FQ)
     }
 
+    /// Whether unmapped addresses wait for a flush.
+    pub(super) fn lazy(&self) -> bool {
+        self.kind() == DMA_FQ
+    }
+
     /// Devices in the group of the device under test.
     pub(super) fn group_size(&self) -> Option<usize> {
         self.machine.group_of(&self.device).map(|group| group.devices.len())
@@ -139,7 +156,7 @@ impl<'a> Paths<'a> {
             // What x86 reserves for interrupts.
             None => reserved.push((0xfee0_0000, 0xfeef_ffff)),
         }
-        let lazy = self.kind() == DMA_FQ;
+        let lazy = self.lazy();
         let spec = DomainSpec {
             rules: machine.rules,
             cpus: machine.cpus,
@@ -169,7 +186,26 @@ impl<'a> Paths<'a> {
 
     fn call(&self, plain: bool) -> Call<'static> {
         // The guide is borrowed anew by each call; see `with_domain`.
-        Call { cpu: self.cpu, now: self.now, guide: &Guide::Clock, plain }
+        let at = Window { after: self.earlier, before: self.now };
+        Call { cpu: self.cpu, at, guide: &Guide::Clock, plain }
+    }
+
+    /// Does something that happened after the line was printed.
+    pub(super) fn then<R>(&mut self, step: impl FnOnce(&mut Self) -> R) -> R {
+        let (earlier, now) = (self.earlier, self.now);
+        (self.earlier, self.now) = (now, self.later);
+        let result = step(self);
+        (self.earlier, self.now) = (earlier, now);
+        result
+    }
+
+    /// Does something that happened between the line before and this one, in calls that otherwise come after a line.
+    pub(super) fn before_line<R>(&mut self, step: impl FnOnce(&mut Self) -> R) -> R {
+        let times = (self.earlier, self.now, self.later);
+        (self.now, self.later) = (self.earlier, self.now);
+        let result = step(self);
+        (self.earlier, self.now, self.later) = times;
+        result
     }
 
     /// Runs `step` on the device's domain.
@@ -200,27 +236,31 @@ impl<'a> Paths<'a> {
     pub(super) fn map_what(&mut self, params: &DmaParams, what: What<'_>, told: Told) -> Mapped {
         if self.translated() {
             let params = *params;
-            let (segments, fits) =
+            let (segments, fits, cpu) =
                 self.with_domain(false, |domain, call| domain.map(call, &params, what, told));
+            self.runs_on(cpu);
             let modelled = match &segments {
                 Ok(list) => list.first().map_or(Err(MapFailed::Table), |first: &SgSegment| Ok(first.dma)),
                 Err(failed) => Err(*failed),
             };
             let leads_to = match (modelled, what) {
-                (Ok(addr), What::Page { phys, .. }) if !fits => {
-                    // The translation was taken back; it led where it was to lead.
-                    let _ = addr;
-                    Some(phys)
-                }
+                // The translation was taken back; it led where it was to lead.
+                (Ok(_), What::Page { phys, .. }) if !fits => Some(phys),
                 (Ok(addr), _) => self.domain().iova_to_phys(addr),
                 (Err(_), _) => None,
             };
             let why = if fits { None } else { self.why_translated() };
+            if let (Some(addr), Told::Addr(_)) = (self.domain().lost_addr.take(), told) {
+                self.absent.insert(addr.0);
+            }
             return Mapped { modelled, leads_to, why };
         }
         let What::Page { phys, size, .. } = what else {
             return Mapped { modelled: Err(MapFailed::Table), leads_to: None, why: None };
         };
+        if let Told::Addr(addr) = told {
+            self.find_cpu(params, phys, size, addr);
+        }
         let cpu = self.cpu;
         let modelled = self.direct.map_page(cpu, params, phys, size);
         let leads_to = modelled.ok().map(|addr| PhysAddr(addr.0));
@@ -233,14 +273,44 @@ impl<'a> Paths<'a> {
         if modelled.ok() != recorded {
             let held = self.direct.accept(params, phys, size, modelled.ok(), recorded);
             why = self.why_pool(held);
+            if let (false, Some(addr)) = (held, recorded) {
+                self.absent.insert(addr.0);
+            }
         }
         Mapped { modelled, leads_to, why }
     }
 
+    /// Finds the CPU whose area explains `addr`.
+    pub(super) fn find_cpu(&mut self, params: &DmaParams, phys: PhysAddr, size: u64, addr: DmaAddr) {
+        let cpus = u32::try_from(self.machine.cpus).unwrap_or(1).min(64);
+        if cpus > 1 {
+            let elsewhere = (0..cpus).filter(|other| *other != self.cpu);
+            let mut candidates = std::iter::once(self.cpu).chain(elsewhere);
+            let found = candidates.find(|cpu| self.direct.foresee(*cpu, params, phys, size) == Some(addr));
+            self.runs_on(found.unwrap_or(self.cpu));
+        }
+    }
+
+    /// The driver is found on this CPU.
+    pub(super) fn runs_on(&mut self, cpu: u32) {
+        if cpu != self.cpu {
+            self.cpu = cpu;
+            self.moves += 1;
+        }
+    }
+
+    /// Whether the state never took `addr`; once.
+    pub(super) fn is_absent(&mut self, addr: DmaAddr) -> bool {
+        self.absent.remove(&addr.0)
+    }
+
     /// Unmaps one buffer.
     pub(super) fn unmap(&mut self, params: &DmaParams, addr: DmaAddr, size: u64) {
+        if self.is_absent(addr) {
+            return;
+        }
         if self.translated() {
-            self.with_domain(false, |domain, call| domain.unmap(call, addr, size));
+            self.then(|paths| paths.with_domain(false, |domain, call| domain.unmap(call, addr, size)));
         } else {
             self.direct.unmap_page(params, addr);
         }
@@ -277,9 +347,7 @@ impl<'a> Paths<'a> {
 
     /// Why a pool may differ.
     pub(super) fn why_pool(&self, held: bool) -> Option<String> {
-        if self.machine.pool.is_none() {
-            return None;
-        }
+        self.machine.pool?;
         let others = self.others(false);
         if others.is_empty() {
             return (!held).then(|| "the place is not free in the model: an earlier difference".to_owned());
@@ -296,7 +364,7 @@ impl<'a> Paths<'a> {
                 others.join(", ")
             ));
         }
-        if self.kind() == DMA_FQ && self.guide == Guide::Clock {
+        if self.lazy() && self.guide == Guide::Clock {
             return Some(
                 "when the flush queue was flushed is not in this log, and no trace beside it tells"
                     .to_owned(),
@@ -353,6 +421,10 @@ impl<'a> Paths<'a> {
     /// What the reader should know of the domains.
     pub(super) fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
+        if self.moves > 0 {
+            let moves = self.moves;
+            notes.push(format!("the driver moved to another CPU {moves} times, by what only that CPU's caches or area explain"));
+        }
         let inferred: u64 = self.domains.values().map(|domain| domain.inferred).sum();
         match &self.guide {
             Guide::Trace { after, .. } if self.domains.values().any(|domain| domain.inferred > 0) => {

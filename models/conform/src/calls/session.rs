@@ -33,8 +33,6 @@ pub(super) struct Session<'a> {
     pub(super) bytes: Bytes,
     /// Test D.
     pub(super) probe: Option<Probe>,
-    /// Where the device sees it, if that is translated.
-    pub(super) probe_iova: Option<models::mem::DmaAddr>,
     /// Test E.
     pub(super) list: List,
     /// Test G.
@@ -43,6 +41,8 @@ pub(super) struct Session<'a> {
     pub(super) iova: RawIova,
     /// Test I.
     pub(super) raw: RawDomain,
+    /// Test J: how often something was filled.
+    pub(super) fills: u32,
     /// The test that the line before belonged to.
     test: char,
     tally: BTreeMap<String, (u64, u64)>,
@@ -77,11 +77,11 @@ impl<'a> Session<'a> {
             params: DmaParams::default(),
             bytes: Bytes::default(),
             probe: None,
-            probe_iova: None,
             list: List::default(),
             blocks: Blocks::default(),
             iova: RawIova::default(),
             raw: RawDomain::default(),
+            fills: 0,
             test: ' ',
             tally: BTreeMap::new(),
             shown: BTreeSet::new(),
@@ -102,7 +102,6 @@ impl<'a> Session<'a> {
     /// Handles the line at `at`; how many lines that took.
     fn step(&mut self, at: usize) -> usize {
         let line = &self.lines[at];
-        self.paths.now = line.time.or(self.paths.now);
         if line.text.contains("left out") {
             self.tally(line, "calls that the driver left out");
             return 1;
@@ -121,6 +120,10 @@ impl<'a> Session<'a> {
             self.enter(test);
             self.test = test;
         }
+        // What was still open came before this line.
+        self.paths.earlier = self.paths.now;
+        self.paths.now = line.time.or(self.paths.now);
+        self.paths.later = self.lines.get(at + 1).and_then(|line| line.time);
         let shown = self.shown.iter().any(|row| row.starts_with(test));
         self.before = if shown { Vec::new() } else { self.paths.describe() };
         let known = match first {
@@ -162,6 +165,7 @@ impl<'a> Session<'a> {
     fn leave(&mut self, test: char) {
         match test {
             'D' => self.unmap_probe(),
+            'F' => self.free_coherent(),
             'G' => self.destroy_blocks(),
             _ => {}
         }

@@ -84,6 +84,16 @@ impl DirectDma {
         Ok(addr)
     }
 
+    /// The slots that a map on `cpu` would get, if it bounces.
+    pub fn foresee(&mut self, cpu: u32, params: &DmaParams, phys: PhysAddr, size: u64) -> Option<DmaAddr> {
+        if self.way(params, phys, size) != DirectWay::Bounce {
+            return None;
+        }
+        let pool = self.pool.as_mut()?;
+        let slots = pool.foresee(cpu, params.limits(), &MapRequest::plain(phys, size)).ok()?;
+        Some(DmaAddr(slots.0))
+    }
+
     /// Source: `kernel/dma/direct.h: dma_direct_unmap_page()`.
     pub fn unmap_page(&mut self, params: &DmaParams, addr: DmaAddr) {
         if self.bounced(addr)

@@ -1,7 +1,10 @@
 //! dma-iommu on one domain: addresses, translations, and the queue of those that wait for a flush.
 
 use models::iommu::dma::{DmaIommuRules, FqRings, IovaLimit, SgLayout, SgSegment, iommu_dma_alloc_iova};
-use models::iommu::iova::{AllocError, Cpu, DepotTrim, IovaDomain, IovaPfn, IovaRules, Plenty, order_base_2};
+use models::iommu::iova::{
+    AllocError, Cpu, DepotTrim, IOVA_RANGE_CACHE_MAX_SIZE, IovaDomain, IovaPfn, IovaRules, Plenty,
+    order_base_2,
+};
 use models::iommu::pagetable::{PageTable, Prot};
 use models::mem::{DmaAddr, PAGE_SHIFT, PAGE_SIZE, PhysAddr, align_up};
 
@@ -155,6 +158,26 @@ impl IovaSpace {
         );
     }
 
+    /// Whether both will answer every later call alike.
+    #[must_use]
+    pub fn same_as(&self, other: &Self, cpus: u32) -> bool {
+        let caches = |class: usize| {
+            let (mine, theirs) = (self.iovad.rcache(class), other.iovad.rcache(class));
+            (0..cpus)
+                .map(Cpu)
+                .all(|cpu| mine.loaded(cpu) == theirs.loaded(cpu) && mine.prev(cpu) == theirs.prev(cpu))
+                && mine.depot().eq(theirs.depot())
+        };
+        self.low_first == other.low_first
+            && self.queue == other.queue
+            && self.iovad.cached_node() == other.iovad.cached_node()
+            && self.iovad.cached32_node() == other.iovad.cached32_node()
+            && self.iovad.max32_alloc_size() == other.iovad.max32_alloc_size()
+            && self.iovad.range_count() == other.iovad.range_count()
+            && (0..IOVA_RANGE_CACHE_MAX_SIZE).all(caches)
+            && self.iovad.ranges().eq(other.iovad.ranges())
+    }
+
     /// The timer fires on `cpu`: all queues are given back to the caches of this CPU. Source: `fq_flush_timeout()`.
     pub fn flush(&mut self, cpu: u32) {
         if let Some(queue) = self.queue.as_mut() {
@@ -164,6 +187,15 @@ impl IovaSpace {
             for ring in 0..rings {
                 self.give_back(cpu, ring);
             }
+        }
+    }
+
+    /// A flush came when only the oldest `count` ranges of `cpu` waited.
+    pub fn flush_oldest(&mut self, cpu: u32, count: usize) {
+        let oldest =
+            self.queue.as_mut().map(|queue| queue.take_oldest(cpu as usize, count)).unwrap_or_default();
+        for entry in oldest {
+            let _ = self.iovad.free_iova_fast(Cpu(cpu), entry.pfn, entry.pages, &mut Plenty);
         }
     }
 

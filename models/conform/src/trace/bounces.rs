@@ -5,56 +5,58 @@ use std::collections::BTreeMap;
 use models::mem::PhysAddr;
 use models::swiotlb::MapRequest;
 
+use super::bounced::{SUBJECT, report, text};
 use super::event::{Event, List};
+use super::full::{Message, Refused, compare, keep};
+use super::guess::{Answer, Ask, Basis, Guess, Verdict, Why, says_same};
 use super::line::{Context, Line};
 use super::names::Names;
-use super::pool::{Answer, Ask, Basis, Guess, Tracked, Verdict, Why, says_same};
+use super::pool::Tracked;
 use super::survey::Survey;
-use super::tally::{Compared, Tally};
-use crate::Exception;
+use super::tally::Tally;
 
-const SUBJECT: &str = "bounce addresses";
 /// `DMA_MAPPING_ERROR`.
 const FAILED: u64 = u64::MAX;
 /// Searches of one thread that wait for their results.
 const MAX_PENDING: usize = 1 << 16;
-/// Searches that are put into another order to explain one result.
-const MAX_REORDERED: usize = 4096;
 /// Threads that have such.
 const MAX_THREADS: usize = 1 << 16;
 
 #[derive(Debug)]
-struct Pending {
-    line: u64,
+pub(super) struct Pending {
+    pub(super) line: u64,
+    pub(super) nanos: u64,
     /// Line of the thread's next event: the search lies between the two.
-    next: Option<u64>,
-    dev: u32,
-    orig: u64,
-    size: u64,
-    guess: Guess,
-    sure: bool,
+    pub(super) next: Option<u64>,
+    pub(super) dev: u32,
+    pub(super) orig: u64,
+    pub(super) size: u64,
+    pub(super) guess: Guess,
+    pub(super) sure: bool,
     /// Its slots are free again, as a later entry of the list had no place.
-    given_back: bool,
+    pub(super) given_back: bool,
 }
 
 #[derive(Debug, Default)]
-struct Thread {
-    pending: Vec<Pending>,
+pub(super) struct Thread {
+    pub(super) pending: Vec<Pending>,
     /// What a probe has just shown to be released, and the event behind it will say again.
-    released: Option<u64>,
+    pub(super) released: Option<u64>,
 }
 
 /// The replay of one pool.
 #[derive(Debug)]
 pub(super) struct Bounces {
-    pool: Tracked,
-    threads: BTreeMap<Context, Thread>,
+    /// Searches without a place.
+    pub(super) refused: Vec<Refused>,
+    pub(super) pool: Tracked,
+    pub(super) threads: BTreeMap<Context, Thread>,
     /// Searches are shown by probes, not only by the event before them.
-    probed: bool,
+    pub(super) probed: bool,
     /// Releases are shown by probes.
-    probed_release: bool,
+    pub(super) probed_release: bool,
     /// Results are shown at all.
-    answered: bool,
+    pub(super) answered: bool,
 }
 
 impl Bounces {
@@ -65,6 +67,7 @@ impl Bounces {
             pool.add_older(number, names.limits(number), *tlb, *size);
         }
         Self {
+            refused: Vec::new(),
             pool,
             threads: BTreeMap::new(),
             probed: survey.sw_map > 0,
@@ -77,6 +80,11 @@ impl Bounces {
     pub(super) fn forget(&mut self) {
         self.threads.clear();
         self.pool.forget();
+    }
+
+    /// Holds the log's messages against the searches that found no place.
+    pub(super) fn compare_full(&self, messages: &[Message], tally: &mut Tally) {
+        compare(messages, &self.refused, self.pool.counters().is_some(), tally);
     }
 
     /// Whether an address lies in the pool.
@@ -207,6 +215,7 @@ impl Bounces {
         }
         let pending = Pending {
             line: at,
+            nanos: line.nanos,
             next: None,
             dev,
             orig: request.orig_addr.0,
@@ -259,6 +268,11 @@ impl Bounces {
                 ..verdict
             };
         }
+        if recorded.is_none() && verdict.agreed && !verdict.undetermined && pending.sure {
+            let (dev, used) = (names.name(pending.dev).to_owned(), pending.guess.used);
+            let (line, nanos, size) = (pending.line, pending.nanos, pending.size);
+            keep(&mut self.refused, Refused { line, nanos, dev, size, used });
+        }
         let listed = report(at, &pending, recorded, &verdict, names, tally);
         if let (Some(tlb), Some(listed)) = (verdict.freed_early, listed) {
             self.pool.expect_release(tlb, at, listed);
@@ -268,57 +282,6 @@ impl Bounces {
                 self.pool.again(&mut later.guess);
             }
         }
-    }
-
-    /// Lets a search come before that of another thread which was under way when it began; whether that explains
-    /// what was recorded. If not, all is as before.
-    fn swap(&mut self, pending: &mut Pending, rest: &mut [(Pending, u64)], recorded: Option<u64>) -> bool {
-        let Self { threads, pool, .. } = self;
-        let line = pending.line;
-        let waiting = threads.values_mut().flat_map(|thread| thread.pending.iter_mut());
-        let waiting =
-            waiting.chain(rest.iter_mut().map(|(later, _)| later)).filter(|other| !other.given_back);
-        let mut all: Vec<&mut Pending> = waiting.collect();
-        let under_way = |other: &&mut Pending| {
-            other.line < line
-                && other.next.is_none_or(|next| next > line)
-                && Tracked::share_area(&other.guess, &pending.guess)
-        };
-        let Some(rival) = all.iter().filter(|other| under_way(other)).map(|other| other.line).max() else {
-            return false;
-        };
-        all.retain(|other| other.line >= rival);
-        if all.len() > MAX_REORDERED {
-            return false;
-        }
-        all.sort_by_key(|other| other.line);
-        let own = all.partition_point(|other| other.line < line);
-        let (before, after) = all.split_at_mut(own);
-        let mut undo = |pending: &mut Pending, before: &mut [&mut Pending], after: &mut [&mut Pending]| {
-            for later in after.iter_mut().rev() {
-                pool.take_back(&mut later.guess);
-            }
-            pool.take_back(&mut pending.guess);
-            for earlier in before.iter_mut().rev() {
-                pool.take_back(&mut earlier.guess);
-            }
-            pool.again(&mut pending.guess);
-            says_same(pending.guess.answer, recorded)
-        };
-        let fits = undo(pending, before, after);
-        if !fits {
-            pool.take_back(&mut pending.guess);
-        }
-        for earlier in before.iter_mut() {
-            pool.again(&mut earlier.guess);
-        }
-        if !fits {
-            pool.again(&mut pending.guess);
-        }
-        for later in after.iter_mut() {
-            pool.again(&mut later.guess);
-        }
-        fits
     }
 
     /// The result of a single mapping.
@@ -461,59 +424,4 @@ impl Bounces {
             tally.explain(listed, SUBJECT, text(Why::FreedEarlier));
         }
     }
-}
-
-const fn row(basis: Basis) -> &'static str {
-    match basis {
-        Basis::Seen => SUBJECT,
-        Basis::Unseen => "bounce addresses, slots not seen yet taken for free",
-        Basis::Interleaved => "bounce addresses, while another thread took or freed slots",
-    }
-}
-
-const fn text(why: Why) -> &'static str {
-    match why {
-        Why::Older => "not determined: slots that the trace never shows were in use since before it",
-        Why::Order => {
-            "not determined: two threads searched one area at once; the other order gives this address"
-        }
-        Why::FreedEarlier => "another thread reported the release of these slots only after the search",
-        Why::FreedLater => "another thread had only announced the release of the slots that the model takes",
-    }
-}
-
-fn report(
-    at: u64,
-    pending: &Pending,
-    recorded: Option<u64>,
-    verdict: &Verdict,
-    names: &Names,
-    tally: &mut Tally,
-) -> Option<usize> {
-    if verdict.undetermined {
-        tally.open(
-            SUBJECT,
-            "where the search of an area begins is not known before its first map",
-            pending.line,
-        );
-        return None;
-    }
-    if !pending.sure {
-        tally.open(SUBJECT, "nobody says which driver the device has, and so what it demands", pending.line);
-        return None;
-    }
-    let compared = Compared {
-        subject: SUBJECT,
-        row: row(verdict.basis),
-        sure: verdict.basis == Basis::Seen,
-        agreed: verdict.agreed,
-    };
-    tally.compare(&compared, verdict.why.map(text), || Exception {
-        line: pending.line,
-        what: format!("{} bounces {} bytes at {:#x}", names.name(pending.dev), pending.size, pending.orig),
-        recorded: recorded.map_or_else(|| "no place".to_owned(), |tlb| format!("{tlb:#x}")),
-        modelled: verdict.modelled.to_string(),
-        why: None,
-        detail: vec![format!("the result is in line {at}")],
-    })
 }

@@ -23,8 +23,10 @@ pub(super) enum Event<'a> {
     IommuUnmap { iova: u64, size: u64 },
     /// `iommu:add_device_to_group`.
     AddDevice { group: u64, dev: &'a str },
-    /// `intel_iommu:cache_tag_flush_all`.
-    FlushAll,
+    /// `intel_iommu:cache_tag_flush_all`: a flush queue is being emptied on this CPU.
+    FlushAll { did: u64 },
+    /// `iommu:attach_device_to_domain`.
+    Attach { dev: &'a str },
     /// Entry of `dma_map_page_attrs()`.
     ProbeMapPage { dev: &'a str },
     /// Return of `dma_map_page_attrs()`.
@@ -141,7 +143,13 @@ pub(super) fn parse<'a>(name: &str, text: &'a str) -> Result<Event<'a>, Skip> {
         "map" if text.starts_with("IOMMU:") => iommu_map(text),
         "unmap" if text.starts_with("IOMMU:") => iommu_unmap(text),
         "add_device_to_group" => add_device(text),
-        "cache_tag_flush_all" => Some(Event::FlushAll),
+        "cache_tag_flush_all" => text
+            .split_once(" did ")
+            .and_then(|(_, rest)| number(rest.split(' ').next()?, 10))
+            .map(|did| Event::FlushAll { did }),
+        "attach_device_to_domain" => field(text, "device")
+            .filter(|dev| !dev.is_empty() && dev.len() <= 64)
+            .map(|dev| Event::Attach { dev }),
         _ => return probe(text),
     };
     event.ok_or(Skip::Broken)

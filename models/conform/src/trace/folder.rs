@@ -6,6 +6,8 @@ use std::path::Path;
 use models::mem::PhysAddr;
 use models::swiotlb::{AreaLimit, IO_TLB_SHIFT, PoolSize, limit_nareas};
 
+use super::full::{Message, keep};
+use super::line::nanos;
 use crate::replay::KernelRules;
 use crate::{Source, SourceError};
 
@@ -41,6 +43,8 @@ pub(super) struct Folder {
     pub(super) release: Option<String>,
     /// The command line.
     pub(super) cmdline: Option<String>,
+    /// Possible CPUs (`nr_cpu_ids`).
+    pub(super) cpus: Option<u32>,
     /// Where the bounce-buffer pool lies.
     pub(super) pool: Option<(PhysAddr, PoolSize)>,
     /// `io_tlb_used` and `io_tlb_used_hiwater` after the modules were loaded.
@@ -53,6 +57,8 @@ pub(super) struct Folder {
     pub(super) windows: Vec<(u64, u64)>,
     /// Whether the flush queues were switched off after the policy was printed.
     pub(super) strict: Option<bool>,
+    /// Messages that the buffer is full.
+    pub(super) full: Vec<Message>,
     /// What was found and what was missing, for the reader.
     pub(super) notes: Vec<String>,
     areas: Option<u32>,
@@ -116,7 +122,11 @@ impl Folder {
         let mut claimed: BTreeSet<String> = BTreeSet::new();
         while let Some(line) = source.next_line()? {
             let Some(text) = message(&line) else { continue };
-            if let Some(rest) = text.strip_prefix("Linux version ") {
+            if text.contains(": swiotlb buffer is full ")
+                && let Some(message) = stamp(&line).and_then(|nanos| Message::read(nanos, text))
+            {
+                keep(&mut self.full, message);
+            } else if let Some(rest) = text.strip_prefix("Linux version ") {
                 self.release.get_or_insert_with(|| rest.split(' ').next().unwrap_or_default().to_owned());
             } else if let Some(rest) = text.strip_prefix("Command line: ") {
                 self.cmdline.get_or_insert_with(|| rest.to_owned());
@@ -140,6 +150,9 @@ impl Folder {
                 if let Some(range) = range.filter(|_| self.windows.len() < MAX_ENTRIES) {
                     self.windows.push(range);
                 }
+            } else if let Some((_, rest)) = text.split_once("nr_cpu_ids:") {
+                let cpus = rest.split(' ').next().and_then(|cpus| cpus.parse().ok());
+                self.cpus = cpus.filter(|cpus| (1..=8192).contains(cpus));
             } else if text.contains("TLB invalidation policy: ") {
                 self.strict = Some(text.contains("policy: strict"));
             } else if text.contains("Using strict mode due to virtualization")
@@ -222,7 +235,8 @@ impl Folder {
         }
         let value = |key: &str| rest.split(' ').find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
         let device = self.device(name);
-        if let Some(driver) = value("driver").filter(|driver| !driver.is_empty()) {
+        if let Some(driver) = value("driver") {
+            // Empty where none is bound: whatever bound itself later may set what it likes.
             driver.clone_into(&mut device.driver);
         }
         device.mask_bits = value("dma_mask_bits").and_then(|bits| bits.parse().ok()).or(device.mask_bits);
@@ -271,6 +285,11 @@ fn message(line: &str) -> Option<&str> {
     let (stamp, text) = rest.split_once("] ")?;
     stamp.trim().split_once('.')?;
     Some(text)
+}
+
+/// The time stamp of a line of the log, in nanoseconds.
+fn stamp(line: &str) -> Option<u64> {
+    nanos(line.trim_start().strip_prefix('[')?.split_once(']')?.0.trim())
 }
 
 fn hex(text: &str) -> Option<u64> {

@@ -8,13 +8,24 @@
 //! A trace that begins in the middle does not determine every answer. What it leaves open is counted apart, by cause;
 //! `docs/conform-trace.md` says what the causes are and how to record a trace that leaves little open.
 
+mod bounced;
 mod bounces;
+mod domains;
 mod drivers;
 mod event;
+mod explain;
 mod folder;
+mod full;
+mod guess;
+mod held;
+mod history;
 mod line;
 mod names;
+mod order;
 mod pool;
+mod probed;
+mod ranges;
+mod space;
 mod survey;
 mod tally;
 mod ways;
@@ -22,10 +33,12 @@ mod ways;
 use std::path::Path;
 
 use self::bounces::Bounces;
+use self::domains::Domains;
 use self::folder::Folder;
 use self::line::Parsed;
 use self::names::Names;
 use self::pool::Tracked;
+use self::probed::Probed;
 use self::survey::Survey;
 use self::tally::{Compared, Tally};
 use self::ways::Ways;
@@ -63,6 +76,11 @@ pub fn compare(path: &Path, release: Option<&str>) -> Result<Report, SourceError
         let pool = Tracked::new(&rules, start, size, fresh);
         Bounces::new(pool, &survey, &mut names)
     });
+    let cpus = folder.cpus.unwrap_or(survey.cpus).max(survey.cpus);
+    let before = std::mem::take(&mut survey.before);
+    let mut domains =
+        (survey.iova_allocs == 0).then(|| Domains::new(&rules, cpus, before, fresh, survey.flushes > 0));
+    let mut probed = Probed::new(&rules, cpus, &survey.older_ranges);
     let mut tally = Tally::default();
     tally.report.kind = "trace".to_owned();
     tally.report.version = rules.version.name().to_owned();
@@ -78,17 +96,31 @@ pub fn compare(path: &Path, release: Option<&str>) -> Result<Report, SourceError
                 let Ok(event) = event::parse(line.event, line.rest) else { continue };
                 let in_pool = |addr| bounces.as_ref().is_some_and(|bounces| bounces.contains(addr));
                 ways.event(at, event, &mut names, in_pool, &mut tally);
+                probed.event(at, &line, event, &folder, &mut tally);
+                if let Some(domains) = &mut domains {
+                    domains.event(at, &line, event, &folder, &mut names, &mut tally);
+                }
                 if let Some(bounces) = &mut bounces {
                     bounces.event(at, &line, event, &mut names, &mut tally);
                 }
             }
             Parsed::Lost(_) | Parsed::BufferStarted => {
+                probed.forget();
+                if let Some(domains) = &mut domains {
+                    domains.forget();
+                }
                 if let Some(bounces) = &mut bounces {
                     bounces.forget();
                 }
             }
             Parsed::Comment(_) | Parsed::Empty | Parsed::Foreign => {}
         }
+    }
+    if let Some(domains) = &mut domains {
+        domains.finish(&folder, &names, &mut tally);
+    }
+    if let Some(bounces) = &bounces {
+        bounces.compare_full(&folder.full, &mut tally);
     }
     if !survey.cut()
         && survey.answered()
@@ -155,6 +187,13 @@ fn describe(folder: &Folder, survey: &Survey, tally: &mut Tally) {
     if survey.foreign.0 > 0 {
         let (count, first) = survey.foreign;
         tally.note(format!("{count} lines are no events, the first is line {first}"));
+    }
+    if survey.iommu_maps > 0 && survey.iova_allocs == 0 && survey.dma_events == 0 {
+        let maps = survey.iommu_maps;
+        tally.note(format!(
+            "{maps} events `map` say neither for which device nor how much was asked for: without `dma:*` events or probes \
+             on the allocator nothing can be compared with them"
+        ));
     }
     for (name, count) in &survey.unused {
         tally.note(format!("{count} events `{name}`: not used"));

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use super::domains::Before;
 use super::event::{self, Event, Skip};
 use super::folder::Folder;
 use super::line::{self, Parsed};
 use super::names::Names;
 use super::pool::Tracked;
+use super::probed::Older;
 use crate::{Source, SourceError};
 
 /// Names of events that are counted one by one.
@@ -43,6 +45,14 @@ pub(super) struct Survey {
     pub(super) iommu_maps: u64,
     /// See `iommu_maps`.
     pub(super) iova_allocs: u64,
+    /// One more than the highest CPU seen.
+    pub(super) cpus: u32,
+    /// Events that show when a flush queue is emptied.
+    pub(super) flushes: u64,
+    /// The same by events alone.
+    pub(super) before: Before,
+    /// Ranges of I/O virtual addresses from before the trace, by probes.
+    pub(super) older_ranges: Older,
     /// Releases in the pool without a mapping before: device, address, size.
     pub(super) older: Vec<(String, u64, u64)>,
 }
@@ -83,8 +93,13 @@ impl Survey {
                 Parsed::Event(line) => {
                     survey.events += 1;
                     survey.last_line = at;
+                    survey.cpus = survey.cpus.max(line.cpu + 1);
                     match event::parse(line.event, line.rest) {
-                        Ok(event) => survey.count(event, pool, &mut names, &mut seen),
+                        Ok(event) => {
+                            survey.older_ranges.event(at, &line, event);
+                            survey.before.event(at, &line, event, folder);
+                            survey.count(event, pool, &mut names, &mut seen);
+                        }
                         Err(Skip::Broken) => first(&mut survey.broken, at),
                         Err(Skip::Unused) => survey.unused(line.event),
                     }
@@ -135,6 +150,7 @@ impl Survey {
             }
             Event::IommuMap { .. } => self.iommu_maps += 1,
             Event::IovaAlloc { .. } => self.iova_allocs += 1,
+            Event::FlushAll { .. } => self.flushes += 1,
             _ => {}
         }
         let Some(pool) = pool else { return };

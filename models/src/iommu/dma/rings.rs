@@ -40,6 +40,20 @@ pub struct FqRings {
     armed: bool,
 }
 
+impl PartialEq for FqRings {
+    /// Whether the same ranges wait in the same order for the same flush; how many flushes there were is no matter.
+    fn eq(&self, other: &Self) -> bool {
+        let waits = |rings: &Self, entry: &FqEntry| (entry.pfn, entry.pages, rings.started - entry.counter);
+        let alike = |(mine, theirs): (&Vec<FqEntry>, &Vec<FqEntry>)| {
+            mine.iter().map(|entry| waits(self, entry)).eq(theirs.iter().map(|entry| waits(other, entry)))
+        };
+        self.armed == other.armed
+            && self.started - self.finished == other.started - other.finished
+            && self.rings.len() == other.rings.len()
+            && self.rings.iter().zip(&other.rings).all(alike)
+    }
+}
+
 impl FqRings {
     /// Empty rings for so many CPUs.
     #[must_use]
@@ -89,6 +103,14 @@ impl FqRings {
         let Some(ring) = self.rings.get_mut(cpu) else { return Vec::new() };
         let ready = ring.iter().take_while(|entry| entry.counter < finished).count();
         ring.drain(..ready).collect()
+    }
+
+    /// Takes the oldest `count` entries out of the ring of `cpu`: what a flush covers that came before the others were
+    /// queued.
+    pub fn take_oldest(&mut self, cpu: usize, count: usize) -> Vec<FqEntry> {
+        let Some(ring) = self.rings.get_mut(cpu) else { return Vec::new() };
+        let count = count.min(ring.len());
+        ring.drain(..count).collect()
     }
 
     /// How many rings there are.

@@ -368,6 +368,10 @@ impl IovaDomain {
         extended
     }
 
+    pub(super) fn rcaches_mut(&mut self) -> Option<&mut [Rcache; IOVA_RANGE_CACHE_MAX_SIZE]> {
+        self.rcaches.as_mut()
+    }
+
     /// The behaviour this domain follows.
     #[must_use]
     pub const fn rules(&self) -> IovaRules {

@@ -11,6 +11,7 @@
 //! The kernel keeps its ranges in a red-black tree. Only their order is visible from outside, so any ordered map
 //! gives the same addresses; the invariants that this rests on are listed in `docs/invariants-iova.md`.
 
+mod adopt;
 mod domain;
 mod ranges;
 mod rcache;
@@ -18,6 +19,7 @@ mod rules;
 mod search;
 mod types;
 
+pub use adopt::Remembered;
 pub use domain::{IovaDomain, PutReport, Reserved};
 pub use rcache::{DepotTrim, IOVA_RANGE_CACHE_MAX_SIZE, IovaMemory, MagazineView, Plenty, order_base_2};
 pub use rules::{DepotRule, IovaRules, Max32Reset, RetryFrom};

@@ -56,6 +56,11 @@ impl Magazine {
         self.pfns.push(pfn);
     }
 
+    fn take_one(&mut self, pfn: IovaPfn) -> bool {
+        let found = self.pfns.iter().rposition(|held| *held == pfn);
+        found.map(|index| self.pfns.remove(index)).is_some()
+    }
+
     /// Takes the newest entry that is at most `limit`; the newest of all moves into its place.
     fn pop(&mut self, limit: u64) -> Option<IovaPfn> {
         let index = self.pfns.iter().rposition(|pfn| pfn.0 <= limit)?;
@@ -150,6 +155,17 @@ impl Rcache {
             }
         }
         self.cpus[index].loaded.pop(limit)
+    }
+
+    /// Takes one page frame out of a CPU's magazines; the others keep their order.
+    pub(super) fn take_from(&mut self, cpu: Cpu, pfn: IovaPfn) -> bool {
+        let own = self.cpus.get_mut(cpu.index());
+        own.is_some_and(|own| own.loaded.take_one(pfn) || own.prev.take_one(pfn))
+    }
+
+    /// Takes one page frame out of the depot.
+    pub(super) fn take_from_depot(&mut self, pfn: IovaPfn) -> bool {
+        self.depot.iter_mut().any(|magazine| magazine.take_one(pfn))
     }
 
     /// Empties the depot, in the order in which the kernel frees its magazines.

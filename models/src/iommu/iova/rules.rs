@@ -1,5 +1,7 @@
 //! What differs between kernel versions, one named switch for each difference.
 
+use super::rcache::IOVA_RANGE_CACHE_MAX_SIZE;
+
 /// What becomes of a full magazine when both of a CPU's magazines are full.
 ///
 /// Source: `drivers/iommu/iova.c: __iova_rcache_insert()`.
@@ -81,6 +83,17 @@ impl IovaRules {
     #[must_use]
     pub const fn v6_12() -> Self {
         Self { depot: DepotRule::Trimmed, ..Self::v6_1() }
+    }
+}
+
+impl IovaRules {
+    /// Pages that an allocation of `pages` really takes: small sizes are rounded up, by the allocator or its caller.
+    ///
+    /// Source: `drivers/iommu/iova.c: alloc_iova_fast()`, v6.12; `drivers/iommu/dma-iommu.c: iommu_dma_alloc_iova()`,
+    /// v5.13.
+    #[must_use]
+    pub const fn range_pages(pages: u64) -> u64 {
+        if pages < 1 << (IOVA_RANGE_CACHE_MAX_SIZE - 1) { pages.next_power_of_two() } else { pages }
     }
 }
 
