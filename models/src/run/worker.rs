@@ -15,7 +15,7 @@ use crate::kernel::{Draws, Kernel, Kx, Memory};
 use crate::mem::{self, PhysAddr, PhysRange};
 use crate::memblock::{Memblock, MemblockRules};
 use crate::oracle::end_of_run;
-use crate::profile::{Behaviour, Profile};
+use crate::profile::Behaviour;
 use crate::scenario::schema;
 use crate::swiotlb::IoTlbMem;
 
@@ -155,19 +155,5 @@ fn pool_state(kx: &Kx, pool: mem::Ptr<IoTlbMem>) -> &'static str {
         Some(true) => "restricted pool",
         Some(false) if kx.peek(pool, IoTlbMem::nslabs) == Some(0) => "empty default pool",
         Some(false) => "default pool",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::profile::Version;
-
-    #[test]
-    fn each_version_has_its_memblock() {
-        let rules = |version| memblock_rules(&Profile::of_version(version));
-        assert_eq!(rules(Version::V5_13), MemblockRules::v6_1());
-        assert_eq!(rules(Version::V6_1), MemblockRules::v6_1());
-        assert_eq!(rules(Version::V6_12), MemblockRules::v6_12());
     }
 }
