@@ -148,8 +148,8 @@ fn kernels() {
     );
     says(
         "\"5.13\"",
-        "\"6.1\"",
-        "s/main.ron:3:23: kernel.version: kernel 6.1 is known, but not",
+        "\"6.6\"",
+        "s/main.ron:3:23: kernel.version: kernel 6.6 is known, but not",
         &["`next-2021-06`"],
     );
     says(

@@ -136,7 +136,7 @@ fn from_trace(args: &SizeArgs, trace: &std::path::Path) -> Result<Source, Failur
 }
 
 fn from_scenario(args: &SizeArgs, scenario: Resolved) -> Result<Source, Failure> {
-    let rules = models::swiotlb::kernel::pool_rules(scenario.profile.set);
+    let rules = models::swiotlb::kernel::pool_rules(&scenario.profile);
     let mut defaults = PoolDefaults::new(rules.sizing);
     let words = plan::swiotlb_words(&scenario.cmdline);
     words.iter().for_each(|word| defaults.parse(word));

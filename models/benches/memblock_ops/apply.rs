@@ -13,7 +13,7 @@ const FAILED: u64 = 0;
 const ENOMEM: u64 = -12_i64 as u64;
 
 /// A machine of kernel 6.12 with nothing in it.
-pub fn new_machine() -> Memblock {
+pub(crate) fn new_machine() -> Memblock {
     Memblock::new(MemblockRules::v6_12())
 }
 
@@ -27,7 +27,7 @@ fn nid_bits(nid: NodeId) -> u64 {
     i64::from(nid.0) as u64
 }
 
-fn status<E>(result: Result<(), E>) -> u64 {
+fn status<E>(result: &Result<(), E>) -> u64 {
     if result.is_ok() { 0 } else { ENOMEM }
 }
 
@@ -37,7 +37,7 @@ fn address(result: Result<PhysAddr, MemblockError>) -> u64 {
 
 /// Carries it out; returns what `answer` of a recorded one is compared with.
 #[expect(clippy::cast_possible_truncation, reason = "nodes and flags were widened from 32 bits")]
-pub fn apply(mb: &mut Memblock, op: &Op) -> u64 {
+pub(crate) fn apply(mb: &mut Memblock, op: &Op) -> u64 {
     let args = &op.args;
     let (num, addr) = (|index: usize| args[index], |index: usize| PhysAddr(args[index]));
     let nid = |index: usize| NodeId(args[index] as i32);
@@ -65,18 +65,18 @@ pub fn apply(mb: &mut Memblock, op: &Op) -> u64 {
             mb.set_current_limit(addr(0));
             0
         }
-        Name::Add => status(mb.add(addr(0), num(1))),
-        Name::AddNode => status(mb.add_node(addr(0), num(1), nid(2), flags(3))),
-        Name::Remove => status(mb.remove(addr(0), num(1))),
-        Name::Reserve => status(mb.reserve(addr(0), num(1), OWNER)),
-        Name::Free => status(mb.free(addr(0), num(1))),
-        Name::MarkHotplug => status(mb.mark_hotplug(addr(0), num(1))),
-        Name::ClearHotplug => status(mb.clear_hotplug(addr(0), num(1))),
-        Name::MarkNomap => status(mb.mark_nomap(addr(0), num(1))),
-        Name::ClearNomap => status(mb.clear_nomap(addr(0), num(1))),
-        Name::MarkMirror => status(mb.mark_mirror(addr(0), num(1))),
-        Name::ReservedMarkNoinit => status(mb.reserved_mark_noinit(addr(0), num(1))),
-        Name::SetNode => status(mb.set_node(addr(0), num(1), kind(2), nid(3))),
+        Name::Add => status(&mb.add(addr(0), num(1))),
+        Name::AddNode => status(&mb.add_node(addr(0), num(1), nid(2), flags(3))),
+        Name::Remove => status(&mb.remove(addr(0), num(1))),
+        Name::Reserve => status(&mb.reserve(addr(0), num(1), OWNER)),
+        Name::Free => status(&mb.free(addr(0), num(1))),
+        Name::MarkHotplug => status(&mb.mark_hotplug(addr(0), num(1))),
+        Name::ClearHotplug => status(&mb.clear_hotplug(addr(0), num(1))),
+        Name::MarkNomap => status(&mb.mark_nomap(addr(0), num(1))),
+        Name::ClearNomap => status(&mb.clear_nomap(addr(0), num(1))),
+        Name::MarkMirror => status(&mb.mark_mirror(addr(0), num(1))),
+        Name::ReservedMarkNoinit => status(&mb.reserved_mark_noinit(addr(0), num(1))),
+        Name::SetNode => status(&mb.set_node(addr(0), num(1), kind(2), nid(3))),
         Name::PhysAllocRange => address(mb.phys_alloc_range(num(0), num(1), bounds(2), OWNER)),
         Name::PhysAllocTryNid => address(mb.phys_alloc_try_nid(num(0), num(1), nid(2), OWNER)),
         Name::AllocRangeNid => {
@@ -84,9 +84,9 @@ pub fn apply(mb: &mut Memblock, op: &Op) -> u64 {
         }
         Name::AllocTryNid => address(mb.alloc_try_nid(num(0), num(1), bounds(2), nid(4), OWNER)),
         Name::AllocExactNid => address(mb.alloc_exact_nid(num(0), num(1), bounds(2), nid(4), OWNER)),
-        Name::CapMemoryRange => status(mb.cap_memory_range(addr(0), num(1))),
-        Name::EnforceMemoryLimit => status(mb.enforce_memory_limit(num(0))),
-        Name::MemLimitRemoveMap => status(mb.mem_limit_remove_map(num(0))),
+        Name::CapMemoryRange => status(&mb.cap_memory_range(addr(0), num(1))),
+        Name::EnforceMemoryLimit => status(&mb.enforce_memory_limit(num(0))),
+        Name::MemLimitRemoveMap => status(&mb.mem_limit_remove_map(num(0))),
         Name::TrimMemory => {
             mb.trim_memory(num(0));
             0

@@ -4,7 +4,7 @@ use super::apply::{apply, new_machine};
 use super::{Name, Op, Sequence};
 
 /// How many reserved regions a machine has.
-pub const SIZES: [u64; 4] = [10, 100, 1_000, 10_000];
+pub(crate) const SIZES: [u64; 4] = [10, 100, 1_000, 10_000];
 
 /// First byte of memory, the distance of two reserved regions, and the part of it that one takes.
 const START: u64 = 0x10_0000;
@@ -27,7 +27,7 @@ impl Draw {
 }
 
 /// The kinds of work that are timed apart.
-pub const WORK: [&str; 5] = ["reserve-free", "alloc-free", "query", "mark-memory", "mixed"];
+pub(crate) const WORK: [&str; 5] = ["reserve-free", "alloc-free", "query", "mark-memory", "mixed"];
 
 struct Recorder {
     mb: models::memblock::Memblock,
@@ -103,13 +103,13 @@ impl Recorder {
 }
 
 /// One sequence for each size and kind of work, with about `timed` operations to time.
-pub fn generate(timed: usize) -> Vec<Sequence> {
+pub(crate) fn generate(timed: usize) -> Vec<Sequence> {
     let works = |regions| WORK.map(|work| generate_one(work, regions, timed));
     SIZES.into_iter().flat_map(works).collect()
 }
 
 /// A machine with so many reserved regions, and about `timed` operations of one kind of work.
-pub fn generate_one(work: &str, regions: u64, timed: usize) -> Sequence {
+pub(crate) fn generate_one(work: &str, regions: u64, timed: usize) -> Sequence {
     let mut recorder = Recorder { mb: new_machine(), ops: Vec::new(), draw: Draw(regions), regions };
     recorder.call(Name::Config, &[1, 0, 0, 0, u64::MAX]);
     recorder.call(Name::Add, &[START, (regions + 8) * STRIDE]);

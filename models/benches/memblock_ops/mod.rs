@@ -1,44 +1,44 @@
 //! Sequences of memblock operations as plain text: what the benches of the model and its peer, the kernel's own code,
 //! both read. `models/benches/peers/memblock/README.md` describes the form.
 
-pub mod apply;
-pub mod generate;
-pub mod text;
-pub mod vectors;
+pub(crate) mod apply;
+pub(crate) mod generate;
+pub(crate) mod text;
+pub(crate) mod vectors;
 
 /// One operation: its name, its arguments (negative nodes in two's complement), and what the model answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Op {
+pub(crate) struct Op {
     /// The function's name, or `config`.
-    pub name: Name,
+    pub(crate) name: Name,
     /// As many as the function takes, and then zeroes.
-    pub args: [u64; 6],
+    pub(crate) args: [u64; 6],
     /// Status, address or checksum of what was listed.
-    pub answer: u64,
+    pub(crate) answer: u64,
 }
 
 /// Operations on one machine. Those before `timed_from` set the machine up.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sequence {
+pub(crate) struct Sequence {
     /// Says where it comes from.
-    pub name: String,
+    pub(crate) name: String,
     /// The operations.
-    pub ops: Vec<Op>,
+    pub(crate) ops: Vec<Op>,
     /// How many of them are not timed.
-    pub timed_from: usize,
+    pub(crate) timed_from: usize,
 }
 
 macro_rules! names {
     ($($variant:ident $name:literal $args:literal,)*) => {
         /// What can be asked of memblock.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Name {
+        pub(crate) enum Name {
             $(#[doc = $name] $variant,)*
         }
 
         impl Name {
             /// All of them, with the number of arguments.
-            pub const ALL: &'static [(Self, &'static str, usize)] = &[$((Self::$variant, $name, $args),)*];
+            pub(crate) const ALL: &'static [(Self, &'static str, usize)] = &[$((Self::$variant, $name, $args),)*];
         }
     };
 }
@@ -82,7 +82,7 @@ names! {
 
 impl Name {
     /// An operation with these arguments, not yet answered; `None` if it takes another number of them.
-    pub fn with(self, given: &[u64]) -> Option<Op> {
+    pub(crate) fn with(self, given: &[u64]) -> Option<Op> {
         let takes = self.takes();
         let mut args = [0; 6];
         args.get_mut(..takes).filter(|_| given.len() == takes)?.copy_from_slice(given);
@@ -90,17 +90,17 @@ impl Name {
     }
 
     /// How many arguments it takes.
-    pub fn takes(self) -> usize {
+    pub(crate) fn takes(self) -> usize {
         Self::ALL.iter().find(|(name, ..)| *name == self).map_or(0, |(.., takes)| *takes)
     }
 
     /// The name in a file.
-    pub fn text(self) -> &'static str {
+    pub(crate) fn text(self) -> &'static str {
         Self::ALL.iter().find(|(name, ..)| *name == self).map_or("", |(_, text, _)| text)
     }
 
     /// The operation of this name.
-    pub fn find(text: &str) -> Option<Self> {
+    pub(crate) fn find(text: &str) -> Option<Self> {
         Self::ALL.iter().find(|(_, name, _)| *name == text).map(|(name, ..)| *name)
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::{Name, Op, Sequence};
 
 /// All sequences as text.
-pub fn write(sequences: &[Sequence]) -> String {
+pub(crate) fn write(sequences: &[Sequence]) -> String {
     let mut text = String::from("memblock-ops 1\n");
     for sequence in sequences {
         let _ = writeln!(text, "seq {}", sequence.name);
@@ -28,7 +28,7 @@ pub fn write(sequences: &[Sequence]) -> String {
 ///
 /// # Errors
 /// The line that is not of this form, and why.
-pub fn parse(text: &str) -> Result<Vec<Sequence>, String> {
+pub(crate) fn parse(text: &str) -> Result<Vec<Sequence>, String> {
     let mut sequences: Vec<Sequence> = Vec::new();
     for (number, line) in text.lines().enumerate() {
         if number == 0 {

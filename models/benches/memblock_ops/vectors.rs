@@ -11,7 +11,7 @@ use super::{Name, Sequence};
 ///
 /// # Errors
 /// The line is no sequence, or has an operation that this does not know.
-pub fn convert(line: &str) -> Result<Option<Sequence>, String> {
+pub(crate) fn convert(line: &str) -> Result<Option<Sequence>, String> {
     let recorded: Value = serde_json::from_str(line).map_err(|error| error.to_string())?;
     let name = format!("vector-{}", recorded["id"]);
     let list = recorded["ops"].as_array().ok_or_else(|| format!("{name}: no operations"))?;

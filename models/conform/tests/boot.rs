@@ -131,6 +131,26 @@ fn a_changed_number_is_noticed() {
         (numa, "Memory: ", "304840K", "304844K"),
         ("b04_61_5G_swforce", "Memory: ", "2104820K", "2104824K"),
         ("b04_61_5G_swforce", "Total pages: ", "1289940", "1289941"),
+        // What lines before have decided.
+        (numa, "memblock_reserve: [0x00000002bb7ca280", "0x00000002bb7ca280", "0x00000002bb7cb280"),
+        (numa, "memblock_phys_free: [0x00000002bfe00000", "0x00000002bfe00000", "0x00000002bfd00000"),
+        (numa, "NODE_DATA(1)", "0x2bb7fcfff", "0x2bb7fdfff"),
+        (numa, "ACPI: Reserving APIC", "0x7ffe239d", "0x7ffe23a0"),
+        (numa, "last_pfn = 0x7ffd4", "0x7ffd4", "0x7ffd5"),
+        (numa, "Registered nosave memory: [mem 0x7ffd4000", "0xffffffff", "0xfffff000"),
+        (numa, "reserve RAM buffer [mem 0x7ffd4000", "0x7fffffff", "0x80ffffff"),
+        (numa, "registered 1.00 GiB", "pre-allocated 0", "pre-allocated 1"),
+        // The first dump: a region, a count, a total.
+        (numa, " reserved[0x3]", "0x000000007fc95000", "0x000000007fc96000"),
+        (numa, " memory.cnt", "0x3", "0x4"),
+        (numa, " memory size = 0x000000023ff72c00", "0x0000000002fbd000", "0x0000000002fbe000"),
+        // IOMMUs.
+        (numa, "Default domain type", "Translated", "Passthrough"),
+        (numa, "invalidation policy", "lazy", "strict"),
+        ("b13_612_5G_intel_lazy", "0000:00:1f.2: Adding to iommu group", "group 8", "group 9"),
+        ("b13_612_5G_intel_lazy", "0000:00:05.0: [1b36:000e]", "PCIe to PCI/PCI-X bridge", "PCIe Root Port"),
+        ("b13_612_5G_intel_lazy", "Command line:", "intel_iommu=on", "intel_iommu=off"),
+        ("b14_61_5G_intel_strict", "Command line:", "iommu.strict=1", "iommu.strict=0"),
         // What everything follows from.
         (numa, "SRAT: Node 1", "0x1a0000000", "0x1b0000000"),
         (numa, "BIOS-e820: [mem 0x0000000100000000", "0x00000002bfffffff", "0x00000002afffffff"),

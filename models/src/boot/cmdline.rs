@@ -383,7 +383,8 @@ fn is_blank(c: char) -> bool {
 }
 
 /// `simple_strtoull` with base 0: the number at the beginning, and what follows it. It wraps round silently.
-fn number(text: &str) -> (u64, &str) {
+#[must_use]
+pub fn number(text: &str) -> (u64, &str) {
     let hex = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"));
     let (digits, base) = match hex {
         Some(rest) if rest.starts_with(|c: char| c.is_ascii_hexdigit()) => (rest, 16),

@@ -12,6 +12,7 @@ use super::iommu_init::pci_iommu_init;
 use super::sequence::MS;
 use crate::device::{driver_register, pci_scan};
 use crate::driver::start_processes;
+use crate::iommu::core::DomainPolicy;
 use crate::kernel::{Kx, Phase};
 use crate::mem::{PhysAddr, PhysRange};
 use crate::profile::Behaviour;
@@ -51,17 +52,18 @@ pub(super) async fn do_basic_setup(kx: &Kx) {
 
 /// Source: `drivers/iommu/iommu.c: iommu_subsys_init()`, v5.13, v6.1, v6.12.
 fn iommu_subsys_init(kx: &Kx) {
-    let type_ = if kx.k.globals.default_passthrough.get() { "Passthrough" } else { "Translated" };
-    let set =
-        if kx.k.scenario.command_line.passthrough.is_some() { "(set via kernel command line)" } else { "" };
-    kx.log(|| format!("iommu: Default domain type: {type_} {set}").trim_end().to_owned());
-    if kx.k.has(Behaviour::DmaFqDomainType) && !kx.k.globals.default_passthrough.get() {
-        let mode = if kx.k.globals.iommu_dma_strict.get() { "strict" } else { "lazy" };
-        let set =
-            if kx.k.scenario.command_line.strict.is_some() { "(set via kernel command line)" } else { "" };
-        kx.log(|| {
-            format!("iommu: DMA domain TLB invalidation policy: {mode} mode {set}").trim_end().to_owned()
-        });
+    let (globals, line) = (&kx.k.globals, &kx.k.scenario.command_line);
+    let policy = DomainPolicy {
+        passthrough: globals.default_passthrough.get(),
+        strict: globals.iommu_dma_strict.get(),
+        passthrough_named: line.passthrough.is_some(),
+        strict_named: line.strict.is_some(),
+    };
+    kx.log(|| format!("iommu: Default domain type: {}", policy.domain_words()));
+    if kx.k.has(Behaviour::DmaFqDomainType)
+        && let Some(words) = policy.flush_words()
+    {
+        kx.log(|| format!("iommu: DMA domain TLB invalidation policy: {words}"));
     }
 }
 

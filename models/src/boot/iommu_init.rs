@@ -4,7 +4,9 @@ use crate::iommu::core::{
     IommuDriver, amd_iommu_detect, amd_iommu_init, detect_intel_iommu, intel_iommu_init,
 };
 use crate::kernel::{Kx, SwiotlbForce};
+use crate::mem::PAGE_SIZE;
 use crate::profile::Behaviour;
+use crate::swiotlb::PoolReasons;
 use crate::swiotlb::kernel::{swiotlb_exit, swiotlb_init, swiotlb_init_remap, swiotlb_print_info};
 
 /// First address that 32 bits cannot reach (`MAX_DMA32_PFN`).
@@ -33,17 +35,22 @@ async fn detect_and_init(kx: &Kx) {
         if globals.swiotlb.get() {
             reason("iommu=soft asks for it");
         }
-        if globals.max_ram.get().0 > FOUR_GIB && !globals.no_iommu.get() {
-            globals.swiotlb.set(true);
+        let asked = PoolReasons {
+            max_possible_pfn: globals.max_ram.get().0.div_ceil(PAGE_SIZE),
+            no_iommu: globals.no_iommu.get(),
+            soft: globals.swiotlb.get(),
+            host_encrypted: globals.sme_active.get(),
+            guest_encrypted: guest,
+        };
+        globals.swiotlb.set(asked.decide().enable);
+        if asked.is_high() {
             reason("RAM reaches above 4 GiB");
             kx.decide("swiotlb", "swiotlb = 1: RAM reaches above 4 GiB");
         }
-        if globals.sme_active.get() {
-            globals.swiotlb.set(true);
+        if asked.host_encrypted {
             reason("host memory encryption is active");
         }
         if guest {
-            globals.swiotlb.set(true);
             reason("this is a guest with encrypted memory: everything bounces");
         }
         if !globals.swiotlb.get() && globals.swiotlb_force.get() == SwiotlbForce::Force {

@@ -157,3 +157,62 @@ fn take(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::{CoreSize, MovableRequest, NumaRules, movable_starts};
+    use crate::mem::{Pfn, PhysAddr};
+    use crate::memblock::{Memblock, MemblockFlags, MemblockRules, NodeId};
+
+    const GIB: u64 = 1 << 30;
+
+    /// Node 0 lies below 4 GiB, node 1 above; the last GiB can be unplugged.
+    fn starts(request: MovableRequest) -> BTreeMap<i32, u64> {
+        let mut memblock = Memblock::new(MemblockRules::v6_12());
+        for (nid, start, end, flags) in [
+            (0, 0, 4, MemblockFlags::NONE),
+            (1, 4, 7, MemblockFlags::NONE),
+            (1, 7, 8, MemblockFlags::HOTPLUG),
+        ] {
+            let size = (end - start) * GIB;
+            memblock.add_node(PhysAddr(start * GIB), size, NodeId(nid), flags).expect("there is room");
+        }
+        let found = movable_starts(&memblock, &request, Pfn(1 << 20), NumaRules::v6_12());
+        found.into_iter().map(|(nid, pfn)| (nid.0, pfn.0)).collect()
+    }
+
+    fn kernelcore(size: CoreSize) -> MovableRequest {
+        MovableRequest { kernelcore: Some(size), ..MovableRequest::default() }
+    }
+
+    #[test]
+    fn kernel_memory_is_shared_among_nodes_and_what_lies_below_4_gib_counts_first() {
+        assert_eq!(starts(kernelcore(CoreSize::Pages(0x8_0000))), BTreeMap::from([(1, 0x10_0000)]));
+        // 6 GiB: all of node 0, half of node 1's share in the first round, the rest in the second.
+        assert_eq!(starts(kernelcore(CoreSize::Pages(0x18_0000))), BTreeMap::from([(1, 0x18_0000)]));
+        assert_eq!(starts(kernelcore(CoreSize::Percent(75))), BTreeMap::from([(1, 0x18_0000)]));
+        assert_eq!(starts(kernelcore(CoreSize::Pages(0x20_0000))), BTreeMap::new());
+        assert_eq!(starts(MovableRequest::default()), BTreeMap::new());
+    }
+
+    #[test]
+    fn movablecore_is_what_kernelcore_leaves() {
+        let request =
+            MovableRequest { movablecore: Some(CoreSize::Percent(25)), ..MovableRequest::default() };
+        assert_eq!(starts(request), starts(kernelcore(CoreSize::Percent(75))));
+    }
+
+    #[test]
+    fn memory_that_can_be_unplugged_is_movable_if_asked_for() {
+        let request = MovableRequest { movable_node: true, ..kernelcore(CoreSize::Pages(0x8_0000)) };
+        assert_eq!(starts(request), BTreeMap::from([(1, 0x1c_0000)]));
+    }
+
+    #[test]
+    fn without_mirrored_memory_nothing_is_movable_since_v6_12() {
+        let request = MovableRequest { mirror: true, ..MovableRequest::default() };
+        assert_eq!(starts(request), BTreeMap::new());
+    }
+}

@@ -101,3 +101,41 @@ pub fn estimated_pages(map: &ZoneMap, dma_reserve: u64) -> u64 {
 pub fn present_pages(map: &ZoneMap) -> u64 {
     map.nodes.iter().flat_map(|node| &node.zones).map(|zone| zone.present).sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{deferred_from, free_before_deferred, present_pages};
+    use crate::bootmem::{MovableRequest, NumaRules, Unavailable, Zone, ZoneMap};
+    use crate::mem::{Pfn, PhysAddr};
+    use crate::memblock::{Memblock, MemblockFlags, MemblockRules, NodeId, Owner};
+
+    /// A machine with a hole below 4 GiB: 2 GiB below (without the last 4 MiB), 3 GiB above.
+    fn machine() -> (Memblock, ZoneMap) {
+        let mut memblock = Memblock::new(MemblockRules::v6_1());
+        for (start, end) in [(0x1000, 0x7fc0_0000), (1 << 32, 7 << 30)] {
+            let flags = MemblockFlags::NONE;
+            memblock.add_node(PhysAddr(start), end - start, NodeId(0), flags).expect("there is room");
+        }
+        let map = ZoneMap::new(&memblock, Pfn(7 << 18), &MovableRequest::default(), NumaRules::v6_1());
+        (memblock, map)
+    }
+
+    #[test]
+    fn the_highest_zone_is_set_up_by_one_section_and_the_rest_later() {
+        let (mut memblock, map) = machine();
+        let deferred = deferred_from(&memblock, &map);
+        assert_eq!(deferred.into_iter().collect::<Vec<_>>(), [(NodeId(0), Pfn(0x10_8000))]);
+        memblock.reserve(PhysAddr(1 << 32), 0x1000, Owner::new("test", 0)).expect("there is room");
+        let free = memblock.free_all(Pfn(u64::MAX)).expect("the lists have room");
+        let early = free_before_deferred(&memblock, &free, &deferred_from(&memblock, &map));
+        assert_eq!(early, (0x7_fc00 - 1) + (0x8000 - 1));
+        assert_eq!(present_pages(&map), (0x7_fc00 - 1) + 0xc_0000);
+    }
+
+    #[test]
+    fn pages_without_memory_are_charged_to_the_zone_above() {
+        let (_, map) = machine();
+        let hole = |zone, pages| Unavailable { nid: NodeId(0), zone, pages };
+        assert_eq!(map.unavailable, [hole(Zone::Dma, 1), hole(Zone::Normal, 0x400)]);
+    }
+}

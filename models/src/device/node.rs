@@ -43,6 +43,10 @@ pub struct DeviceNode {
     pub counts: Cell<(u64, u64, u64)>,
     /// Why its last mapping failed, in the kernel's words.
     pub why_failed: Cell<&'static str>,
+    /// Whether addresses above 4 GiB are used, as there was none below (`!dev->iommu->pci_32bit_workaround`).
+    pub dac: Cell<bool>,
+    /// Whether it has taken its group for the DMA API.
+    pub owns_dma: Cell<bool>,
     /// Whether its probe waits for something.
     pub deferred: Cell<bool>,
 }
@@ -63,6 +67,8 @@ impl DeviceNode {
             path: Cell::new(""),
             counts: Cell::new((0, 0, 0)),
             why_failed: Cell::new(""),
+            dac: Cell::new(false),
+            owns_dma: Cell::new(false),
             deferred: Cell::new(false),
         }
     }

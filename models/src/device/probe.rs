@@ -7,6 +7,7 @@ use sim::choices::Stream;
 
 use super::{Device, DeviceNode};
 use crate::driver::{self, Instance};
+use crate::iommu::core::{iommu_device_unuse_default_domain, iommu_device_use_default_domain};
 use crate::kernel::Kx;
 use crate::scenario::intern;
 use crate::swiotlb::kernel::rmem_swiotlb_device_init;
@@ -51,6 +52,12 @@ pub async fn driver_probe_device(kx: &Kx, node: &Rc<DeviceNode>, index: usize) {
         kx.log(|| format!("{}: cannot set up its restricted DMA pool", node.bdf));
     }
     kx.store(node.ptr.get(), Device::driver, 1 + index as u64).await;
+    if iommu_device_use_default_domain(kx, node).await.is_err() {
+        kx.store(node.ptr.get(), Device::driver, 0).await;
+        node.lock.unlock(kx.cx());
+        defer_probe(kx, node, index);
+        return;
+    }
     let instance = Instance::new(kx, node, index);
     *node.instance.borrow_mut() = Some(Rc::clone(&instance));
     let result = driver::probe(kx, &instance).await;
@@ -65,6 +72,7 @@ pub async fn driver_probe_device(kx: &Kx, node: &Rc<DeviceNode>, index: usize) {
         Err(errno) => {
             driver::undo(kx, &instance).await;
             *node.instance.borrow_mut() = None;
+            iommu_device_unuse_default_domain(kx, node).await;
             kx.store(node.ptr.get(), Device::driver, 0).await;
             node.lock.unlock(kx.cx());
             if errno == EPROBE_DEFER && !node.deferred.get() {

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::bus::rescan_remove_lock;
 use super::{Device, DeviceNode};
 use crate::driver;
-use crate::iommu::core::iommu_release_device;
+use crate::iommu::core::{iommu_device_unuse_default_domain, iommu_release_device};
 use crate::kernel::Kx;
 use crate::mem::Ptr;
 
@@ -19,6 +19,7 @@ pub async fn device_release_driver(kx: &Kx, node: &Rc<DeviceNode>) {
     if let Some(instance) = instance {
         let _frame = kx.enter("pci_device_remove");
         driver::remove(kx, &instance).await;
+        iommu_device_unuse_default_domain(kx, node).await;
         kx.store(node.ptr.get(), Device::driver, 0).await;
         node.bound.set(None);
         kx.k.ledger.check_unbound(kx, node);

@@ -8,7 +8,10 @@ use sim::{Draft, Kind, Nanos};
 
 use super::{GfpFlags, Kx, Phase, reserved_by, seconds};
 use crate::mem::{Kobject, Pfn, PhysAddr, PhysRange, Placement, Ptr, Source};
-use crate::memblock::{Bounds, DeferredInit, MemblockError, Misuse, NodeId, Owner, PfnRange, Request, Stage};
+use crate::memblock::{
+    Bounds, DeferredInit, MemblockError, MemblockRules, Misuse, NodeId, Owner, PfnRange, Request, Stage,
+};
+use crate::profile::Profile;
 
 /// The largest request that slab serves. Source: `include/linux/slab.h: KMALLOC_MAX_SIZE`.
 const KMALLOC_MAX_SIZE: u64 = 4 << 20;
@@ -41,6 +44,14 @@ impl BootMemory {
     fn taken(&self, range: PhysRange) {
         let gone = |one: &GivenBack| one.range.start < range.end && range.start < one.range.end;
         self.given_back.borrow_mut().retain(|one| !gone(one));
+    }
+}
+
+impl MemblockRules {
+    /// What the kernel of a profile does: its version's rules, and those of its configuration.
+    #[must_use]
+    pub fn of_profile(profile: &Profile) -> Self {
+        Self { keep_memblock: profile.config.arch_keep_memblock, ..Self::of_version(profile.version.base()) }
     }
 }
 

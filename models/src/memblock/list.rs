@@ -478,6 +478,14 @@ mod tests {
     }
 
     #[test]
+    #[should_panic(expected = "what is out of order is isolated first")]
+    fn what_is_out_of_order_is_not_cut() {
+        let mut list = list_of_one();
+        list.sorted = false;
+        list.remove_in_order(PhysAddr(0x1000), PhysAddr(0x2000));
+    }
+
+    #[test]
     #[should_panic(expected = "only an empty list")]
     fn a_list_has_one_first_region() {
         let mut list = list_of_one();

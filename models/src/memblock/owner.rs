@@ -174,6 +174,7 @@ impl OwnerMap {
                 return;
             }
             let whole = chunk.ranges[index..].iter().take_while(|owned| owned.range.end <= freed.end).count();
+            let done = chunk.ranges[index + whole - 1].range.end == freed.end;
             if whole == 1 {
                 chunk.ranges.remove(index);
             } else {
@@ -184,6 +185,9 @@ impl OwnerMap {
                 None => {
                     self.chunks.remove(at);
                 }
+            }
+            if done {
+                return;
             }
         }
     }

@@ -157,7 +157,7 @@ impl Memblock {
         let array = |list: &super::list::RegionList| DiscardedArray {
             list: list.kind,
             at: list.grown_at.filter(|_| !list.in_slab),
-            bytes: round_up(list.max.saturating_mul(Region::BYTES), PAGE_SIZE),
+            bytes: round_up(list.max * Region::BYTES, PAGE_SIZE),
         };
         Ok(grown.map(array).collect())
     }

@@ -338,6 +338,7 @@ behaviours! {
                did in probe_finalize, without a lock",
         commits: &["b67483b3c44e"],
         ranges: &[(V::V6_10, None)],
+        needs: &[B::OneDefaultDomainSetup],
     }
     DmaOwnership {
         name: "dma-ownership",
@@ -360,11 +361,24 @@ behaviours! {
     }
     DefaultDomainUnderLock {
         name: "default-domain-under-lock",
-        what: "a device that appears later gets its group's default domain and is attached under the same locks as its \
-               probe; before, two of one group could each make one",
-        commits: &["64c3873cb255"],
+        what: "the default domain of a device that appears later is made under group->mutex; before, two devices of one \
+               group could each make one",
+        commits: &["211ff31b3d33"],
+        ranges: &[(V::V5_15, None)],
+    }
+    OneDefaultDomainSetup {
+        name: "one-default-domain-setup",
+        what: "one routine chooses the type of a group's default domain, makes it and attaches the whole group, and a \
+               device that appears later is attached within its probe; identity wins where types contradict, and an \
+               untrusted device that would need identity is refused",
         ranges: &[(V::V6_5, None)],
-        trees: &[V::V6_1],
+        needs: &[B::IommuProbeLock, B::DefaultDomainUnderLock],
+    }
+    DeferWithoutDomain {
+        name: "defer-without-domain",
+        what: "a driver that binds before its device's group has its default domain is told to come again (6.12.27)",
+        ranges: &[(V::V6_12, None)],
+        needs: &[B::DmaOwnership],
     }
     PciSacUntilFail {
         name: "pci-sac-until-fail",
@@ -398,14 +412,6 @@ behaviours! {
         what: "the depot of full magazines has no limit and is trimmed by delayed work",
         commits: &["911aa1245da8"],
         ranges: &[(V::V6_7, None)],
-    }
-    GrowingPools {
-        name: "growing-pools",
-        what: "with CONFIG_SWIOTLB_DYNAMIC a full pool is helped out by one made for the mapping, and by a worker that adds \
-               another for everybody",
-        commits: &["79636caad361", "1aaa736815eb"],
-        ranges: &[(V::V6_6, None)],
-        needs: &[B::SwiotlbAreas],
     }
 }
 

@@ -16,6 +16,7 @@ use crate::kernel::{Draws, Kernel, Kx, Memory};
 use crate::mem::{self, PhysAddr, PhysRange};
 use crate::memblock::{Memblock, MemblockRules};
 use crate::oracle::end_of_run;
+use crate::profile::Behaviour;
 use crate::scenario::schema;
 use crate::swiotlb::IoTlbMem;
 
@@ -33,11 +34,7 @@ pub struct Worker {
 impl Worker {
     fn fresh_memory(&mut self) -> Memory {
         let machine = &self.simulation.scenario.machine;
-        let profile = &self.simulation.scenario.profile;
-        let rules = MemblockRules {
-            keep_memblock: profile.config.arch_keep_memblock,
-            ..MemblockRules::of_version(profile.version.base())
-        };
+        let rules = MemblockRules::of_profile(&self.simulation.scenario.profile);
         if let Some(mut memory) = self.memory.take() {
             memory.ram.reset(UNTOUCHED, 0);
             memory.memblock.reset(rules);
@@ -151,7 +148,6 @@ fn facts_of(kx: &Kx) -> Facts {
 }
 
 fn pool_state(kx: &Kx, pool: mem::Ptr<IoTlbMem>) -> &'static str {
-    use crate::profile::Behaviour;
     if !kx.k.has(Behaviour::DevicePoolPointer) {
         return "no pointer";
     }

@@ -28,10 +28,16 @@ pub struct PoolWish {
 }
 
 impl PoolReasons {
+    /// Whether memory reaches so high that some devices cannot, and nobody has said that this does not matter.
+    #[must_use]
+    pub const fn is_high(self) -> bool {
+        !self.no_iommu && self.max_possible_pfn > MAX_DMA32_PFN
+    }
+
     /// Source: `arch/x86/kernel/pci-dma.c: pci_swiotlb_detect(), iommu_setup()`, v6.1 and v6.12.
     #[must_use]
     pub const fn decide(self) -> PoolWish {
-        let high = !self.no_iommu && self.max_possible_pfn > MAX_DMA32_PFN;
+        let high = self.is_high();
         PoolWish {
             enable: self.soft || high || self.host_encrypted || self.guest_encrypted,
             force: self.guest_encrypted,

@@ -2,8 +2,8 @@
 
 use models::dma::Attrs;
 use models::mem::PhysAddr;
-use models::swiotlb::Direction;
 use models::swiotlb::kernel::{default_pool, swiotlb_tbl_map_single, swiotlb_tbl_unmap_single};
+use models::swiotlb::{Direction, MapRequest};
 
 use crate::support::{BOUNCING, DIRECT, WORLD, World, on_booted};
 
@@ -40,7 +40,9 @@ fn bounce(unmap: bool) -> Vec<&'static str> {
     on_booted(&BOUNCING, move |kx| async move {
         let dev = kx.k.node(0).expect("the disk").ptr.get();
         let (dir, attrs) = (Direction::ToDevice, Attrs::default());
-        let slot = swiotlb_tbl_map_single(&kx, dev, PhysAddr(0x200_0000), 4096, 4096, dir, attrs).await;
+        let slot =
+            swiotlb_tbl_map_single(&kx, dev, &MapRequest::plain(PhysAddr(0x200_0000), 4096), dir, attrs)
+                .await;
         let slot = slot.expect("room in the pool");
         if unmap {
             swiotlb_tbl_unmap_single(&kx, dev, slot, 4096, dir, attrs).await;
@@ -72,7 +74,9 @@ fn a_search_for_no_slots_at_all() {
         on_booted(&BOUNCING, move |kx| async move {
             let dev = kx.k.node(0).expect("the disk").ptr.get();
             let (dir, attrs) = (Direction::ToDevice, Attrs::default());
-            let slot = swiotlb_tbl_map_single(&kx, dev, PhysAddr(0x200_0000), bytes, bytes, dir, attrs).await;
+            let slot =
+                swiotlb_tbl_map_single(&kx, dev, &MapRequest::plain(PhysAddr(0x200_0000), bytes), dir, attrs)
+                    .await;
             swiotlb_tbl_unmap_single(&kx, dev, slot.expect("room"), bytes, dir, attrs).await;
         })
         .kinds()

@@ -1,9 +1,11 @@
 //! Every oracle of the models: a scenario in which it speaks, and one that differs little in which it does not.
 
+mod bootmem;
 mod bus;
 mod content;
 mod dma_api;
 mod faults;
+mod kernels;
 mod machine;
 mod memory;
 mod queued_lock;

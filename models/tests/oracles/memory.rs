@@ -2,10 +2,9 @@
 
 use models::kernel::Phase;
 use models::mem::PhysAddr;
-use models::memblock::Bounds;
 use models::scenario::Overrides;
 
-use crate::support::{BOUNCING, DIRECT, WORLD, World, campaign, on_bare, on_booted, shipped};
+use crate::support::{BOUNCING, WORLD, World, campaign, on_bare, on_booted, shipped};
 
 #[test]
 fn freeing_twice() {
@@ -72,7 +71,7 @@ fn boot_memory_that_is_freed_at_the_wrong_time() {
         .kinds()
     };
     assert_eq!(late(false), [""; 0]);
-    assert_eq!(late(true), ["bad-free"]);
+    assert_eq!(late(true), ["double-free"]);
 }
 
 trait DescriptorPage {
@@ -84,15 +83,6 @@ impl DescriptorPage for models::run::PoolFacts {
     fn descriptor_page(&self) -> u64 {
         self.start + self.bytes - 4096
     }
-}
-
-#[test]
-fn boot_memory_comes_from_memblock_only_while_it_is_there() {
-    let outcome = on_booted(&DIRECT, |kx| async move {
-        let taken = kx.memblock_alloc("late", 4096, 4096, Bounds::ACCESSIBLE);
-        taken.is_ok()
-    });
-    assert!(outcome.result.is_some());
 }
 
 /// What a dangling pool pointer does with other people's memory. Which of it happens depends on what they wrote.

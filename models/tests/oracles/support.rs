@@ -23,6 +23,8 @@ use sim::{Finding, RunConfig, Sim, SpawnSpec};
 #[derive(Clone)]
 pub(crate) struct World {
     pub(crate) version: &'static str,
+    /// `apply: [...], revert: [...],`
+    pub(crate) flips: &'static str,
     pub(crate) config: &'static str,
     pub(crate) cmdline: &'static str,
     pub(crate) iommu: &'static str,
@@ -39,6 +41,7 @@ pub(crate) struct World {
 /// 3 GiB below 4 GiB and 5 GiB above, behind an IOMMU, kernel 5.15.
 pub(crate) const WORLD: World = World {
     version: "5.15",
+    flips: "",
     config: "",
     cmdline: "quiet",
     iommu: "AmdVi(ppr: true, gt: true)",
@@ -71,12 +74,12 @@ impl ReadFile for OneFile {
 
 impl World {
     fn text(&self) -> String {
-        let Self { version, config, cmdline, iommu, machine, device, registers, .. } = *self;
+        let Self { version, flips, config, cmdline, iommu, machine, device, registers, .. } = *self;
         let Self { probe, body, remove, processes, inject, .. } = *self;
         format!(
             r#"(
     about: "one thing",
-    kernel: (version: "{version}", config: [{config}]),
+    kernel: (version: "{version}", {flips} config: [{config}]),
     cmdline: "{cmdline}",
     machine: Inline(
         name: "small", cpu_vendor: Amd, cpus: 4, nr_cpus: 320, iommu: {iommu}, {machine}
@@ -118,6 +121,25 @@ impl World {
 
     pub(crate) fn facts(&self) -> Facts {
         facts(self.resolve())
+    }
+
+    /// One run with everything recorded.
+    pub(crate) fn recorded(&self) -> models::run::Run {
+        Simulation::new(self.resolve()).worker().run(&Request::full(models::run::Source::Seed(0)))
+    }
+
+    /// Whether one run logs this.
+    pub(crate) fn logs(&self, text: &str) -> bool {
+        self.recorded().log().iter().any(|line| line.text.contains(text))
+    }
+
+    /// Whether one run enters this function.
+    pub(crate) fn enters(&self, function: &str) -> bool {
+        let trace = self.recorded().end.trace;
+        trace
+            .events
+            .iter()
+            .any(|event| matches!(event.kind, sim::trace::EventKind::Enter(name) if name == function))
     }
 
     /// In this world `kind` is found in each of some seeds.
@@ -203,7 +225,7 @@ pub(crate) fn run_path<R: 'static, F: Future<Output = R> + 'static>(
     let node = PhysRange { start: PhysAddr(0), end: PhysAddr(end.next_multiple_of(mem::PAGE_SIZE)) };
     let memory = Memory {
         ram: mem::Memory::new(&[node], machine.cpus, 1, 0),
-        memblock: Memblock::new(MemblockRules::v6_1()),
+        memblock: Memblock::new(MemblockRules::of_profile(&scenario.profile)),
     };
     let cpus = u8::try_from(machine.cpus).expect("few CPUs");
     let config = RunConfig { cpus, details: true, max_steps: 1_000_000, ..RunConfig::default() };

@@ -1,10 +1,12 @@
 //! Dumps of both lists: the first is where the replay begins, later ones are compared.
 
+use models::mem::PhysRange;
 use models::memblock::{Memblock, MemblockFlags, MemblockType, NodeId};
 
 use super::line::{Event, Listed, show, size_of};
 use super::log::Entry;
-use super::replay::{OWNER, Region, Replay, regions};
+use super::replay::{MAX_REGIONS, OWNER, Replay};
+use super::zones::{Hex, compare_value};
 use crate::Exception;
 
 /// A dump as far as it has been read.
@@ -15,6 +17,15 @@ pub(super) struct Dump {
     counts: [Option<u64>; 2],
     listed: Vec<(u64, Listed)>,
     gaps: bool,
+}
+
+/// A region as a dump lists it.
+type Region = (MemblockType, PhysRange, Option<i32>, MemblockFlags);
+
+/// What the model's lists would look like in a dump.
+fn regions(mb: &Memblock, list: MemblockType) -> Vec<Region> {
+    let nid = |nid: NodeId| nid.is_valid().then_some(nid.0);
+    mb.regions(list).iter().map(|region| (list, region.range(), nid(region.nid), region.flags)).collect()
 }
 
 const LISTS: [MemblockType; 2] = [MemblockType::Memory, MemblockType::Reserved];
@@ -67,14 +78,42 @@ impl Replay<'_> {
     /// Uses a dump that has been read. At the end of the log it may have been cut off.
     pub(super) fn finish_dump(&mut self, at_end: bool) {
         let Some(dump) = self.dump.take() else { return };
-        self.dumps += 1;
-        if self.dumps == 1 && at_end && !dump.is_whole() {
-            let note = format!("line {}: the log ends inside the first dump of the lists", dump.line);
+        if dump.listed.len() > MAX_REGIONS {
+            let note =
+                format!("line {}: the dump has more regions than any machine, and is not used", dump.line);
             self.report.notes.push(note);
-        } else if self.dumps == 1 {
+            return;
+        }
+        self.dumps += 1;
+        if at_end && !dump.is_whole() {
+            let note = format!("line {}: the log ends inside a dump of the lists", dump.line);
+            self.report.notes.push(note);
+            if self.dumps == 1 {
+                return;
+            }
+        } else {
+            self.compare_whole(&dump);
+        }
+        if self.dumps == 1 {
             self.begin(&dump);
         } else if self.mb.is_some() && self.reserved_known {
             self.compare(&dump);
+        }
+    }
+
+    /// A dump says how many regions it has, numbers them, and gives the size of each beside its range.
+    fn compare_whole(&mut self, dump: &Dump) {
+        let whole = dump.is_whole();
+        self.report.count("dumps that agree with themselves", whole);
+        if !whole {
+            self.report.exceptions.push(Exception {
+                line: dump.line,
+                what: "a dump of the lists".to_owned(),
+                recorded: "numbers, sizes or counts that contradict each other".to_owned(),
+                modelled: "as many regions as are counted, in order".to_owned(),
+                why: Some("lines are damaged or missing".to_owned()),
+                detail: Vec::new(),
+            });
         }
     }
 
@@ -113,9 +152,17 @@ impl Replay<'_> {
             mb = self.fresh();
         }
         let rebuilt = rebuild(&mut mb, dump);
+        if has_adds && let Some((line, memory, reserved)) = dump.sizes {
+            let name = "first dump: totals";
+            compare_value(self.report, name, line, &Hex(memory), &Hex(mb.phys_mem_size()));
+            compare_value(self.report, name, line, &Hex(reserved), &Hex(mb.reserved_size()));
+        }
+        self.first = Some(mb.clone());
         self.mb = Some(mb);
         self.reserved_known = true;
-        self.check(dump.line, rebuilt);
+        if self.check(dump.line, rebuilt).is_some() {
+            self.compare_first_reserved();
+        }
     }
 
     /// The first dump's memory follows from the firmware's map, and what is known to be in use is reserved.
@@ -170,14 +217,8 @@ impl Replay<'_> {
         }
         if let Some((line, memory, reserved)) = dump.sizes {
             let name = format!("{nth}: totals");
-            for (what, recorded, modelled) in
-                [("memory size", memory, mb.phys_mem_size()), ("reserved size", reserved, mb.reserved_size())]
-            {
-                self.report.count(&name, recorded == modelled);
-                if recorded != modelled {
-                    self.differ(line, what, format!("{recorded:#x}"), Some(format!("{modelled:#x}")));
-                }
-            }
+            compare_value(self.report, &name, line, &Hex(memory), &Hex(mb.phys_mem_size()));
+            compare_value(self.report, &name, line, &Hex(reserved), &Hex(mb.reserved_size()));
         }
         if !whole {
             self.report

@@ -7,6 +7,9 @@ use models::mem::{PhysAddr, PhysRange};
 use super::line::{E820, Event, MemoryLine};
 use super::log::{Entry, Log};
 
+/// More ranges of RAM than a map of memory has room for.
+const MAX_RAM: usize = 4_000;
+
 /// The facts, each with the line that states it.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
@@ -18,8 +21,8 @@ pub(super) struct Facts {
     pub(super) ram: Vec<PhysRange>,
     /// `max_arch_pfn`.
     pub(super) max_arch_pfn: Option<u64>,
-    /// The first `last_pfn`.
-    pub(super) last_pfn: Option<(u64, u64)>,
+    /// Lines of `last_pfn`.
+    pub(super) last_pfns: Vec<(u64, u64)>,
     pub(super) ramdisk: Option<PhysRange>,
     /// `nr_cpu_ids`.
     pub(super) cpus: Option<u64>,
@@ -70,7 +73,9 @@ impl Facts {
             Event::E820(change) if !self.debug && self.memory.is_none() => self.change_map(change),
             Event::LastPfn { last, max_arch } => {
                 self.max_arch_pfn = Some(*max_arch);
-                self.last_pfn.get_or_insert((entry.line, *last));
+                if self.last_pfns.len() < 10 {
+                    self.last_pfns.push((entry.line, *last));
+                }
             }
             Event::Ramdisk(range) => self.ramdisk = Some(*range),
             Event::Srat { range, .. } => self.srat_end = self.srat_end.max(range.end),
@@ -106,14 +111,19 @@ impl Facts {
     }
 
     fn gain(&mut self, range: PhysRange) {
+        // No machine has memory above what the architecture can address, or in so many pieces.
+        if range.start >= range.end || range.end.0 > 1 << 52 || self.ram.len() >= MAX_RAM {
+            return;
+        }
         self.lose(range);
         let at = self.ram.partition_point(|ram| ram.start < range.start);
-        if range.start < range.end && self.ram.len() < 10_000 {
-            self.ram.insert(at, range);
-        }
+        self.ram.insert(at, range);
     }
 
     fn lose(&mut self, lost: PhysRange) {
+        if !self.ram.iter().any(|ram| ram.start < lost.end && lost.start < ram.end) {
+            return;
+        }
         let keep = |ram: &PhysRange| {
             let below = PhysRange { start: ram.start, end: ram.end.min(lost.start) };
             let above = PhysRange { start: ram.start.max(lost.end), end: ram.end };

@@ -3,6 +3,7 @@
 use models::mem::{PhysAddr, PhysRange};
 use models::memblock::MemblockType;
 
+use super::line_map::{map, map_entry, swiotlb};
 use super::scan::Scan;
 use super::{line_iommu, line_zone};
 
@@ -57,6 +58,8 @@ pub(super) enum E820 {
 /// A line that means something.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Event {
+    /// A line of a known kind with a range that ends before it begins.
+    Contradiction,
     Version(String),
     CommandLine(String),
     KaslrDisabled,
@@ -146,8 +149,24 @@ pub(super) enum Event {
     },
     /// The initcalls after the IOMMUs' have begun.
     RootfsInitcalls,
+    /// A range that the next reservation takes.
+    Announced(PhysRange),
+    CrashKernel(CrashLine),
+    GigantPages(u64),
+    NoSave(PhysRange),
+    RamBuffer(PhysRange),
     Swiotlb(SwiotlbLine),
     Iommu(line_iommu::IommuLine),
+}
+
+impl Event {
+    /// Whether it comes from a time when clocks run: no two such lines are alike.
+    pub(super) const fn is_late(&self) -> bool {
+        matches!(
+            self,
+            Self::Memory(_) | Self::Freeing { .. } | Self::FreeLate(_) | Self::Swiotlb(_) | Self::Iommu(_)
+        )
+    }
 }
 
 /// The line `Memory:`, in KiB.
@@ -156,6 +175,15 @@ pub(super) struct MemoryLine {
     pub(super) available: u64,
     pub(super) total: u64,
     pub(super) reserved: u64,
+}
+
+/// Memory for the kernel that takes over after a crash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CrashLine {
+    /// First byte and end (v6.12).
+    Range(u64, u64),
+    /// Size and place in MiB (v6.1).
+    Mib(u64, u64),
 }
 
 /// Lines about the bounce buffers.
@@ -180,15 +208,51 @@ pub(super) enum Parsed {
     Unknown,
 }
 
+/// Beginnings of lines about memory: one that cannot be read has been damaged.
+const KNOWN: [&str; 22] = [
+    "memblock_",
+    "MEMBLOCK",
+    " memory",
+    " reserved",
+    "memblock: ",
+    "Linux version ",
+    "Command line: ",
+    "BIOS-e820: ",
+    "user: ",
+    "e820: update ",
+    "e820: remove ",
+    "e820: reserve RAM buffer ",
+    "RAMDISK: ",
+    "ACPI: SRAT: Node ",
+    "ACPI: Reserving ",
+    "NODE_DATA(",
+    "NUMA: Node ",
+    "Faking ",
+    "Initmem setup node ",
+    "PM: hibernation: Registered nosave memory: ",
+    "found SMP MP-table at ",
+    "  node ",
+];
+
 /// Reads one line without its time stamp.
 pub(super) fn parse(text: &str) -> Parsed {
-    let known =
-        ["memblock_", "MEMBLOCK", " memory", " reserved", "memblock: ", "Linux version ", "Command line: "];
     match event(text) {
         Some(event) => Parsed::Event(event),
-        None if known.iter().any(|start| text.starts_with(start)) => Parsed::Broken,
-        None => Parsed::Unknown,
+        None if !KNOWN.iter().any(|start| text.starts_with(start)) => Parsed::Unknown,
+        None if ends_before_it_begins(text) => Parsed::Event(Event::Contradiction),
+        None => Parsed::Broken,
     }
+}
+
+/// Whether the first range of a line is none.
+fn ends_before_it_begins(text: &str) -> bool {
+    let range = || {
+        let (first, rest) = Scan(text).after("[0x").or_else(|| Scan(text).after("[mem 0x"))?.hex()?;
+        let (last, rest) = rest.lit("-")?.hex()?;
+        rest.lit("]")?;
+        Some(last.saturating_add(1) < first)
+    };
+    range() == Some(true)
 }
 
 fn event(text: &str) -> Option<Event> {
@@ -210,6 +274,7 @@ fn event(text: &str) -> Option<Event> {
             map(scan)
                 .or_else(|| line_zone::parse(scan))
                 .or_else(|| swiotlb(scan).map(Event::Swiotlb))
+                .or_else(|| line_zone::parse_later(scan))
                 .or_else(|| line_iommu::parse(text).map(Event::Iommu))
         }
     }
@@ -300,92 +365,7 @@ fn dump(scan: Scan<'_>) -> Option<Event> {
     Some(Event::DumpRegion(Listed { list, index, range, size, nid, flags }))
 }
 
-fn map_entry(scan: Scan<'_>) -> Option<Event> {
-    if scan.0.trim().is_empty() {
-        return Some(Event::E820(E820::NewMap));
-    }
-    let (range, rest) = scan.mem()?;
-    Some(Event::E820(E820::Range(range, rest.0.trim_start().starts_with("usable"))))
-}
-
-/// Lines about the map of memory, and about the command line's and the firmware's words on it.
-fn map(scan: Scan<'_>) -> Option<Event> {
-    let headers =
-        ["user-defined physical RAM map:", "extended physical RAM map:", "BIOS-provided physical RAM map:"];
-    if headers.contains(&scan.0.trim_end()) {
-        return Some(Event::E820(E820::NewMap));
-    }
-    for prefix in ["BIOS-e820: ", "user: ", "reserve setup_data: ", "Xen: "] {
-        if let Some(rest) = scan.lit(prefix) {
-            return map_entry(rest);
-        }
-    }
-    if let Some(rest) = scan.lit("e820: remove ") {
-        let (range, rest) = rest.mem()?;
-        let ram = rest.0.trim().is_empty() || rest.0.contains("usable");
-        return ram.then_some(Event::E820(E820::Lose(range)));
-    }
-    if let Some(rest) = scan.lit("e820: update ") {
-        let (range, rest) = rest.mem()?;
-        let (old, new) = rest.0.split_once("==>")?;
-        return match (old.contains("usable"), new.contains("usable")) {
-            (true, false) => Some(Event::E820(E820::Lose(range))),
-            (false, true) => Some(Event::E820(E820::Gain(range))),
-            _ => None,
-        };
-    }
-    if let Some(rest) = scan.lit("last_pfn = ") {
-        let (last, rest) = rest.hex()?;
-        let (max_arch, _) = rest.lit(" max_arch_pfn = ")?.hex()?;
-        return Some(Event::LastPfn { last, max_arch });
-    }
-    if let Some(rest) = scan.lit("RAMDISK: ") {
-        return rest.mem().map(|(range, _)| Event::Ramdisk(range));
-    }
-    if let Some(rest) = scan.lit("efi: Memory: ") {
-        return rest.0.contains("mirrored").then_some(Event::Mirrored);
-    }
-    if let Some(rest) = scan
-        .lit("Memory Encryption Features active: ")
-        .or_else(|| scan.lit("AMD Memory Encryption Features active: "))
-    {
-        let guest = rest.0.contains("SEV") || rest.0.contains("TDX");
-        return (guest || rest.0.contains("SME")).then_some(Event::Encryption { guest });
-    }
-    let later = ["workingset: timestamp_bits", "Initialise system trusted keyrings"];
-    later.iter().any(|start| scan.0.starts_with(start)).then_some(Event::RootfsInitcalls)
-}
-
-fn swiotlb(scan: Scan<'_>) -> Option<SwiotlbLine> {
-    if scan.0.starts_with("PCI-DMA: Using software bounce buffering") {
-        return Some(SwiotlbLine::Using);
-    }
-    let rest = scan.lit("software IO TLB: ")?;
-    if let Some(rest) = rest.lit("area num ") {
-        return rest.dec().map(|(areas, _)| SwiotlbLine::Areas(areas));
-    }
-    if let Some(rest) = rest.lit("SWIOTLB bounce buffer size roundup to ") {
-        return rest.dec().map(|(mib, _)| SwiotlbLine::RoundedUp { mib });
-    }
-    if let Some(rest) = rest.lit("SWIOTLB bounce buffer size adjusted ") {
-        let (from, rest) = rest.dec()?;
-        let (to, _) = rest.lit(" -> ")?.dec()?;
-        return Some(SwiotlbLine::Adjusted { from, to });
-    }
-    if let Some(rest) = rest.lit("mapped [mem ") {
-        let (start, rest) = rest.hex()?;
-        let (end, rest) = rest.lit("-")?.hex()?;
-        let (mib, _) = rest.lit("] (")?.dec()?;
-        return Some(SwiotlbLine::Mapped { start, end, mib });
-    }
-    match rest.0.trim_end() {
-        "No low mem" => Some(SwiotlbLine::NoLowMem),
-        "tearing down default memory pool" => Some(SwiotlbLine::TearingDown),
-        _ => None,
-    }
-}
-
-/// One past the last byte of the address space, for a range that has no other end.
+/// Bytes in a range.
 pub(super) const fn size_of(range: PhysRange) -> u64 {
     range.end.0 - range.start.0
 }

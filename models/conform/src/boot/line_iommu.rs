@@ -17,10 +17,14 @@ pub(super) enum IommuLine {
     IntelRuns,
     /// `DMAR: IOMMU enabled`.
     IntelEnabled,
-    /// An IOMMU of a kind is in the machine.
-    AmdFound,
-    /// The firmware describes Intel's IOMMUs.
-    IntelFound,
+    /// `pci 0000:00:04.0: Removing from iommu group 4`.
+    Removed { device: String },
+    /// A function that was found on its bus.
+    Function { device: String, is_bridge: bool, ids: String, kind: String },
+    /// `pci 0000:00:05.0: PCI bridge to [bus 01]`.
+    Secondary { device: String, bus: u32 },
+    /// The firmware has a table of this name.
+    Table(String),
 }
 
 /// Reads a line; `None` if it is none of these.
@@ -32,8 +36,22 @@ pub(super) fn parse(text: &str) -> Option<IommuLine> {
         return Some(IommuLine::Policy(policy.trim_end().to_owned()));
     }
     if let Some((device, group)) = text.split_once(": Adding to iommu group ") {
-        let device = device.rsplit(' ').next()?.to_owned();
-        return Some(IommuLine::Group { device, group: group.trim_end().parse().ok()? });
+        let group = group.trim_end().parse().ok()?;
+        return Some(IommuLine::Group { device: last_word(device)?, group });
+    }
+    if let Some((device, _)) = text.split_once(": Removing from iommu group ") {
+        return Some(IommuLine::Removed { device: last_word(device)? });
+    }
+    if let Some(rest) = text.strip_prefix("pci ") {
+        return function(rest);
+    }
+    if text.starts_with("virtio_iommu ") {
+        return Some(IommuLine::Table("VIOT".to_owned()));
+    }
+    if let Some(rest) = text.strip_prefix("ACPI: ") {
+        let (name, rest) = rest.split_once(' ')?;
+        let wanted = ["DMAR", "IVRS", "VIOT"].contains(&name) && rest.starts_with("0x");
+        return wanted.then(|| IommuLine::Table(name.to_owned()));
     }
     let starts = |start| text.starts_with(start);
     match () {
@@ -43,8 +61,25 @@ pub(super) fn parse(text: &str) -> Option<IommuLine> {
             Some(IommuLine::IntelRuns)
         }
         () if starts("DMAR: IOMMU enabled") => Some(IommuLine::IntelEnabled),
-        () if starts("AMD-Vi: Using global IVHD") => Some(IommuLine::AmdFound),
-        () if starts("DMAR: Host address width") => Some(IommuLine::IntelFound),
         () => None,
     }
+}
+
+fn last_word(text: &str) -> Option<String> {
+    text.rsplit(' ').next().map(str::to_owned)
+}
+
+/// `0000:00:05.0: [1b36:000e] type 01 class 0x060400 PCIe to PCI/PCI-X bridge`; what it is only since v6.9.
+fn function(text: &str) -> Option<IommuLine> {
+    let (device, rest) = text.split_once(": ")?;
+    let device = device.to_owned();
+    if let Some(rest) = rest.strip_prefix("PCI bridge to [bus ") {
+        let digits = rest.split([']', '-']).next()?;
+        let bus = u32::from_str_radix(digits, 16).ok().filter(|bus| *bus <= 0xff)?;
+        return Some(IommuLine::Secondary { device, bus });
+    }
+    let (ids, rest) = rest.strip_prefix('[')?.split_once("] type ")?;
+    let (header, rest) = rest.split_once(" class ")?;
+    let kind = rest.split_once(' ').map_or("", |(_, kind)| kind).trim_end().to_owned();
+    Some(IommuLine::Function { device, is_bridge: header == "01", ids: ids.to_owned(), kind })
 }

@@ -1,6 +1,6 @@
 //! Lines about nodes, zones and numbers of pages.
 
-use super::line::{Event, MemoryLine};
+use super::line::{CrashLine, Event, MemoryLine};
 use super::scan::Scan;
 
 /// Reads a line; `None` if it is none of these.
@@ -117,4 +117,37 @@ fn memory(scan: Scan<'_>) -> Option<Event> {
     let before = rest.lit("K available (")?.0.split_once("K reserved")?.0;
     let reserved = before.rsplit(' ').next()?.parse().ok()?;
     Some(Event::Memory(MemoryLine { available, total, reserved }))
+}
+
+/// Lines that name ranges which follow from those before.
+pub(super) fn parse_later(scan: Scan<'_>) -> Option<Event> {
+    if let Some(rest) = scan.lit("ACPI: Reserving ") {
+        return rest.after(" table memory at ")?.mem().map(|(range, _)| Event::Announced(range));
+    }
+    if let Some(rest) = scan.lit("found SMP MP-table at ") {
+        return rest.mem().map(|(range, _)| Event::Announced(range));
+    }
+    if let Some(rest) = scan.lit("PM: hibernation: Registered nosave memory: ") {
+        return rest.mem().map(|(range, _)| Event::NoSave(range));
+    }
+    if let Some(rest) = scan.lit("e820: reserve RAM buffer ") {
+        return rest.mem().map(|(range, _)| Event::RamBuffer(range));
+    }
+    if let Some(rest) =
+        scan.lit("crashkernel reserved: ").or_else(|| scan.lit("crashkernel low memory reserved: "))
+    {
+        let (start, rest) = rest.hex()?;
+        let (end, _) = rest.lit(" - ")?.hex()?;
+        return Some(Event::CrashKernel(CrashLine::Range(start, end)));
+    }
+    if let Some(rest) = scan.lit("Reserving ") {
+        let (size, rest) = rest.dec()?;
+        let (at, rest) = rest.after(" memory at ")?.dec()?;
+        rest.lit("MB for crashkernel")?;
+        return Some(Event::CrashKernel(CrashLine::Mib(size, at)));
+    }
+    let rest = scan.lit("HugeTLB: registered ")?;
+    let gigantic = rest.0.contains("GiB page size");
+    let (pages, _) = rest.after("pre-allocated ")?.dec()?;
+    gigantic.then_some(Event::GigantPages(pages))
 }

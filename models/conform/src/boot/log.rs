@@ -38,6 +38,8 @@ pub(super) struct Log {
     pub(super) broken: Option<(u64, u64, String)>,
     /// Lines that do not come from the kernel, as far as their beginning tells.
     foreign: u64,
+    /// Lines that two consoles printed.
+    repeated: u64,
     /// Where a second boot begins.
     pub(super) next_boot: Option<u64>,
     /// Why reading ended early.
@@ -105,6 +107,7 @@ impl Log {
         let mut source = Source::open(path)?;
         let mut log = Self::default();
         let (mut began, mut gap) = (false, false);
+        let mut before = String::new();
         while let Some(line) = source.next_line()? {
             log.lines = source.line();
             if log.lines > MAX_LINES || log.entries.len() >= MAX_EVENTS {
@@ -112,7 +115,16 @@ impl Log {
                 break;
             }
             let (text, stamped) = strip(&line);
-            match parse(text) {
+            let parsed = parse(text);
+            // Where the early console is kept, two consoles print each line. Equal lines about memblock are common
+            // while the clock stands still.
+            let twice = line == before && matches!(&parsed, Parsed::Event(event) if event.is_late());
+            if twice {
+                log.repeated += 1;
+                continue;
+            }
+            before.clone_from(&line);
+            match parsed {
                 Parsed::Event(Event::Version(_)) if began => {
                     log.next_boot = Some(log.lines);
                     break;
@@ -166,6 +178,9 @@ impl Log {
         }
         if self.foreign > 0 {
             notes.push(format!("{} lines have no time stamp and say nothing about memory", self.foreign));
+        }
+        if self.repeated > 0 {
+            notes.push(format!("{} lines are there twice, and count once", self.repeated));
         }
         if let Some(line) = self.next_boot {
             notes.push(format!("another boot begins at line {line}: it is not compared"));

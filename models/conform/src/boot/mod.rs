@@ -3,12 +3,14 @@
 //!
 //! What a log determines, and what not, is described in `docs/conform-boot.md`.
 
+mod claims;
 mod dump;
 mod facts;
 mod iommu;
 mod kernel;
 mod line;
 mod line_iommu;
+mod line_map;
 mod line_zone;
 mod log;
 mod nodes;
@@ -57,6 +59,7 @@ pub fn compare(path: &Path) -> Result<Report, SourceError> {
     replay.compare_zones();
     let nslabs = replay.compare_swiotlb();
     replay.compare_totals(state.as_ref());
+    replay.compare_claims(state.as_ref());
     if let Some(state) = &state {
         replay.compare_zoneinfo(state);
         if let Some(nslabs) = nslabs {

@@ -3,15 +3,18 @@
 use std::collections::BTreeMap;
 
 use models::bootmem::numa::forget_nodes;
-use models::bootmem::{Union, ZoneMap, pages};
+use models::bootmem::{Meminfo, Union, ZoneMap, emulate, pages};
 use models::mem::{Pfn, PhysRange};
 use models::memblock::{Memblock, MemblockError, NodeId};
 
 use super::line::{Event, function_of, show, size_of};
 use super::log::Entry;
-use super::replay::{NODE_DATA, OWNER, Replay, blocks};
+use super::replay::{NODE_DATA, OWNER, Replay};
+use super::zones::compare_lists;
 use crate::Exception;
 
+/// Memory above this would take long to split into nodes.
+const LARGEST: u64 = 1 << 42;
 /// More blocks than any firmware describes.
 const MAX_BLOCKS: usize = 512;
 
@@ -19,7 +22,7 @@ const MAX_BLOCKS: usize = 512;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Nodes {
     firmware: Vec<(NodeId, PhysRange)>,
-    fake: Vec<(NodeId, PhysRange)>,
+    fake: Vec<(u64, (NodeId, PhysRange))>,
     begun: bool,
     assigned: bool,
     /// Blocks that the model has joined.
@@ -43,6 +46,15 @@ pub(super) struct Lines {
     pub(super) memoryless: u64,
 }
 
+/// The blocks of nodes in the order of their lines.
+fn blocks(of: &[(NodeId, PhysRange)]) -> Meminfo {
+    let mut meminfo = Meminfo::default();
+    for (nid, range) in of {
+        meminfo.add(*nid, *range);
+    }
+    meminfo
+}
+
 impl Replay<'_> {
     /// Lines about nodes and zones.
     pub(super) fn node_event(&mut self, index: usize, entry: &Entry) {
@@ -58,7 +70,7 @@ impl Replay<'_> {
             Event::FakingNode { nid, range } => {
                 self.top_down();
                 if self.nodes.fake.len() < MAX_BLOCKS {
-                    self.nodes.fake.push((NodeId(*nid), *range));
+                    self.nodes.fake.push((line, (NodeId(*nid), *range)));
                 }
             }
             Event::NumaUnion { nid, first, second, both } => {
@@ -158,7 +170,7 @@ impl Replay<'_> {
     }
 
     /// Trims and joins blocks, and remembers what was joined.
-    fn join(&mut self, base: &[(NodeId, PhysRange)]) -> models::bootmem::Meminfo {
+    fn join(&mut self, base: &[(NodeId, PhysRange)]) -> Meminfo {
         let mut meminfo = blocks(base);
         if let Some(mb) = &self.mb
             && let Ok(joined) = meminfo.cleanup(mb, self.rules.numa)
@@ -166,6 +178,23 @@ impl Replay<'_> {
             self.nodes.joined.extend(joined);
         }
         meminfo
+    }
+
+    /// Whether `numa=fake=` has replaced the machine's nodes. Compares what it announces.
+    fn emulated_nodes_are_used(&mut self, meminfo: &Meminfo) -> bool {
+        let announced = !self.nodes.fake.is_empty();
+        let options = self.facts.words("numa").into_iter().flatten();
+        let option = options.filter_map(|value| value.strip_prefix("fake=").map(str::to_owned)).next_back();
+        let (Some(option), Some(mb)) = (option, &self.mb) else { return announced };
+        if mb.dram_range().unwrap_or_default().end.0 > LARGEST {
+            return announced;
+        }
+        let emulated = emulate(mb, meminfo, &option);
+        let modelled: Vec<_> = emulated.announced.iter().map(|block| (block.nid, block.range)).collect();
+        compare_lists(self.report, "emulated nodes", &self.nodes.fake, &modelled, true, |(nid, range)| {
+            format!("node {} {}", nid.0, show(*range))
+        });
+        announced && emulated.used
     }
 
     /// Gives the regions their nodes, once.
@@ -180,8 +209,8 @@ impl Replay<'_> {
         self.nodes.assigned = true;
         let base = self.nodes.firmware.clone();
         let mut meminfo = self.join(&base);
-        if !self.nodes.fake.is_empty() {
-            let fake = self.nodes.fake.clone();
+        if self.emulated_nodes_are_used(&meminfo) {
+            let fake: Vec<_> = self.nodes.fake.iter().map(|(_, block)| *block).collect();
             meminfo = self.join(&fake);
         }
         self.top_down();

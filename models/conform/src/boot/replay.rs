@@ -1,21 +1,22 @@
 //! Follows memblock through the log: every answer is predicted before the log is asked for it.
 
-use models::bootmem::{Meminfo, ZoneMap};
+use models::bootmem::ZoneMap;
 use models::mem::{PhysAddr, PhysRange};
-use models::memblock::{Bounds, Memblock, MemblockError, MemblockFlags, MemblockType, NodeId, Owner};
+use models::memblock::{Bounds, Memblock, MemblockError, MemblockType, NodeId, Owner};
 
 use super::dump::Dump;
 use super::facts::Facts;
 use super::kernel::Rules;
 use super::line::{Event, Function, Request, function_of, show, size_of};
 use super::log::Entry;
+use super::zones::compare_value;
 use crate::{Exception, Report};
 
 pub(super) const OWNER: Owner = Owner::new("boot log", 0);
 /// Until the page tables are up, only the first MiB can be written to. Source: `ISA_END_ADDRESS`.
 const EARLY_LIMIT: PhysAddr = PhysAddr(1 << 20);
 /// A list with more regions is no kernel's: the log is damaged.
-const MAX_REGIONS: usize = 20_000;
+pub(super) const MAX_REGIONS: usize = 8_192;
 
 pub(super) const ALLOCATIONS: &str = "addresses of allocations";
 pub(super) const NODE_DATA: &str = "addresses of NODE_DATA";
@@ -58,6 +59,13 @@ pub(super) struct Replay<'a> {
     pub(super) zones: Option<ZoneMap>,
     pub(super) dma_reserve: Option<u64>,
     pub(super) swiotlb: Vec<Answer>,
+    pub(super) crash: Vec<PhysRange>,
+    /// The lists of the first dump.
+    pub(super) first: Option<Memblock>,
+    /// Reservations before the first dump.
+    pub(super) before: Vec<(u64, PhysRange)>,
+    /// Announced by the line before.
+    pub(super) announced: Option<PhysRange>,
     pub(super) gigantic_pages: u64,
     pub(super) hand_over: Option<HandOver>,
     pub(super) gave_up: bool,
@@ -84,6 +92,10 @@ impl<'a> Replay<'a> {
             zones: None,
             dma_reserve: None,
             swiotlb: Vec::new(),
+            crash: Vec::new(),
+            first: None,
+            before: Vec::new(),
+            announced: None,
             gigantic_pages: 0,
             hand_over: None,
             gave_up: false,
@@ -129,7 +141,15 @@ impl<'a> Replay<'a> {
     /// The lists mean nothing any more.
     pub(super) fn give_up(&mut self, line: u64, why: &str) {
         if self.mb.take().is_some() {
-            self.report.notes.push(format!("memblock is not followed beyond line {line}: {why}"));
+            self.report.count("memblock goes on", false);
+            self.report.exceptions.push(Exception {
+                line,
+                what: "memblock's lists".to_owned(),
+                recorded: "they are used on".to_owned(),
+                modelled: why.to_owned(),
+                why: None,
+                detail: vec!["from here on, no address is determined".to_owned()],
+            });
         }
         self.reserved_known = false;
         self.gave_up = true;
@@ -165,18 +185,25 @@ impl<'a> Replay<'a> {
             return index + 1;
         }
         self.finish_dump(false);
+        self.follow_announced(entry);
         match &entry.event {
+            Event::Contradiction => self.contradiction(entry),
             Event::DumpBegins => self.dump = Some(Dump::new(entry.line)),
             Event::Add(range) if self.mb.is_none() => self.adds.push(*range),
             Event::Request(_) | Event::Reserve(..) | Event::Free(..) | Event::Add(_) | Event::Remove(_)
                 if !self.reserved_known =>
             {
                 self.unused += u64::from(self.facts.debug && self.dumps == 0);
+                if let (Event::Reserve(range, _), 0, true) =
+                    (&entry.event, self.dumps, self.before.len() < 10_000)
+                {
+                    self.before.push((entry.line, *range));
+                }
             }
             Event::Request(request) => return self.request(index, entry, request),
             Event::Reserve(range, caller) => self.reserve(index, entry, *range, caller),
             Event::Free(range, caller) if function_of(caller) != "memblock_double_array" => {
-                self.change(entry.line, |mb| mb.free(range.start, size_of(*range)));
+                self.free(entry, *range);
             }
             Event::Add(range) => self.change(entry.line, |mb| mb.add(range.start, size_of(*range))),
             Event::Remove(range) => self.change(entry.line, |mb| mb.remove(range.start, size_of(*range))),
@@ -186,11 +213,27 @@ impl<'a> Replay<'a> {
         index + 1
     }
 
-    fn change(&mut self, line: u64, change: impl FnOnce(&mut Memblock) -> Result<(), MemblockError>) {
+    pub(super) fn change(
+        &mut self,
+        line: u64,
+        change: impl FnOnce(&mut Memblock) -> Result<(), MemblockError>,
+    ) {
         if let Some(mb) = &mut self.mb {
             let result = change(mb);
             self.check(line, result);
         }
+    }
+
+    fn contradiction(&mut self, entry: &Entry) {
+        self.report.count("ranges that end before they begin", false);
+        self.report.exceptions.push(Exception {
+            line: entry.line,
+            what: entry.text.clone(),
+            recorded: "a range that ends before it begins".to_owned(),
+            modelled: "a range".to_owned(),
+            why: Some("the line has been damaged".to_owned()),
+            detail: Vec::new(),
+        });
     }
 
     /// Whether the page tables of all memory are up at this request: from then on, memory reaches to its end.
@@ -227,8 +270,8 @@ impl<'a> Replay<'a> {
                 // Behind a line that cannot be read, this may be the answer to that one.
                 (Some(*range), *gap && size_of(*range) != request.size)
             }
+            Some(Entry { event: Event::Contradiction, .. }) | None => (None, true),
             Some(next) => (None, next.gap),
-            None => (None, true),
         };
         if unclear {
             self.unanswered += 1;
@@ -246,7 +289,10 @@ impl<'a> Replay<'a> {
                 why: None,
                 detail: Vec::new(),
             });
-            self.correct(entry.line, modelled, recorded);
+            // An answer of another size than was asked for is a damaged line: nothing can go on from it.
+            if recorded.is_none_or(|range| size_of(range) == request.size) {
+                self.correct(entry.line, modelled, recorded);
+            }
         }
         self.remember(entry, request, recorded);
         index + if recorded.is_some() { 2 } else { 1 }
@@ -279,7 +325,10 @@ impl<'a> Replay<'a> {
         if function.starts_with("swiotlb") {
             self.swiotlb.push(Answer { line: entry.line, request: request.clone(), recorded });
         }
-        if let Some(page) = recorded.filter(|_| function.contains("alloc_bootmem_huge_page")) {
+        if let Some(range) = recorded.filter(|_| function.contains("crashkernel")) {
+            self.crash.push(range);
+        }
+        if let Some(page) = recorded.filter(|_| function.contains("huge") && request.size >= 1 << 30) {
             self.gigantic_pages += size_of(page) >> 12;
             // Only the structure of the first page is set up at once. Source: `mm/hugetlb.c`, v6.12.
             self.change(entry.line, |mb| {
@@ -293,9 +342,15 @@ impl<'a> Replay<'a> {
             "memblock_double_array" => self.grown_list(entry, range),
             "memblock_alloc_range_nid" => {
                 let next = self.entries.get(index + 1).map(|next| &next.event);
-                if let Some(Event::NodeData { nid, range: data }) = next
-                    && *data == range
-                {
+                if let Some(Event::NodeData { nid, range: data }) = next {
+                    let same = show(*data);
+                    compare_value(
+                        self.report,
+                        "NODE_DATA and its reservation",
+                        entry.line + 1,
+                        &same,
+                        &show(range),
+                    );
                     self.node_data(index + 1, NodeId(*nid), range);
                 } else {
                     self.unexplained += 1;
@@ -333,26 +388,10 @@ impl<'a> Replay<'a> {
         let early = self.zones.as_ref().map(|zones| models::bootmem::pages::deferred_from(mb, zones));
         let Ok(free) = mb.free_all(models::mem::Pfn(u64::MAX)) else { return };
         let freed_pages = free.iter().map(|run| run.pages()).sum();
+        // Some options need all page structures from the start. Source: `early_page_ext_enabled()`.
+        let early = early.filter(|_| self.facts.words("early_page_ext").is_empty());
         let early_pages = early
             .map_or(freed_pages, |early| models::bootmem::pages::free_before_deferred(mb, &free, &early));
         self.hand_over = Some(HandOver { total_pages, freed_pages, early_pages });
     }
-}
-
-/// A region as a dump lists it.
-pub(super) type Region = (MemblockType, PhysRange, Option<i32>, MemblockFlags);
-
-/// What the model's lists would look like in a dump.
-pub(super) fn regions(mb: &Memblock, list: MemblockType) -> Vec<Region> {
-    let nid = |nid: NodeId| nid.is_valid().then_some(nid.0);
-    mb.regions(list).iter().map(|region| (list, region.range(), nid(region.nid), region.flags)).collect()
-}
-
-/// The blocks of nodes in the order of their lines.
-pub(super) fn blocks(of: &[(NodeId, PhysRange)]) -> Meminfo {
-    let mut meminfo = Meminfo::default();
-    for (nid, range) in of {
-        meminfo.add(*nid, *range);
-    }
-    meminfo
 }

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use models::mem::{PhysAddr, PhysRange};
+
 use super::scan::Scan;
 use crate::{Source, SourceError};
 
@@ -35,7 +37,8 @@ pub(super) struct State {
     pub(super) mem_total: Option<(u64, u64)>,
     /// `io_tlb_nslabs` of each report; absent where a report has the section and not the number.
     pub(super) nslabs: Vec<(u64, Option<u64>)>,
-    pub(super) iomem: Vec<String>,
+    /// Ranges of `/proc/iomem`, with their names.
+    pub(super) iomem: Vec<(u64, PhysRange, String)>,
     /// Type of each group.
     pub(super) groups: Vec<(u64, u64, String)>,
     pub(super) devices: Vec<(u64, PciDevice)>,
@@ -48,6 +51,19 @@ pub(super) fn beside(log: &Path) -> Option<PathBuf> {
 }
 
 impl State {
+    /// Bytes of RAM in `/proc/iomem`.
+    pub(super) fn system_ram(&self) -> u64 {
+        let ram = self.iomem.iter().filter(|(_, _, name)| name.starts_with("System RAM"));
+        ram.fold(0, |sum: u64, (_, range, _)| sum.saturating_add(range.end.0 - range.start.0))
+    }
+
+    /// Why sizes of the running system may differ from those of the boot.
+    pub(super) fn later_memory(&self, ram: &[PhysRange]) -> Option<String> {
+        let known = ram.iter().fold(0, |sum: u64, range| sum.saturating_add(range.end.0 - range.start.0));
+        let why = "memory was added after the boot: /proc/iomem has more RAM than the firmware's map";
+        (self.system_ram() > known).then(|| why.to_owned())
+    }
+
     /// Reads a report.
     ///
     /// # Errors
@@ -105,7 +121,7 @@ impl State {
                     self.version.get_or_insert_with(|| version.to_owned());
                 }
             }
-            "iomem" => self.iomem.push(line.to_owned()),
+            "iomem" => self.iomem(number, line),
             "meminfo" => {
                 if let Some(rest) = line.strip_prefix("MemTotal:")
                     && let Some((kib, _)) = Scan(rest).blanks().dec()
@@ -117,6 +133,19 @@ impl State {
             "pci" => self.pci(number, line),
             "iommu_groups" => self.group(number, line),
             _ => {}
+        }
+    }
+
+    fn iomem(&mut self, number: u64, line: &str) {
+        let read = || {
+            let (start, rest) = Scan(line).blanks().hex()?;
+            let (last, rest) = rest.lit("-")?.hex()?;
+            let name = rest.lit(" : ")?.0.trim_end().to_owned();
+            let range = PhysRange { start: PhysAddr(start), end: PhysAddr(last.checked_add(1)?) };
+            (start <= last && self.iomem.len() < 10_000).then_some((number, range, name))
+        };
+        if let Some(item) = read() {
+            self.iomem.push(item);
         }
     }
 
@@ -149,9 +178,9 @@ impl State {
 
     fn group(&mut self, number: u64, line: &str) {
         let words: Vec<_> = line.split_whitespace().collect();
-        let value = |key: &str| words.iter().find_map(|word| word.strip_prefix(key));
-        if let (Some(group), Some(type_)) =
-            (value("group=").and_then(|group| group.parse().ok()), value("type="))
+        if let ["group", group, rest @ ..] = words.as_slice()
+            && let (Ok(group), Some(type_)) =
+                (group.parse(), rest.iter().find_map(|word| word.strip_prefix("type=")))
         {
             self.groups.push((number, group, type_.to_owned()));
         }

@@ -7,7 +7,7 @@ use models::swiotlb::{IO_TLB_SHIFT, PoolDefaults, PoolReasons, PoolSize, PoolWis
 use super::line::{Event, Function, Request, SwiotlbLine};
 use super::replay::Replay;
 use super::state::State;
-use super::zones::{compare_lists, compare_value};
+use super::zones::{Hex, compare_lists, compare_value};
 
 /// `sizeof(struct io_tlb_slot)`.
 const SLOT_BYTES: u64 = 24;
@@ -114,7 +114,7 @@ impl Replay<'_> {
                 format!("{line:?}")
             });
         }
-        let pool = self.compare_requests(&plan, past_boot);
+        let pool = self.compare_requests(&plan, past_boot, &lines);
         self.compare_mapped(&plan, pool, &lines);
         if !past_boot {
             return None;
@@ -123,7 +123,12 @@ impl Replay<'_> {
     }
 
     /// The pool is asked for in a fixed way; sizes are halved as long as there is no memory.
-    fn compare_requests(&mut self, plan: &Plan, past_boot: bool) -> Option<PoolSize> {
+    fn compare_requests(
+        &mut self,
+        plan: &Plan,
+        past_boot: bool,
+        lines: &[(u64, SwiotlbLine)],
+    ) -> Option<PoolSize> {
         let mut defaults = plan.defaults;
         let mut modelled: Vec<Asked> = Vec::new();
         let mut made = None;
@@ -148,6 +153,17 @@ impl Replay<'_> {
                 modelled.push((Function::TryNid, slots, PAGE_SIZE, 0, 0));
                 modelled.push((Function::TryNid, AREA_BYTES * u64::from(pool.nareas), 64, 0, 0));
             }
+        }
+        let fewer = made.filter(|pool| u64::from(pool.nslabs) != plan.defaults.nslabs);
+        let adjusted: Vec<_> = fewer
+            .map(|pool| SwiotlbLine::Adjusted { from: plan.defaults.nslabs, to: u64::from(pool.nslabs) })
+            .into_iter()
+            .collect();
+        let said: Vec<_> =
+            lines.iter().filter(|(_, line)| matches!(line, SwiotlbLine::Adjusted { .. })).copied().collect();
+        if self.reserved_known && !(said.is_empty() && adjusted.is_empty()) {
+            let name = "swiotlb: fewer slots for want of memory";
+            compare_lists(self.report, name, &said, &adjusted, past_boot, |line| format!("{line:?}"));
         }
         if self.reserved_known && (!modelled.is_empty() || !self.swiotlb.is_empty()) {
             let recorded: Vec<_> =
@@ -178,7 +194,13 @@ impl Replay<'_> {
                         &modelled,
                     );
                     if let Some(place) = place {
-                        compare_value(self.report, "swiotlb: place", *line, start, &place.start.0);
+                        compare_value(
+                            self.report,
+                            "swiotlb: place",
+                            *line,
+                            &Hex(*start),
+                            &Hex(place.start.0),
+                        );
                     }
                 }
                 (SwiotlbLine::Mapped { .. }, None) => {

@@ -42,7 +42,11 @@ impl Replay<'_> {
                 .saturating_add(self.facts.freed_before)
                 .saturating_add(self.facts.freed_after)
                 .saturating_add(kib(self.gigantic_pages));
-            compare_value(self.report, "MemTotal KiB (state)", line, &mem_total, &modelled);
+            if !compare_value(self.report, "MemTotal KiB (state)", line, &mem_total, &modelled)
+                && let Some(exception) = self.report.exceptions.last_mut()
+            {
+                exception.why = state.and_then(|state| state.later_memory(&self.facts.ram));
+            }
         }
     }
 

@@ -44,6 +44,16 @@ pub(super) fn compare_lists<T: PartialEq>(
     }
 }
 
+/// A number that is shown in hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Hex(pub(super) u64);
+
+impl Debug for Hex {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:#x}", self.0)
+    }
+}
+
 /// Compares one value.
 pub(super) fn compare_value<T: PartialEq + Debug>(
     report: &mut Report,
@@ -94,7 +104,7 @@ impl Replay<'_> {
         });
 
         let request = self.facts.movable();
-        let known = !(request.mirror || request.movable_node && !self.reserved_known);
+        let known = !(self.facts.mirrored || request.movable_node && !self.reserved_known);
         if known {
             let dma32_end =
                 map.limits.iter().rev().find(|(_, limit)| limit.pages() > 0).map(|found| found.1.start);
@@ -158,6 +168,7 @@ impl Replay<'_> {
     /// Sizes of zones as the running system reports them.
     pub(super) fn compare_zoneinfo(&mut self, state: &State) {
         let Some(map) = &self.zones else { return };
+        let why = state.later_memory(&self.facts.ram);
         for (line, zone) in &state.zones {
             let modelled = sizes(map, zone.nid, &zone.name);
             let recorded = (zone.spanned, zone.present);
@@ -170,7 +181,7 @@ impl Replay<'_> {
                     what: format!("node {}, zone {} in {}", zone.nid, zone.name, state.name),
                     recorded: show(recorded),
                     modelled: show(modelled),
-                    why: None,
+                    why: why.clone(),
                     detail: Vec::new(),
                 });
             }

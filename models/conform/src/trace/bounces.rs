@@ -7,6 +7,7 @@ use models::swiotlb::MapRequest;
 
 use super::bounced::{SUBJECT, report, text};
 use super::event::{Event, List};
+use super::full::{Message, Refused, compare, keep};
 use super::guess::{Answer, Ask, Basis, Guess, Verdict, Why, says_same};
 use super::line::{Context, Line};
 use super::names::Names;
@@ -24,6 +25,7 @@ const MAX_THREADS: usize = 1 << 16;
 #[derive(Debug)]
 pub(super) struct Pending {
     pub(super) line: u64,
+    pub(super) nanos: u64,
     /// Line of the thread's next event: the search lies between the two.
     pub(super) next: Option<u64>,
     pub(super) dev: u32,
@@ -45,6 +47,8 @@ pub(super) struct Thread {
 /// The replay of one pool.
 #[derive(Debug)]
 pub(super) struct Bounces {
+    /// Searches without a place.
+    pub(super) refused: Vec<Refused>,
     pub(super) pool: Tracked,
     pub(super) threads: BTreeMap<Context, Thread>,
     /// Searches are shown by probes, not only by the event before them.
@@ -63,6 +67,7 @@ impl Bounces {
             pool.add_older(number, names.limits(number), *tlb, *size);
         }
         Self {
+            refused: Vec::new(),
             pool,
             threads: BTreeMap::new(),
             probed: survey.sw_map > 0,
@@ -75,6 +80,11 @@ impl Bounces {
     pub(super) fn forget(&mut self) {
         self.threads.clear();
         self.pool.forget();
+    }
+
+    /// Holds the log's messages against the searches that found no place.
+    pub(super) fn compare_full(&self, messages: &[Message], tally: &mut Tally) {
+        compare(messages, &self.refused, self.pool.counters().is_some(), tally);
     }
 
     /// Whether an address lies in the pool.
@@ -205,6 +215,7 @@ impl Bounces {
         }
         let pending = Pending {
             line: at,
+            nanos: line.nanos,
             next: None,
             dev,
             orig: request.orig_addr.0,
@@ -256,6 +267,11 @@ impl Bounces {
                 basis: Basis::Interleaved,
                 ..verdict
             };
+        }
+        if recorded.is_none() && verdict.agreed && !verdict.undetermined && pending.sure {
+            let (dev, used) = (names.name(pending.dev).to_owned(), pending.guess.used);
+            let (line, nanos, size) = (pending.line, pending.nanos, pending.size);
+            keep(&mut self.refused, Refused { line, nanos, dev, size, used });
         }
         let listed = report(at, &pending, recorded, &verdict, names, tally);
         if let (Some(tlb), Some(listed)) = (verdict.freed_early, listed) {

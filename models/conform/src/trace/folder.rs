@@ -6,6 +6,8 @@ use std::path::Path;
 use models::mem::PhysAddr;
 use models::swiotlb::{AreaLimit, IO_TLB_SHIFT, PoolSize, limit_nareas};
 
+use super::full::{Message, keep};
+use super::line::nanos;
 use crate::replay::KernelRules;
 use crate::{Source, SourceError};
 
@@ -55,6 +57,8 @@ pub(super) struct Folder {
     pub(super) windows: Vec<(u64, u64)>,
     /// Whether the flush queues were switched off after the policy was printed.
     pub(super) strict: Option<bool>,
+    /// Messages that the buffer is full.
+    pub(super) full: Vec<Message>,
     /// What was found and what was missing, for the reader.
     pub(super) notes: Vec<String>,
     areas: Option<u32>,
@@ -118,7 +122,11 @@ impl Folder {
         let mut claimed: BTreeSet<String> = BTreeSet::new();
         while let Some(line) = source.next_line()? {
             let Some(text) = message(&line) else { continue };
-            if let Some(rest) = text.strip_prefix("Linux version ") {
+            if text.contains(": swiotlb buffer is full ")
+                && let Some(message) = stamp(&line).and_then(|nanos| Message::read(nanos, text))
+            {
+                keep(&mut self.full, message);
+            } else if let Some(rest) = text.strip_prefix("Linux version ") {
                 self.release.get_or_insert_with(|| rest.split(' ').next().unwrap_or_default().to_owned());
             } else if let Some(rest) = text.strip_prefix("Command line: ") {
                 self.cmdline.get_or_insert_with(|| rest.to_owned());
@@ -277,6 +285,11 @@ fn message(line: &str) -> Option<&str> {
     let (stamp, text) = rest.split_once("] ")?;
     stamp.trim().split_once('.')?;
     Some(text)
+}
+
+/// The time stamp of a line of the log, in nanoseconds.
+fn stamp(line: &str) -> Option<u64> {
+    nanos(line.trim_start().strip_prefix('[')?.split_once(']')?.0.trim())
 }
 
 fn hex(text: &str) -> Option<u64> {

@@ -65,6 +65,8 @@ pub(super) struct Guess {
     pub(super) line: u64,
     /// Area searched last, where its cursor stood before and after.
     pub(super) moved: Option<(u32, u32, u32)>,
+    /// Slots in use after the search.
+    pub(super) used: u64,
     pub(super) unseen: bool,
     pub(super) interleaved: bool,
     /// Changes to the pool when the search was done, and when the thread's next event came.

@@ -133,7 +133,7 @@ fn behind_cpu(pid: u32, cpu: u32, after: &str) -> Option<Line<'_>> {
 }
 
 /// `seconds.fraction`, or a bare count of a clock without a unit.
-fn nanos(stamp: &str) -> Option<u64> {
+pub(super) fn nanos(stamp: &str) -> Option<u64> {
     let Some((seconds, fraction)) = stamp.split_once('.') else {
         return stamp.parse().ok();
     };

@@ -15,6 +15,7 @@ mod drivers;
 mod event;
 mod explain;
 mod folder;
+mod full;
 mod guess;
 mod held;
 mod history;
@@ -120,6 +121,9 @@ pub fn compare(path: &Path, release: Option<&str>) -> Result<Report, SourceError
     }
     if let Some(domains) = &mut domains {
         domains.finish(&folder, &names, &mut tally);
+    }
+    if let Some(bounces) = &bounces {
+        bounces.compare_full(&folder.full, &mut tally);
     }
     if !survey.cut()
         && survey.answered()

@@ -160,6 +160,7 @@ impl Tracked {
             cpu,
             line,
             moved: None,
+            used: 0,
             unseen: false,
             interleaved: false,
             done_at: 0,
@@ -167,6 +168,7 @@ impl Tracked {
         };
         self.search_into(&mut guess);
         guess.done_at = self.changes;
+        guess.used = self.pool.used();
         guess
     }
 

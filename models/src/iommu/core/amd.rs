@@ -75,7 +75,9 @@ async fn amd_iommu_init_dma_ops(kx: &Kx) {
             },
         );
     }
-    if globals.iommu_dma_strict.get() {
+    if kx.k.has(Behaviour::DmaFqDomainType) {
+        // The core has told the policy already.
+    } else if globals.iommu_dma_strict.get() {
         kx.log(|| "AMD-Vi: IO/TLB flush on unmap enabled".to_owned());
     } else {
         kx.log(|| "AMD-Vi: Lazy IO/TLB flushing enabled".to_owned());
@@ -85,10 +87,14 @@ async fn amd_iommu_init_dma_ops(kx: &Kx) {
 /// What the driver demands for a device: identity for those that can do PASIDs and page requests, unless memory is
 /// encrypted.
 ///
-/// Source: `drivers/iommu/amd/iommu.c: amd_iommu_def_domain_type()`, `iommu_init_device()`, v5.13.
+/// Source: `drivers/iommu/amd/iommu.c: amd_iommu_def_domain_type()`, `iommu_init_device()`, v5.13, v6.1, v6.12.
 pub(super) fn amd_iommu_def_domain_type(kx: &Kx, node: &DeviceNode) -> Option<DomainType> {
     let Iommu::AmdVi { ppr, gt } = kx.k.scenario.machine.iommu else { return None };
-    let caps = &node.spec(&kx.k).caps;
+    let spec = node.spec(&kx.k);
+    if spec.untrusted && kx.k.has(Behaviour::OneDefaultDomainSetup) {
+        return Some(DomainType::Dma);
+    }
+    let caps = &spec.caps;
     let capable = [Cap::Ats, Cap::Pri, Cap::Pasid].iter().all(|cap| caps.contains(cap));
     let globals = &kx.k.globals;
     let isolated = kx.k.scenario.command_line.amd_iommu.force_isolation && !globals.default_passthrough.get();

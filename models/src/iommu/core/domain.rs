@@ -9,7 +9,7 @@ use crate::iommu::iova::{IovaDomain, IovaPfn, IovaRules, Plenty};
 use crate::iommu::pagetable::PageTable;
 use crate::kernel::{GfpFlags, Kx, NoMemory};
 use crate::mem::{PAGE_SIZE, PhysAddr, Ptr};
-use crate::profile::Behaviour;
+use crate::profile::{Behaviour, Profile};
 
 /// `IOMMU_DOMAIN_*`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +73,8 @@ impl DomainType {
 /// Makes a domain.
 ///
 /// Source: `drivers/iommu/iommu.c: __iommu_domain_alloc()`, `drivers/iommu/amd/iommu.c: amd_iommu_domain_alloc()`,
-/// `drivers/iommu/dma-iommu.c: iommu_get_dma_cookie()`, `iommu_dma_init_domain()`, v5.13.
+/// `drivers/iommu/dma-iommu.c: iommu_get_dma_cookie()`, `iommu_dma_init_domain()`, v5.13, v6.1,
+/// v6.12.
 ///
 /// # Errors
 /// There is no memory for it.
@@ -107,9 +108,8 @@ async fn new_cookie(kx: &Kx, type_: DomainType, untrusted: bool) -> Result<Cooki
         Some(IommuDriver::Amd) | None => PageTable::amd_v1(&mut source),
     };
     let table = table.map_err(|_| NoMemory)?;
-    let rules =
-        if kx.k.has(Behaviour::MapWithoutPoolErrors) { IovaRules::v6_1() } else { IovaRules::v5_13() };
-    let mut iovad = IovaDomain::init_iova_domain(rules, PAGE_SIZE, IovaPfn(1)).map_err(|_| NoMemory)?;
+    let mut iovad = IovaDomain::init_iova_domain(iova_rules(kx.k.profile()), PAGE_SIZE, IovaPfn(1))
+        .map_err(|_| NoMemory)?;
     iovad.iova_domain_init_rcaches();
     // The MSI window is no memory for devices (`iova_reserve_iommu_regions`).
     iovad.reserve_iova(IovaPfn(0xfee00), IovaPfn(0xfeeff), &mut Plenty);
@@ -123,6 +123,19 @@ async fn new_cookie(kx: &Kx, type_: DomainType, untrusted: bool) -> Result<Cooki
     };
     let fq = lazy.then(|| FlushQueue::new(usize::from(kx.k.cpus())));
     Ok(Cookie { iovad, table, fq, iotlb: Vec::new(), iotlb_next: 0 })
+}
+
+/// How this kernel allocates I/O virtual addresses.
+fn iova_rules(profile: &Profile) -> IovaRules {
+    let (old, new) = (IovaRules::v5_13(), IovaRules::v6_12());
+    let pick = |behaviour| if profile.has(behaviour) { new } else { old };
+    IovaRules {
+        magazine_size: pick(Behaviour::IovaMagazine127).magazine_size,
+        depot: pick(Behaviour::IovaDepotUnlimited).depot,
+        max32_reset: pick(Behaviour::IovaHintReset).max32_reset,
+        retry_from: pick(Behaviour::IovaSecondPassBounded).retry_from,
+        fast_rounds_size: pick(Behaviour::IovaFastRounds).fast_rounds_size,
+    }
 }
 
 /// The domain of a device that serves the DMA API; NULL if it has none.
@@ -170,5 +183,30 @@ pub(crate) fn free_table_page(kx: &Kx, page: PhysAddr) {
     let id = mem.heap.shadow().object_at(page);
     if mem.heap.free_object(id, site).is_ok() {
         let _ = mem.free_pages(page, 0, u32::from(kx.cpu()), site);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::Version as V;
+
+    #[test]
+    fn each_version_allocates_by_its_rules() {
+        let rules = |version| iova_rules(&Profile::of_version(version));
+        assert_eq!(rules(V::V5_15), IovaRules::v5_13());
+        assert_eq!(rules(V::V6_1), IovaRules::v6_1());
+        assert_eq!(rules(V::V6_12), IovaRules::v6_12());
+        for behaviour in [
+            Behaviour::IovaMagazine127,
+            Behaviour::IovaDepotUnlimited,
+            Behaviour::IovaHintReset,
+            Behaviour::IovaSecondPassBounded,
+            Behaviour::IovaFastRounds,
+        ] {
+            let none: &[&str] = &[];
+            let flipped = Profile::new("6.12", none, &[behaviour.name()], none).expect("a profile");
+            assert_ne!(iova_rules(&flipped), rules(V::V6_12), "{behaviour}");
+        }
     }
 }

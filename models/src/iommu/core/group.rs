@@ -23,7 +23,11 @@ pub(super) async fn iommu_group_get_for_dev(
     kx: &Kx,
     node: &Rc<DeviceNode>,
 ) -> Result<Ptr<IommuGroup>, NoMemory> {
-    let _frame = kx.enter("iommu_group_get_for_dev");
+    let _frame = kx.enter(if kx.k.has(Behaviour::OneDefaultDomainSetup) {
+        "iommu_init_device"
+    } else {
+        "iommu_group_get_for_dev"
+    });
     let isolation = node.spec(&kx.k).isolation;
     let known = kx.k.iommu.groups.borrow().iter().copied().find(|group| {
         let mem = kx.k.mem.borrow();
@@ -58,19 +62,25 @@ pub(super) fn with_group<R>(kx: &Kx, group: Ptr<IommuGroup>, f: impl FnOnce(&Iom
 
 /// Chooses the type of a group's default domain and makes it, unless it has one.
 ///
-/// Source: `drivers/iommu/iommu.c: probe_alloc_default_domain()`, `iommu_group_alloc_default_domain()`, v5.13.
+/// Source: `drivers/iommu/iommu.c: probe_alloc_default_domain()`, `iommu_group_alloc_default_domain()`, v5.13, v6.1;
+/// `iommu_alloc_default_domain()`, v6.1, for one device.
 ///
 /// # Errors
 /// There is no memory for it.
 pub(super) async fn alloc_default_domain(
     kx: &Kx,
     group: Ptr<IommuGroup>,
+    only: Option<&DeviceNode>,
 ) -> Result<Ptr<IommuDomain>, NoMemory> {
     let existing = kx.load(group, IommuGroup::default_domain).await;
     if !existing.is_null() {
         return Ok(existing);
     }
-    let type_ = group_type(kx, group);
+    // For one that appears later nobody else is asked.
+    let type_ = match only {
+        Some(node) => device_type(kx, node).unwrap_or_else(|| default_type(kx)),
+        None => group_type(kx, group),
+    };
     let members = with_group(kx, group, |object| object.members.borrow().clone()).unwrap_or_default();
     let untrusted =
         members.iter().filter_map(|index| kx.k.node(*index)).any(|node| node.spec(&kx.k).untrusted);
@@ -90,6 +100,60 @@ pub(super) fn default_type(kx: &Kx) -> DomainType {
     } else {
         DomainType::Dma
     }
+}
+
+/// What the members of a group want: identity wins where two differ. An untrusted member must have a translated domain;
+/// if another wants identity, there is none for the group.
+///
+/// Source: `drivers/iommu/iommu.c: iommu_get_default_domain_type()`, `iommu_get_def_domain_type()`, v6.12.
+fn combined_type(kx: &Kx, group: Ptr<IommuGroup>) -> Option<DomainType> {
+    let members = with_group(kx, group, |object| object.members.borrow().clone()).unwrap_or_default();
+    let mut driver: Option<DomainType> = None;
+    let mut untrusted = None;
+    for node in members.into_iter().filter_map(|index| kx.k.node(index)) {
+        if let Some(wanted) = driver_type(kx, &node) {
+            let conflict = driver.is_some_and(|other| other != wanted);
+            if conflict {
+                kx.log(|| {
+                    format!("pci {}: IOMMU driver error, requesting conflicting def_domain_type", node.bdf)
+                });
+            }
+            if !conflict || wanted == DomainType::Identity {
+                driver = Some(wanted);
+            }
+        }
+        if node.spec(&kx.k).untrusted {
+            untrusted = Some(node.bdf);
+        }
+    }
+    let Some(untrusted) = untrusted else { return Some(driver.unwrap_or_else(|| default_type(kx))) };
+    if driver == Some(DomainType::Identity) {
+        let id = kx.peek(group, IommuGroup::id).unwrap_or(0);
+        kx.log(|| {
+            format!("pci {untrusted}: Device is not trusted, but driver is overriding group {id} to Passthrough, refusing to probe.")
+        });
+        return None;
+    }
+    Some(DomainType::Dma)
+}
+
+/// Makes a group's default domain and attaches all members. The caller holds `group->mutex`.
+///
+/// Source: `drivers/iommu/iommu.c: iommu_setup_default_domain()`, v6.12.
+///
+/// # Errors
+/// There is no memory for it, or no type that all members can have.
+pub(super) async fn iommu_setup_default_domain(kx: &Kx, group: Ptr<IommuGroup>) -> Result<(), NoMemory> {
+    let _frame = kx.enter("iommu_setup_default_domain");
+    let type_ = combined_type(kx, group).ok_or(NoMemory)?;
+    let domain = iommu_domain_alloc(kx, type_, type_ == DomainType::Dma).await?;
+    kx.store_ptr(group, IommuGroup::default_domain, domain).await;
+    let members = with_group(kx, group, |object| object.members.borrow().clone()).unwrap_or_default();
+    for node in members.into_iter().filter_map(|index| kx.k.node(index)) {
+        iommu_attach_device(kx, &node, domain).await;
+    }
+    kx.store_ptr(group, IommuGroup::domain, domain).await;
+    Ok(())
 }
 
 /// What the members of a group want; two that differ cancel each other out.
@@ -116,6 +180,11 @@ fn device_type(kx: &Kx, node: &DeviceNode) -> Option<DomainType> {
     if node.spec(&kx.k).untrusted {
         return Some(DomainType::Dma);
     }
+    driver_type(kx, node)
+}
+
+/// What the IOMMU driver wants for a device.
+fn driver_type(kx: &Kx, node: &DeviceNode) -> Option<DomainType> {
     match kx.k.iommu.registered.get()? {
         super::IommuDriver::Amd => super::amd::amd_iommu_def_domain_type(kx, node),
         super::IommuDriver::Intel => None,

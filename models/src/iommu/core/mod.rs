@@ -7,9 +7,11 @@ mod domain;
 mod group;
 mod hardware;
 mod objects;
+mod policy;
 mod probe;
 mod release;
 mod state;
+mod topology;
 mod vtd;
 
 pub use amd::{amd_iommu_detect, amd_iommu_init};
@@ -17,10 +19,15 @@ pub use domain::{DomainType, iommu_get_dma_domain};
 pub use hardware::fault_line;
 pub use hardware::{DmaTarget, device_access, iotlb_flush_domain};
 pub use objects::{Cookie, IommuDomain, IommuGroup, TlbEntry};
+pub use policy::{DomainPolicy, amd_translates, intel_translates};
 pub use probe::domain_type_of;
-pub use probe::{bus_set_iommu, iommu_bus_notifier_add};
+pub use probe::{
+    ComeAgain, bus_set_iommu, iommu_bus_notifier_add, iommu_device_unuse_default_domain,
+    iommu_device_use_default_domain,
+};
 pub use release::iommu_release_device;
 pub use state::{DeviceEntry, IommuCore, IommuDriver};
+pub use topology::{PciAddress, PciFunction, PciGroups, PciKind};
 pub use vtd::{detect_intel_iommu, intel_iommu_init};
 
 /// For dma-iommu.

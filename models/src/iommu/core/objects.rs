@@ -12,6 +12,9 @@ use crate::mem::Ptr;
 /// Class of `group->mutex`.
 pub(super) const GROUP_LOCK: LockClass = LockClass::new(3, "&group->mutex");
 
+/// Class of `iommu_probe_device_lock`.
+pub(super) const PROBE_LOCK: LockClass = LockClass::new(6, "iommu_probe_device_lock");
+
 /// A cached translation of one page, with what it was used for so far.
 #[derive(Clone, Copy, Debug)]
 pub struct TlbEntry {
@@ -78,6 +81,8 @@ crate::kobject! {
         members: RefCell<Vec<usize>>,
         /// The scenario's isolation number, if the group stands for one.
         isolation: Cell<Option<u32>>,
+        /// Drivers that use the group for the DMA API (`owner_cnt`).
+        owners: Cell<u32>,
     }
     size 0x140;
 }

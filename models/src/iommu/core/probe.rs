@@ -2,56 +2,94 @@
 
 use std::rc::Rc;
 
+use sim::sync::Mutex;
+
 use super::group::{
-    alloc_default_domain, attach_to_group, iommu_group_get_for_dev, lock, unlock, with_group,
+    alloc_default_domain, attach_to_group, iommu_group_get_for_dev, iommu_setup_default_domain, lock, unlock,
+    with_group,
 };
+use super::objects::PROBE_LOCK;
+use super::release::iommu_release_device;
 use super::{DomainType, IommuDomain, IommuDriver, IommuGroup, iommu_get_dma_domain};
 use crate::device::{Device, DeviceNode};
-use crate::kernel::{Kx, Symbol};
+use crate::kernel::{Kx, NoMemory, Symbol};
+use crate::profile::Behaviour;
 
 /// An IOMMU driver registers with the bus: all devices so far are grouped, then each group gets its default domain and
 /// its devices are attached.
 ///
-/// Source: `drivers/iommu/iommu.c: bus_set_iommu()`, `bus_iommu_probe()`, v5.13.
+/// Source: `drivers/iommu/iommu.c: bus_set_iommu()`, `bus_iommu_probe()`, v5.13; `iommu_device_register()`, v6.1, v6.12.
 pub async fn bus_set_iommu(kx: &Kx, driver: IommuDriver) {
-    let _frame = kx.enter("bus_set_iommu");
+    let walks = kx.k.has(Behaviour::IommuRegisterWalksBuses);
+    let _frame = kx.enter(if walks { "iommu_device_register" } else { "bus_set_iommu" });
     kx.k.iommu.registered.set(Some(driver));
     let _walk = kx.enter("bus_iommu_probe");
+    let one_setup = kx.k.has(Behaviour::OneDefaultDomainSetup);
     let nodes: Vec<Rc<DeviceNode>> = kx.k.devices.borrow().iter().cloned().collect();
     for node in &nodes {
-        if node.present.get() && node.group.get().is_null() {
+        if !node.present.get() || !node.group.get().is_null() {
+            continue;
+        }
+        let _probe = kx.k.has(Behaviour::IommuProbeLock).then(|| kx.enter("probe_iommu_group"));
+        probe_lock(kx).await;
+        if one_setup {
+            let _ = probe_and_attach(kx, node, true).await;
+        } else {
             let _ = iommu_group_get_for_dev(kx, node).await;
         }
+        probe_unlock(kx);
     }
     let groups: Vec<_> = kx.k.iommu.groups.borrow().clone();
     for group in groups {
         lock(kx, group).await;
-        let made = alloc_default_domain(kx, group).await;
         let members = with_group(kx, group, |object| object.members.borrow().clone()).unwrap_or_default();
         let members: Vec<_> = members.into_iter().filter_map(|index| kx.k.node(index)).collect();
-        if made.is_ok() {
+        if one_setup {
+            // Only groups without a domain were put on the list.
+            let default = kx.load(group, IommuGroup::default_domain).await;
+            if default.is_null() && iommu_setup_default_domain(kx, group).await.is_ok() {
+                set_ops_by_core(kx, &members).await;
+            }
+        } else if alloc_default_domain(kx, group, None).await.is_ok() {
             for node in &members {
                 attach_to_group(kx, group, node).await;
             }
         }
         unlock(kx, group);
-        for node in &members {
-            probe_finalize(kx, node).await;
-        }
+        finalize_all(kx, &members).await;
     }
 }
 
 /// A device appears while an IOMMU driver is registered.
 ///
-/// Source: `drivers/iommu/iommu.c: iommu_bus_notifier()`, `iommu_probe_device()`, v5.13.
+/// Source: `drivers/iommu/iommu.c: iommu_bus_notifier()`, `iommu_probe_device()`, v5.13, v6.1, v6.12.
 pub async fn iommu_bus_notifier_add(kx: &Kx, node: &Rc<DeviceNode>) {
     if kx.k.iommu.registered.get().is_none() {
         return;
     }
     let _frame = kx.enter("iommu_probe_device");
-    let Ok(group) = iommu_group_get_for_dev(kx, node).await else { return };
-    let made = alloc_default_domain(kx, group).await;
-    if made.is_ok() {
+    if kx.k.has(Behaviour::OneDefaultDomainSetup) {
+        probe_lock(kx).await;
+        let probed = probe_and_attach(kx, node, false).await;
+        probe_unlock(kx);
+        if probed.is_ok() {
+            finalize_all(kx, std::slice::from_ref(node)).await;
+        }
+        return;
+    }
+    probe_lock(kx).await;
+    let group = iommu_group_get_for_dev(kx, node).await;
+    probe_unlock(kx);
+    let Ok(group) = group else { return };
+    // Since bus_iommu_probe asks all members and this one only itself, the order decides about the type.
+    let only = kx.k.has(Behaviour::IommuRegisterWalksBuses).then_some(&**node);
+    if kx.k.has(Behaviour::DefaultDomainUnderLock) {
+        lock(kx, group).await;
+        if alloc_default_domain(kx, group, only).await.is_ok() {
+            attach_to_group(kx, group, node).await;
+        }
+        unlock(kx, group);
+    } else if alloc_default_domain(kx, group, only).await.is_ok() {
         lock(kx, group).await;
         attach_to_group(kx, group, node).await;
         unlock(kx, group);
@@ -59,21 +97,149 @@ pub async fn iommu_bus_notifier_add(kx: &Kx, node: &Rc<DeviceNode>) {
     probe_finalize(kx, node).await;
 }
 
+/// Probes a device and, in a group that has a domain or is to get one now, attaches it. The caller holds
+/// `iommu_probe_device_lock`.
+///
+/// Source: `drivers/iommu/iommu.c: __iommu_probe_device()`, v6.12.
+async fn probe_and_attach(kx: &Kx, node: &Rc<DeviceNode>, in_walk: bool) -> Result<(), NoMemory> {
+    let _frame = kx.enter("__iommu_probe_device");
+    if !node.group.get().is_null() {
+        return Ok(());
+    }
+    let group = iommu_group_get_for_dev(kx, node).await?;
+    lock(kx, group).await;
+    let domain = kx.load(group, IommuGroup::domain).await;
+    let mut result = Ok(());
+    if !domain.is_null() {
+        attach_to_group(kx, group, node).await;
+    } else if !in_walk {
+        result = iommu_setup_default_domain(kx, group).await;
+    }
+    let default = kx.load(group, IommuGroup::default_domain).await;
+    if !default.is_null() && result.is_ok() {
+        set_ops_by_core(kx, std::slice::from_ref(node)).await;
+    }
+    unlock(kx, group);
+    if result.is_err() {
+        iommu_release_device(kx, node).await;
+    }
+    result
+}
+
+/// Takes `iommu_probe_device_lock`, where there is one.
+async fn probe_lock(kx: &Kx) {
+    if kx.k.has(Behaviour::IommuProbeLock) {
+        let mutex = kx.k.iommu.probe_lock.get_or_init(|| Mutex::new(kx.cx(), PROBE_LOCK));
+        mutex.lock(kx.cx()).await;
+    }
+}
+
+/// Gives it back.
+fn probe_unlock(kx: &Kx) {
+    if let Some(mutex) = kx.k.iommu.probe_lock.get() {
+        mutex.unlock(kx.cx());
+    }
+}
+
+/// Where the core does it: the operations of devices that have their domain. The caller holds `group->mutex`.
+async fn set_ops_by_core(kx: &Kx, nodes: &[Rc<DeviceNode>]) {
+    if !kx.k.has(Behaviour::DmaOpsSetByCore) {
+        return;
+    }
+    for node in nodes {
+        let _frame = kx.enter("iommu_setup_dma_ops");
+        node.dac.set(false);
+        setup_dma_ops(kx, node).await;
+    }
+}
+
+async fn finalize_all(kx: &Kx, nodes: &[Rc<DeviceNode>]) {
+    if kx.k.has(Behaviour::DmaOpsSetByCore) {
+        // Neither AMD's driver nor Intel's has anything left to do in probe_finalize that matters here.
+        return;
+    }
+    for node in nodes {
+        probe_finalize(kx, node).await;
+    }
+}
+
 /// The driver chooses the device's DMA operations by the type of its domain.
 ///
 /// Source: `drivers/iommu/amd/iommu.c: amd_iommu_probe_finalize()`, `drivers/iommu/intel/iommu.c:
-/// intel_iommu_probe_finalize()`, `drivers/iommu/dma-iommu.c: iommu_setup_dma_ops()`, v5.13.
+/// intel_iommu_probe_finalize()`, v5.13, v6.1.
 async fn probe_finalize(kx: &Kx, node: &DeviceNode) {
     let _frame = kx.enter(match kx.k.iommu.registered.get() {
         Some(IommuDriver::Intel) => "intel_iommu_probe_finalize",
         Some(IommuDriver::Amd) | None => "amd_iommu_probe_finalize",
     });
+    setup_dma_ops(kx, node).await;
+}
+
+/// Source: `drivers/iommu/dma-iommu.c: iommu_setup_dma_ops()`, v5.13, v6.1, v6.12.
+async fn setup_dma_ops(kx: &Kx, node: &DeviceNode) {
     let dev = node.ptr.get();
     let domain = iommu_get_dma_domain(kx, dev).await;
     let type_ =
         if domain.is_null() { None } else { DomainType::of(kx.load(domain, IommuDomain::type_).await) };
-    let ops = if type_.is_some_and(DomainType::is_dma) { Symbol::IommuDmaOps.addr() } else { 0 };
+    let translated = type_.is_some_and(DomainType::is_dma);
+    if kx.k.has(Behaviour::DmaIommuFlag) {
+        kx.store(dev, Device::dma_iommu, translated).await;
+        return;
+    }
+    let ops = if translated { Symbol::IommuDmaOps.addr() } else { 0 };
     kx.store(dev, Device::dma_ops, ops).await;
+}
+
+/// A driver that is about to bind takes the device's group for the DMA API.
+///
+/// Source: `drivers/pci/pci-driver.c: pci_dma_configure()`, `drivers/iommu/iommu.c: iommu_device_use_default_domain()`,
+/// v6.1, v6.12.
+///
+/// # Errors
+/// The group has no default domain yet: come again.
+pub async fn iommu_device_use_default_domain(kx: &Kx, node: &DeviceNode) -> Result<(), ComeAgain> {
+    if !kx.k.has(Behaviour::DmaOwnership) {
+        return Ok(());
+    }
+    let _frame = kx.enter("pci_dma_configure");
+    let _inner = kx.enter("iommu_device_use_default_domain");
+    let group = kx.load(node.ptr.get(), Device::iommu_group).await;
+    if group.is_null() {
+        return Ok(());
+    }
+    lock(kx, group).await;
+    let default = kx.load(group, IommuGroup::default_domain).await;
+    let result = if default.is_null() && kx.k.has(Behaviour::DeferWithoutDomain) {
+        Err(ComeAgain)
+    } else {
+        with_group(kx, group, |object| object.owners.set(object.owners.get() + 1));
+        node.owns_dma.set(true);
+        Ok(())
+    };
+    unlock(kx, group);
+    result
+}
+
+/// `-EPROBE_DEFER`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ComeAgain;
+
+/// The driver gives the group up.
+///
+/// Source: `drivers/pci/pci-driver.c: pci_dma_cleanup()`, `drivers/iommu/iommu.c: iommu_device_unuse_default_domain()`,
+/// v6.1, v6.12.
+pub async fn iommu_device_unuse_default_domain(kx: &Kx, node: &DeviceNode) {
+    if !node.owns_dma.replace(false) {
+        return;
+    }
+    let _frame = kx.enter("iommu_device_unuse_default_domain");
+    let group = kx.load(node.ptr.get(), Device::iommu_group).await;
+    if group.is_null() {
+        return;
+    }
+    lock(kx, group).await;
+    with_group(kx, group, |object| object.owners.set(object.owners.get().saturating_sub(1)));
+    unlock(kx, group);
 }
 
 /// Type of a device's default domain, for facts.

@@ -5,6 +5,7 @@ use super::{DeviceEntry, IommuGroup};
 use crate::device::{Device, DeviceNode};
 use crate::kernel::Kx;
 use crate::mem::Ptr;
+use crate::profile::Behaviour;
 
 /// The device is gone: its translation is blocked, and it leaves its group.
 ///
@@ -21,5 +22,9 @@ pub async fn iommu_release_device(kx: &Kx, node: &DeviceNode) {
         object.members.borrow_mut().retain(|index| *index != node.index);
     });
     kx.store_ptr(node.ptr.get(), Device::iommu_group, Ptr::NULL).await;
+    if kx.k.has(Behaviour::DmaIommuFlag) {
+        // iommu_deinit_device.
+        kx.store(node.ptr.get(), Device::dma_iommu, false).await;
+    }
     node.group.set(Ptr::NULL);
 }

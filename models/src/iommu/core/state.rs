@@ -1,6 +1,8 @@
 //! What the IOMMU core and the hardware keep.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
+
+use sim::sync::Mutex;
 
 use super::{IommuDomain, IommuGroup};
 use crate::mem::Ptr;
@@ -41,6 +43,8 @@ pub struct IommuCore {
     pub groups: RefCell<Vec<Ptr<IommuGroup>>>,
     /// The next domain's number.
     pub next_domain: Cell<u16>,
+    /// `iommu_probe_device_lock`, once somebody took it.
+    pub probe_lock: OnceCell<Mutex>,
 }
 
 impl IommuCore {
@@ -53,6 +57,7 @@ impl IommuCore {
             entries: RefCell::new(vec![DeviceEntry::Off; devices]),
             groups: RefCell::new(Vec::new()),
             next_domain: Cell::new(1),
+            probe_lock: OnceCell::new(),
         }
     }
 

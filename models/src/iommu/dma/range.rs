@@ -9,6 +9,7 @@ use crate::iommu::iova::{Cpu, IovaPfn, Plenty};
 use crate::iommu::pagetable::{Prot, Unmapped};
 use crate::kernel::Kx;
 use crate::mem::{DmaAddr, Field, PAGE_SHIFT, PAGE_SIZE, PhysAddr, Ptr, align_up};
+use crate::profile::Behaviour;
 use crate::swiotlb::Direction;
 
 /// Does something with the translations of a living domain.
@@ -29,7 +30,7 @@ const fn prot_of(dir: Direction) -> Prot {
 
 /// Takes a range: below 4 GiB first, so that PCI devices need no dual-address cycle.
 ///
-/// Source: `drivers/iommu/dma-iommu.c: iommu_dma_alloc_iova()`, v5.13.
+/// Source: `drivers/iommu/dma-iommu.c: iommu_dma_alloc_iova()`, v5.13, v6.1, v6.12.
 pub(super) async fn alloc_iova(
     kx: &Kx,
     dev: Ptr<Device>,
@@ -41,11 +42,26 @@ pub(super) async fn alloc_iova(
     let bus_limit = kx.load(dev, Device::bus_dma_limit).await;
     let limit = IovaLimit { mask, bus: bus_limit, aperture_end: None, low_first: true };
     kx.step(sim::Kind::Atomic, kx.label(domain.id, 28)).await;
-    let rules = DmaIommuRules::of_version(kx.k.profile().version);
+    let node = kx.k.node_of(dev);
+    let rules = DmaIommuRules {
+        rounds_size: !kx.k.has(Behaviour::IovaFastRounds),
+        sac_given_up: kx.k.has(Behaviour::PciSacUntilFail),
+        ..DmaIommuRules::of_version(kx.k.profile().version)
+    };
+    let given_up = rules.sac_given_up && node.as_ref().is_some_and(|node| node.dac.get());
+    let limit = IovaLimit { low_first: !given_up, ..limit };
     let cpu = Cpu(u32::from(kx.cpu()));
-    let addr = with_cookie(kx, domain, |cookie| {
-        iommu_dma_alloc_iova(rules, &mut cookie.iovad, cpu, size, &limit, &mut Plenty).addr.ok()
-    })??;
+    let taken = with_cookie(kx, domain, |cookie| {
+        iommu_dma_alloc_iova(rules, &mut cookie.iovad, cpu, size, &limit, &mut Plenty)
+    })?;
+    if taken.low_failed
+        && let Some(node) = node.filter(|_| rules.sac_given_up)
+    {
+        node.dac.set(true);
+        let bits = u64::BITS - limit.last().leading_zeros();
+        kx.log(|| format!("{}: Using {bits}-bit DMA addresses", kx.k.dev_string(dev)));
+    }
+    let addr = taken.addr.ok()?;
     kx.sim().mix(addr.0);
     Some(addr)
 }

@@ -101,7 +101,9 @@ pub(super) fn fill(kx: &Kx, mem: Ptr<IoTlbMem>, start: PhysAddr, size: PoolSize,
     object.nslabs.set(nslabs);
     object.force_bounce.set(force);
     object.buffer_id.set(buffer);
-    *object.pool.borrow_mut() = Some(Pool::new(search_rules(kx), bounce_rules(kx), start, size));
+    let profile = kx.k.profile();
+    let pool = Pool::new(search_rules(profile), bounce_rules(profile), start, size);
+    *object.pool.borrow_mut() = Some(pool);
 }
 
 async fn panic_no_memory(kx: &Kx, bytes: u64) {

@@ -19,7 +19,7 @@ const SMP_CACHE_BYTES: u64 = 64;
 /// Source: `kernel/dma/swiotlb.c: setup_io_tlb_npages()`, v6.1.
 fn pool_defaults(kx: &Kx) -> PoolDefaults {
     let globals = &kx.k.globals;
-    let mut defaults = PoolDefaults::new(sizing_rules(kx));
+    let mut defaults = PoolDefaults::new(sizing_rules(kx.k.profile()));
     defaults.nslabs = globals.default_nslabs.get();
     defaults.force_bounce = globals.swiotlb_force.get() == SwiotlbForce::Force;
     defaults.force_disable = globals.swiotlb_force.get() == SwiotlbForce::NoForce;

@@ -148,7 +148,7 @@ async fn slots_for(
     request: &MapRequest,
     attrs: Attrs,
 ) -> Option<Slots> {
-    let rules = search_rules(kx);
+    let rules = search_rules(kx.k.profile());
     let Some(prepared) = Prepared::new(rules, limits, request) else {
         if kx.k.globals.once("Invalid sizes") {
             let (mapping, alloc) = (request.mapping_size, request.alloc_size);
