@@ -6,9 +6,7 @@ mod report;
 
 use models::run::{Request, Simulation, Worker};
 use models::scenario::Resolved;
-use models::sizing::{
-    Outcome, PoolRules, Recommendation, Trial, Workload, demand, diagnose, recommend, trial,
-};
+use models::sizing::{Outcome, PoolRules, Recommendation, Trial, demand, diagnose, recommend, trial};
 use models::swiotlb::{IO_TLB_SHIFT, PoolDefaults, PoolSize};
 
 use self::plan::{Source, areas_to_try, in_parallel, sizes_to_try};

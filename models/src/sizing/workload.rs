@@ -69,6 +69,9 @@ pub struct Workload {
     pub events: Vec<Event>,
     /// Events beyond [`MAX_EVENTS`], and returns of what was never seen to be mapped.
     pub dropped: u64,
+    /// Mappings that the pool had no place for when the workload was recorded. How long they would have lived is not
+    /// known: here they are given back at once.
+    pub refused: u64,
     maps: u32,
     /// Mappings that were not given back yet, by what stands for them outside: a bounce address.
     live: BTreeMap<u64, MapId>,
@@ -100,6 +103,14 @@ impl Workload {
     /// Says under which address the device sees a mapping, so that its return can be told.
     pub fn given(&mut self, id: MapId, address: u64) {
         self.live.insert(address, id);
+    }
+
+    /// Notes that a mapping was refused, or undone because another one of its list was.
+    pub fn refuse(&mut self, time: Nanos, cpu: u32, id: MapId) {
+        self.refused += 1;
+        if self.events.len() < MAX_EVENTS {
+            self.events.push(Event { time, cpu, what: What::Unmap { id } });
+        }
     }
 
     /// Enters the return of the mapping at `address`.

@@ -9,11 +9,7 @@ use crate::swiotlb::{
 /// All that a pool's size depends on.
 #[must_use]
 pub fn pool_rules(profile: &Profile) -> PoolRules {
-    PoolRules {
-        search: search_rules(profile),
-        sizing: sizing_rules(profile),
-        bounce: bounce_rules(profile),
-    }
+    PoolRules { search: search_rules(profile), sizing: sizing_rules(profile), bounce: bounce_rules(profile) }
 }
 
 /// How slots are searched for.
