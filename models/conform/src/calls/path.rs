@@ -347,6 +347,9 @@ impl<'a> Paths<'a> {
 
     /// Why a pool may differ.
     pub(super) fn why_pool(&self, held: bool) -> Option<String> {
+        if self.machine.pool.is_none() && !held {
+            return Some("if there is a pool, console.log does not tell where".to_owned());
+        }
         self.machine.pool?;
         let others = self.others(false);
         if others.is_empty() {
