@@ -355,7 +355,10 @@ impl<'a> Paths<'a> {
         if others.is_empty() {
             return (!held).then(|| "the place is not free in the model: an earlier difference".to_owned());
         }
-        Some(format!("the pool also serves {}, whose mappings are not in this log", others.join(", ")))
+        Some(format!(
+            "perhaps another device: the pool also serves {}, whose mappings are not in this log",
+            others.join(", ")
+        ))
     }
 
     /// Why a domain may differ.
@@ -363,7 +366,7 @@ impl<'a> Paths<'a> {
         let others = self.others(true);
         if !others.is_empty() {
             return Some(format!(
-                "the domain also serves {}, whose mappings are not in this log",
+                "perhaps another device: the domain also serves {}, whose mappings are not in this log",
                 others.join(", ")
             ));
         }
