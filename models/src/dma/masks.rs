@@ -1,15 +1,11 @@
 //! Masks and parameters.
 
 use super::get_dma_ops;
+use super::rules::dma_bit_mask;
 use crate::device::{Device, DeviceDmaParameters};
 use crate::kernel::Kx;
 use crate::mem::Ptr;
 use crate::profile::Behaviour;
-
-/// `DMA_BIT_MASK(bits)`.
-const fn mask_of(bits: u32) -> u64 {
-    if bits >= 64 { u64::MAX } else { (1 << bits) - 1 }
-}
 
 /// Sets what the device can address for streaming mappings.
 ///
@@ -22,7 +18,7 @@ pub async fn dma_set_mask(kx: &Kx, dev: Ptr<Device>, bits: u32) -> Result<(), u3
     if bits < 24 {
         return Err(5);
     }
-    kx.store(dev, Device::dma_mask, mask_of(bits)).await;
+    kx.store(dev, Device::dma_mask, dma_bit_mask(bits)).await;
     if kx.k.has(Behaviour::DmaSkipSync) {
         // dma_setup_need_sync: x86 is coherent, and both implementations need no sync then, until something bounces.
         let _ops = get_dma_ops(kx, dev).await;
@@ -40,7 +36,7 @@ pub async fn dma_set_coherent_mask(kx: &Kx, dev: Ptr<Device>, bits: u32) -> Resu
     if bits < 24 {
         return Err(5);
     }
-    kx.store(dev, Device::coherent_dma_mask, mask_of(bits)).await;
+    kx.store(dev, Device::coherent_dma_mask, dma_bit_mask(bits)).await;
     Ok(())
 }
 

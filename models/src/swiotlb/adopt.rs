@@ -47,3 +47,31 @@ impl Pool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mem::PhysAddr;
+    use crate::swiotlb::{BounceRules, MapRequest, PoolSize, SearchRules};
+
+    #[test]
+    fn what_is_adopted_is_in_the_way_and_moves_no_cursor() {
+        let size = PoolSize { nslabs: 256, nareas: 2 };
+        let mut pool = Pool::new(SearchRules::v6_12(), BounceRules::v6_9_rc4(), PhysAddr(0x100_0000), size);
+        let limits = DmaLimits::default();
+        let request = MapRequest::plain(PhysAddr(0x1000), 2048);
+        let prepared = Prepared::new(pool.search_rules(), limits, &request).expect("a request");
+        let held = pool.adopt(limits, &prepared, 0).expect("slot 0 is free");
+        assert_eq!(held.tlb_addr, PhysAddr(0x100_0000));
+        assert_eq!((pool.areas()[0].index(), pool.used()), (0, 1));
+        assert!(pool.adopt(limits, &prepared, 0).is_none(), "it is taken");
+        assert!(pool.adopt(limits, &prepared, 256).is_none(), "it lies outside");
+        let found = pool.map(0, limits, &request).expect("a place");
+        assert_eq!(found.slot, 1);
+        pool.release_slots(limits, held.tlb_addr);
+        pool.resume_at(0, 0);
+        assert_eq!(pool.map(0, limits, &request).expect("a place").slot, 0);
+        assert_eq!(pool.violation(), None);
+        assert_eq!((pool.area_of(127), pool.area_of(128), pool.area_of(256)), (Some(0), Some(1), None));
+    }
+}

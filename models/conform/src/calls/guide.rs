@@ -12,6 +12,12 @@ const MOST_LINES: u64 = 5_000_000;
 /// How many maps of the trace must be those of the log, from the first on.
 const COMPARED: usize = 64;
 
+/// A map of one buffer.
+const MAP: &str = ": dma_map_page: ";
+/// The calls that take addresses or give them back.
+const CALLS: [&str; 6] =
+    [MAP, ": dma_unmap_page: ", ": dma_map_sg: ", ": dma_unmap_sg: ", ": dma_alloc: ", ": dma_free: "];
+
 /// What is known of the flushes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Guide {
@@ -50,6 +56,8 @@ impl Guide {
 #[derive(Default)]
 struct Trace {
     lossless: bool,
+    /// The first device of the trace: the one under test, if the maps are the log's.
+    device: Option<String>,
     calls: u64,
     flushes: Vec<u64>,
     /// Domains that were flushed.
@@ -72,26 +80,23 @@ impl Trace {
             if !self.domains.iter().any(|known| known == domain) {
                 self.domains.push(domain.to_owned());
             }
-        } else if is(": dma_map_page: ") {
+        } else if let Some((event, rest)) =
+            CALLS.iter().find_map(|event| Some((*event, line.split_once(*event)?.1)))
+        {
+            let device = rest.split(' ').next().unwrap_or_default();
+            let own = self.device.get_or_insert_with(|| device.to_owned());
+            if own != device {
+                return;
+            }
             self.calls += 1;
-            let value = |key: &str| line.split_once(key).and_then(|(_, rest)| rest.split(' ').next());
-            if self.maps.len() < COMPARED
+            let value = |key: &str| rest.split_once(key).and_then(|(_, rest)| rest.split(' ').next());
+            if event == MAP
+                && self.maps.len() < COMPARED
                 && let Some(phys) = value("phys_addr=").and_then(hex)
                 && let Some(size) = value("size=").and_then(|text| text.parse().ok())
             {
                 self.maps.push((phys, size));
             }
-        } else if [
-            ": dma_unmap_page: ",
-            ": dma_map_sg: ",
-            ": dma_unmap_sg: ",
-            ": dma_alloc: ",
-            ": dma_free: ",
-        ]
-        .iter()
-        .any(|event| is(event))
-        {
-            self.calls += 1;
         }
     }
 

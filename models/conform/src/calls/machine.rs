@@ -60,6 +60,8 @@ pub(super) struct Machine {
     pub(super) windows: Vec<(String, u64, u64)>,
     /// The groups of devices.
     pub(super) groups: Vec<Group>,
+    /// VT-d's capability register.
+    pub(super) vtd_cap: Option<u64>,
     /// Devices with a driver that makes mappings of its own.
     pub(super) drivers: BTreeMap<String, String>,
     /// What was used, and what is missing.
@@ -108,6 +110,7 @@ struct Console {
     pool_reserved: Option<(u64, u64)>,
     iommu: Option<IommuKind>,
     windows: Vec<(String, u64, u64)>,
+    vtd_cap: Option<u64>,
 }
 
 impl Console {
@@ -215,6 +218,7 @@ impl Machine {
             forcedac: command_line.forcedac.unwrap_or(false),
             iommu: console.iommu,
             windows: console.windows,
+            vtd_cap: console.vtd_cap,
             groups,
             drivers,
             notes,
@@ -257,6 +261,9 @@ fn look_at_state(
         console.banner = Some(line.to_owned());
     } else if section == "s1.cmdline" && console.command_line.is_none() {
         console.command_line = Some(line.to_owned());
+    } else if section == "s1.iommu_class" {
+        let cap = word_after(line, "/intel-iommu/cap: ").and_then(hex);
+        console.vtd_cap = console.vtd_cap.or(cap);
     } else if section == "s1.iommu_groups" {
         groups.extend(group(line));
     } else if section == "s1.pci" {

@@ -347,12 +347,18 @@ impl<'a> Paths<'a> {
 
     /// Why a pool may differ.
     pub(super) fn why_pool(&self, held: bool) -> Option<String> {
+        if self.machine.pool.is_none() && !held {
+            return Some("if there is a pool, console.log does not tell where".to_owned());
+        }
         self.machine.pool?;
         let others = self.others(false);
         if others.is_empty() {
             return (!held).then(|| "the place is not free in the model: an earlier difference".to_owned());
         }
-        Some(format!("the pool also serves {}, whose mappings are not in this log", others.join(", ")))
+        Some(format!(
+            "perhaps another device: the pool also serves {}, whose mappings are not in this log",
+            others.join(", ")
+        ))
     }
 
     /// Why a domain may differ.
@@ -360,7 +366,7 @@ impl<'a> Paths<'a> {
         let others = self.others(true);
         if !others.is_empty() {
             return Some(format!(
-                "the domain also serves {}, whose mappings are not in this log",
+                "perhaps another device: the domain also serves {}, whose mappings are not in this log",
                 others.join(", ")
             ));
         }

@@ -1,7 +1,7 @@
 //! Test I: a domain of the driver's own, mapped, looked up and unmapped through the IOMMU core.
 
 use models::iommu::pagetable::{MapError, PageTable, Prot};
-use models::iommu::rules::iommu_attach_device_allowed;
+use models::iommu::rules::{iommu_attach_device_allowed, vtd_second_level_of};
 use models::iommu::viommu::ViommuDomain;
 use models::mem::{DmaAddr, PAGE_SIZE, PhysAddr};
 
@@ -148,13 +148,16 @@ impl Session<'_> {
         };
         let modelled = if allowed { "0" } else { "-22" }.to_owned();
         self.check(Check { row: ROW, line, recorded, modelled, why: None });
-        if allowed
-            && kind == IommuKind::Vtd
-            && let Some(shape) = self.paths.shape().filter(|shape| shape.pgsizes != 0)
-        {
-            self.raw.pgsizes = shape.pgsizes;
-            self.raw.last = shape.aperture_end;
-            self.raw.remake(kind);
+        if allowed && kind == IommuKind::Vtd {
+            let unit = self.machine.vtd_cap.map(vtd_second_level_of);
+            let unit = unit.filter(|(_, width)| *width != 0).map(|(sizes, width)| (sizes, (1 << width) - 1));
+            let own = || self.paths.shape().filter(|shape| shape.pgsizes != 0);
+            if let Some((sizes, last)) =
+                unit.or_else(|| own().map(|shape| (shape.pgsizes, shape.aperture_end)))
+            {
+                (self.raw.pgsizes, self.raw.last) = (sizes, last);
+                self.raw.remake(kind);
+            }
         }
         Some(())
     }

@@ -63,12 +63,9 @@ pub(super) struct Check<'b> {
 
 impl<'a> Session<'a> {
     pub(super) fn new(machine: &'a Machine, guide: Guide, lines: &'a [Line]) -> Self {
-        let report = Report {
-            kind: "call log".to_owned(),
-            version: machine.rules.version.name().to_owned(),
-            notes: machine.notes.clone(),
-            ..Report::default()
-        };
+        let mut report = Report::new("call log", machine.rules.version.name());
+        report.counts.push(("lines".to_owned(), u64::try_from(lines.len()).unwrap_or(u64::MAX)));
+        report.notes.clone_from(&machine.notes);
         Self {
             machine,
             lines,
@@ -181,6 +178,9 @@ impl<'a> Session<'a> {
         let device = line.words().nth(1)?.to_owned();
         let cpu = line.dec("cpu").and_then(|cpu| u32::try_from(cpu).ok()).filter(|cpu| *cpu < 8192)?;
         self.paths.cpu = cpu;
+        if device != self.paths.device {
+            self.params = DmaParams::default();
+        }
         self.paths.device = device;
         self.params.max_segment = DmaParams::default().max_segment;
         self.params.boundary = DmaParams::default().boundary;

@@ -75,3 +75,58 @@ impl IovaDomain {
         (0..cpus).any(|cpu| rcache.take_from(Cpu(cpu), pfn)) || rcache.take_from_depot(pfn)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::iommu::iova::{IovaRules, Plenty};
+    use crate::mem::PAGE_SIZE;
+
+    const LIMIT: IovaPfn = IovaPfn(0xfffff);
+
+    fn domain() -> IovaDomain {
+        let mut iovad =
+            IovaDomain::init_iova_domain(IovaRules::v6_12(), PAGE_SIZE, IovaPfn(1)).expect("a domain");
+        iovad.iova_domain_init_rcaches();
+        iovad
+    }
+
+    fn alloc(iovad: &mut IovaDomain, pages: u64) -> u64 {
+        iovad.alloc_iova_fast(Cpu(0), pages, LIMIT, false, &mut Plenty).expect("an address").0
+    }
+
+    #[test]
+    fn a_search_goes_on_below_what_is_remembered() {
+        let mut iovad = domain();
+        assert!(iovad.adopt_iova(IovaRange::new(0xff000, 0xff00f), true));
+        assert!(!iovad.adopt_iova(IovaRange::new(0xff00f, 0xff010), true), "it overlaps");
+        assert_eq!(alloc(&mut iovad, 1), 0xfefff);
+        let mut unmoved = domain();
+        assert!(unmoved.adopt_iova(IovaRange::new(0xfffff, 0xfffff), false));
+        assert_eq!(alloc(&mut unmoved, 1), 0xffffe);
+    }
+
+    #[test]
+    fn an_allocation_undone_is_made_again() {
+        let mut iovad = domain();
+        let first = alloc(&mut iovad, 4);
+        let before = iovad.remembered();
+        let second = alloc(&mut iovad, 2);
+        iovad.undo_alloc(before, Some(IovaPfn(second)));
+        assert_eq!(alloc(&mut iovad, 2), second);
+        assert_eq!(iovad.retract_iova(IovaPfn(first)), Some(IovaRange::new(first, first + 3)));
+        assert_eq!(iovad.retract_iova(IovaPfn(first)), None);
+    }
+
+    #[test]
+    fn a_cached_page_frame_is_taken_from_wherever_it_is() {
+        let mut iovad = domain();
+        let (low, high) = (alloc(&mut iovad, 1), alloc(&mut iovad, 1));
+        for pfn in [low, high] {
+            iovad.free_iova_fast(Cpu(1), IovaPfn(pfn), 1, &mut Plenty).expect("a domain with caches");
+        }
+        assert!(iovad.uncache_iova(2, IovaPfn(low), 1));
+        assert!(!iovad.uncache_iova(2, IovaPfn(low), 1));
+        assert_eq!(iovad.rcache(0).loaded(Cpu(1)), [IovaPfn(high)]);
+    }
+}
