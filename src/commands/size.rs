@@ -68,7 +68,9 @@ fn examine(args: &SizeArgs, source: &Source) -> Sized {
     };
     let recommended: Option<Recommendation> =
         if leaks { None } else { best(args.areas.first().copied().unwrap_or(0)) };
-    let upto = recommended.as_ref().map_or(source.most, |best| u64::from(best.size.nslabs).saturating_mul(2));
+    let peak = demands.iter().map(|demand| demand.peak).max().unwrap_or(0);
+    let enough = peak.saturating_mul(2).checked_next_power_of_two().unwrap_or(plan::MOST);
+    let upto = recommended.as_ref().map_or(enough, |best| u64::from(best.size.nslabs).saturating_mul(2));
     let upto = upto.max(now.as_ref().map_or(0, |(size, _)| u64::from(size.nslabs)));
     let fixed = args.areas.first().copied().unwrap_or(0);
     let by_size = sizes_to_try(&args.slots, upto.min(source.most)).into_iter().map(|nslabs| {
@@ -94,8 +96,9 @@ fn examine(args: &SizeArgs, source: &Source) -> Sized {
         about: source.about.clone(),
         runs: source.workloads.len(),
         dropped: source.workloads.iter().map(|workload| workload.dropped).sum(),
+        refused: source.workloads.iter().map(|workload| workload.refused).sum(),
         maps: source.workloads.iter().map(|workload| u64::from(workload.maps())).sum(),
-        peak: demands.iter().map(|demand| demand.peak).max().unwrap_or(0),
+        peak,
         devices: report::devices(&demands),
         now,
         asked: source.asked,

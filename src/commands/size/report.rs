@@ -35,6 +35,8 @@ pub(super) struct Sized {
     pub(super) about: String,
     pub(super) runs: usize,
     pub(super) dropped: u64,
+    /// Mappings that had no place while the workload was recorded.
+    pub(super) refused: u64,
     pub(super) maps: u64,
     pub(super) peak: u64,
     pub(super) devices: Vec<DeviceDemand>,
@@ -153,7 +155,7 @@ fn row(text: &mut String, line: &Line, mark: &str) {
     let o = &line.outcome;
     let _ = writeln!(
         text,
-        "  {:>8} {:>5} {:>10} {:>8} {:>7} {:>8} {:>8} {:>7} {:>7} {}",
+        "  {:>8} {:>5} {:>10} {:>8} {:>7} {:>8} {:>8} {:>7} {:>7}{}",
         line.size.nslabs,
         line.size.nareas,
         bytes(u64::from(line.size.nslabs)),
@@ -167,7 +169,7 @@ fn row(text: &mut String, line: &Line, mark: &str) {
     );
 }
 
-const HEAD: &str = "     slots areas     memory     full  fragm.    in use   search  stolen   meets";
+const HEAD: &str = "     slots areas     memory     full fragm.    in use   search  stolen   meets";
 
 /// For people.
 pub(super) fn text(sized: &Sized, args: &SizeArgs, paint: Paint) -> String {
@@ -184,6 +186,14 @@ pub(super) fn text(sized: &Sized, args: &SizeArgs, paint: Paint) -> String {
     if sized.dropped > 0 {
         let _ =
             writeln!(text, "{} events were left out: returns of older mappings, or too many.", sized.dropped);
+    }
+    if sized.refused > 0 {
+        let line = format!(
+            "{} of them had no place in the recorded system. How long they would have lived is not known, so the sizes \
+             below are too small by that: record with a pool that is never full.",
+            sized.refused
+        );
+        wrap(&line, WIDTH - 2).iter().for_each(|part| text.push_str(&format!("{part}\n")));
     }
     for device in sized.devices.iter().take(5) {
         let line = format!(
@@ -205,7 +215,7 @@ pub(super) fn text(sized: &Sized, args: &SizeArgs, paint: Paint) -> String {
     text.push('\n');
     for line in &sized.by_size {
         let now = sized.now.as_ref().is_some_and(|(size, _)| *size == line.size);
-        row(&mut text, line, if now { "now" } else { "" });
+        row(&mut text, line, if now { "  now" } else { "" });
     }
     if !sized.by_areas.is_empty() {
         text.push_str(&format!("\n{}\n{HEAD}\n", paint.heading("Areas")));
@@ -310,6 +320,7 @@ pub(super) fn json(sized: &Sized) -> String {
         "runs": sized.runs,
         "maps": sized.maps,
         "peak_slots": sized.peak,
+        "refused": sized.refused,
         "asked": sized.asked,
         "now": sized.now.as_ref().map(|(size, result)| {
             json!({ "slots": size.nslabs, "areas": size.nareas, "outcome": outcome(result) })

@@ -122,7 +122,7 @@ fn shown(mut source: Source) -> Result<Shown, SourceError> {
             }
             Ok(Event::Bounced { .. }) => shown.bounces = true,
             Ok(Event::SwMapReturn { .. } | Event::MapPage { .. } | Event::MapSg { .. }) => {
-                shown.results = true
+                shown.results = true;
             }
             Ok(Event::UnmapPage { .. } | Event::UnmapSg { .. }) => shown.returns = true,
             _ => {}
@@ -165,10 +165,11 @@ impl Reader {
             }
             Event::SwMapReturn { tlb } => {
                 let last = self.pending.get_mut(&line.context).and_then(Vec::pop);
-                self.given(last, tlb);
+                self.given(line, last, tlb);
             }
             Event::MapPage { dev, dma, phys, .. } if !self.shown.probes => {
-                self.answered(line, dev, phys, dma)
+                self.answered(line, dev, phys, dma);
+                self.give_up(line);
             }
             Event::MapSg { dev, dma, phys, .. } if !self.shown.probes => {
                 for (phys, dma) in phys.iter().zip(dma.iter()) {
@@ -176,6 +177,7 @@ impl Reader {
                         self.answered(line, dev, phys, dma);
                     }
                 }
+                self.give_up(line);
             }
             Event::SwUnmap { tlb, .. } => self.returned(line, tlb),
             Event::UnmapPage { dma, .. } if !self.shown.releases => self.returned(line, dma),
@@ -191,8 +193,23 @@ impl Reader {
         }
     }
 
+    /// What the thread asked for and got no answer to was refused, or undone with the list that it was part of: the
+    /// event with the results comes only for those that worked.
+    fn give_up(&mut self, line: &line::Line<'_>) {
+        for one in self.pending.remove(&line.context).into_iter().flatten() {
+            self.waiting -= 1;
+            self.workload.refuse(line.nanos, line.cpu, one.id);
+        }
+    }
+
     fn asked(&mut self, line: &line::Line<'_>, dev: &str, request: MapRequest) {
         let number = self.names.number(dev);
+        // The same buffer again: the list was given up and is tried anew.
+        let orig = request.orig_addr.0;
+        let again = |one: &Pending| one.device == number && one.orig == orig;
+        if self.pending.get(&line.context).is_some_and(|pending| pending.iter().any(again)) {
+            self.give_up(line);
+        }
         let device = self.workload.device(dev, self.names.limits(number));
         let Some(id) = self.workload.map(line.nanos, line.cpu, device, request) else { return };
         if self.waiting < MAX_PENDING {
@@ -207,13 +224,15 @@ impl Reader {
         let Some(pending) = self.pending.get_mut(&line.context) else { return };
         let fits = |one: &Pending| one.device == device && one.orig == orig;
         let found = pending.iter().position(fits).map(|at| pending.remove(at));
-        self.given(found, dma);
+        self.given(line, found, dma);
     }
 
-    fn given(&mut self, pending: Option<Pending>, dma: u64) {
+    fn given(&mut self, line: &line::Line<'_>, pending: Option<Pending>, dma: u64) {
         let Some(pending) = pending else { return };
         self.waiting -= 1;
-        if dma != FAILED {
+        if dma == FAILED {
+            self.workload.refuse(line.nanos, line.cpu, pending.id);
+        } else {
             self.workload.given(pending.id, dma);
             self.placed.insert((pending.device, pending.orig), dma);
         }
