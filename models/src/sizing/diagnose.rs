@@ -179,20 +179,12 @@ pub fn recommend(
     sizes.push(most);
     sizes.sort_unstable();
     sizes.dedup();
-    let mut tried = None;
     for nslabs in sizes.into_iter().rev() {
         let size = rules.boot_pool(nslabs, nareas, cpus);
-        if tried == Some(size) {
-            // Rounded to the same pool: the smaller number is the nicer one.
-            if let Some(Recommendation { nslabs: slots, word: words, size: kept, .. }) = &mut best
-                && *kept == size
-            {
-                *slots = nslabs;
-                *words = word(nslabs, nareas);
-            }
+        if u64::from(size.nslabs) != nslabs {
+            // Rounded: the number on the command line shall be what one gets.
             continue;
         }
-        tried = Some(size);
         let mut outcome = Outcome::default();
         for workload in workloads {
             outcome.add(&trial(workload, rules, Trial { start, size }));
