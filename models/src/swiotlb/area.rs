@@ -80,6 +80,7 @@ impl Area {
     ///
     /// Source: `kernel/dma/swiotlb.c: swiotlb_search_pool_area()` (v6.12), `swiotlb_do_find_slots()`
     /// (v6.0), `find_slots()` (v5.13), within the lock.
+    #[inline]
     pub fn find_slots(&mut self, slots: &mut SlotMap, plan: &SearchPlan) -> Search {
         let found = self.search(slots, plan);
         if let Search::Found { slot, .. } = found {
@@ -91,6 +92,7 @@ impl Area {
     /// The first half of [`Self::find_slots`]: what it would take. In the kernel, the same lock is held
     /// until [`Self::take`]. Of `slots`, only what speeds up later searches is changed.
     #[must_use]
+    #[inline]
     pub fn search(&self, slots: &mut SlotMap, plan: &SearchPlan) -> Search {
         if plan.nslots == 0 {
             return Search::Bug;
@@ -107,6 +109,7 @@ impl Area {
 
     /// The second half of [`Self::find_slots`]: takes the run for `plan` at `slot` of the pool. That it is
     /// free still is not asked, as the kernel does not ask.
+    #[inline]
     pub fn take(&mut self, slots: &mut SlotMap, plan: &SearchPlan, slot: u32) {
         slots.take(slot, plan.nslots, plan.first_alloc_size);
         let next = slot.wrapping_sub(self.first).wrapping_add(plan.nslots);
@@ -136,6 +139,7 @@ impl Area {
 
     /// The same slot without the walk: the suitable slots are a lattice, so the walk visits at most two
     /// stretches of it.
+    #[inline]
     fn search_lattice(&self, slots: &mut SlotMap, plan: &SearchPlan, lattice: Lattice) -> Search {
         let nslabs = self.nslabs;
         let mut pass = |from: u32, end: u32| -> Option<Search> {

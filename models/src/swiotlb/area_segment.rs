@@ -1,13 +1,15 @@
 //! One segment of 128 slots: a word of free bits, and the records of its mappings.
 
-use super::sizing::{INVALID_PHYS_ADDR, IO_TLB_SHIFT};
+use super::sizing::{INVALID_PHYS_ADDR, IO_TLB_SEGSIZE, IO_TLB_SHIFT};
 
 /// The lowest `count` bits, `count` up to 128.
+#[inline]
 pub(super) const fn low_bits(count: u32) -> u128 {
     if count >= 128 { u128::MAX } else { (1 << count) - 1 }
 }
 
 /// The bits from which a run of `count` set bits begins.
+#[inline]
 pub(super) const fn run_starts(mut bits: u128, count: u32) -> u128 {
     let mut have = 1;
     while have < count && bits != 0 {
@@ -55,7 +57,7 @@ pub(super) struct Segment {
     /// Slots at which a record begins.
     pub(super) begins: u128,
     /// Valid where `begins` has a bit.
-    pub(super) records: Box<[Record]>,
+    pub(super) records: Box<[Record; IO_TLB_SEGSIZE as usize]>,
 }
 
 impl Segment {

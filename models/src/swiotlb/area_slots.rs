@@ -96,6 +96,15 @@ impl SlotMap {
         if self.list_clamped { self.nslabs } else { self.nslabs.next_multiple_of(IO_TLB_SEGSIZE) }
     }
 
+    /// Slots that are taken; `None` when every slot is kept by itself.
+    pub(super) fn busy_by_segments(&self) -> Option<u64> {
+        if self.detail.is_some() {
+            return None;
+        }
+        let busy = |segment: &Segment| (self.full(segment.number) & !segment.free).count_ones();
+        Some(self.touched[..self.live].iter().map(|segment| u64::from(busy(segment))).sum())
+    }
+
     /// What the compact form promises itself.
     pub(super) fn inner_violation(&self) -> Option<Violation> {
         if self.detail.is_some() {
@@ -126,11 +135,13 @@ impl SlotMap {
         None
     }
 
+    #[inline]
     fn full(&self, segment: u32) -> u128 {
         let slots = self.nslabs.saturating_sub(segment * IO_TLB_SEGSIZE);
         if self.list_clamped { low_bits(slots) } else { u128::MAX }
     }
 
+    #[inline]
     fn touched(&self, segment: u32) -> Option<&Segment> {
         match self.place.get(segment as usize) {
             Some(&place) if place != 0 => self.touched.get(place as usize - 1),
@@ -138,6 +149,7 @@ impl SlotMap {
         }
     }
 
+    #[inline]
     fn touch(&mut self, segment: u32) -> &mut Segment {
         let mut place = self.place[segment as usize] as usize;
         if place == 0 {
@@ -145,7 +157,7 @@ impl SlotMap {
             if let Some(spare) = self.touched.get_mut(self.live) {
                 (spare.number, spare.free, spare.begins) = (segment, free, 0);
             } else {
-                let records = vec![NO_RECORD; IO_TLB_SEGSIZE as usize].into_boxed_slice();
+                let records = Box::new([NO_RECORD; IO_TLB_SEGSIZE as usize]);
                 self.touched.push(Segment { number: segment, free, begins: 0, records });
             }
             self.live += 1;
@@ -155,6 +167,7 @@ impl SlotMap {
         &mut self.touched[place - 1]
     }
 
+    #[inline]
     fn free_bits(&self, segment: u32) -> u128 {
         if segment as usize >= self.place.len() {
             return 0;
@@ -225,6 +238,22 @@ impl SlotMap {
     #[must_use]
     pub fn pad_slots(&self, slot: u32) -> u16 {
         self.slot(slot).pad_slots
+    }
+
+    /// [`Slot::pad_slots`] and [`Slot::alloc_size`] of `slot`.
+    pub(super) fn sizes(&self, slot: u32) -> (u16, u64) {
+        let offset = offset_in(slot);
+        if self.detail.is_none()
+            && let Some(segment) = self.touched(segment_of(slot))
+            && segment.begins >> offset & 1 == 1
+        {
+            // Mostly a mapping is asked for by its first slot.
+            let record = &segment.records[offset as usize];
+            let pad = if record.pad_at == 0 { record.pad_slots } else { 0 };
+            return (pad, record.alloc_size);
+        }
+        let slot = self.slot(slot);
+        (slot.pad_slots, slot.alloc_size)
     }
 
     /// The first slot of `from..end` that lies at `residue` modulo `stride` (a power of two), begins a

@@ -68,7 +68,7 @@ pub struct PoolMapping {
 }
 
 /// Order of the smallest block that holds `bytes`. Source: `include/asm-generic/getorder.h`.
-const fn get_order(bytes: u64) -> u32 {
+pub(super) const fn get_order(bytes: u64) -> u32 {
     match bytes.div_ceil(PAGE_SIZE).checked_next_power_of_two() {
         Some(pages) => pages.ilog2(),
         None => 64,
@@ -283,19 +283,12 @@ impl GrowingPools {
         phys_limit: u64,
         pages: &mut impl DmaPages,
     ) -> Option<Pool> {
-        let most = low32(PAGE_SIZE >> IO_TLB_SHIFT) << MAX_PAGE_ORDER;
-        if size.nslabs > most {
-            size = PoolSize { nslabs: most, nareas: limit_nareas(size.nareas, u64::from(most)) };
-        }
+        size = limit_to_block(size);
         loop {
             if let Some(start) = alloc_tlb(size.bytes(), phys_limit, pages) {
                 return Some(Pool::new(self.search, self.bounce, start, size));
             }
-            if size.nslabs <= min_nslabs {
-                return None;
-            }
-            size.nslabs = low32(align_up(u64::from(size.nslabs >> 1), u64::from(IO_TLB_SEGSIZE)));
-            size.nareas = limit_nareas(size.nareas, u64::from(size.nslabs));
+            size = halved(size, min_nslabs)?;
         }
     }
 
@@ -342,6 +335,28 @@ impl GrowingPools {
         pages.free_pages(pool.start(), get_order(pool.size().bytes()));
         Some(Release::Done { first: 0, nslots, area: 0 })
     }
+}
+
+/// The size of a pool that no block of the page allocator need exceed.
+///
+/// Source: the head of `kernel/dma/swiotlb.c: swiotlb_alloc_pool()`, v6.12.
+pub(super) fn limit_to_block(size: PoolSize) -> PoolSize {
+    let most = low32(PAGE_SIZE >> IO_TLB_SHIFT) << MAX_PAGE_ORDER;
+    if size.nslabs <= most {
+        return size;
+    }
+    PoolSize { nslabs: most, nareas: limit_nareas(size.nareas, u64::from(most)) }
+}
+
+/// Half the size of a pool that could not be had; `None` if it must not become smaller.
+///
+/// Source: the loop of `kernel/dma/swiotlb.c: swiotlb_alloc_pool()`, v6.12.
+pub(super) fn halved(size: PoolSize, min_nslabs: u32) -> Option<PoolSize> {
+    if size.nslabs <= min_nslabs {
+        return None;
+    }
+    let nslabs = low32(align_up(u64::from(size.nslabs >> 1), u64::from(IO_TLB_SEGSIZE)));
+    Some(PoolSize { nslabs, nareas: limit_nareas(size.nareas, u64::from(nslabs)) })
 }
 
 /// Gets the memory of a pool below `phys_limit`, from lower zones if a block lies too high.

@@ -340,6 +340,7 @@ const fn low32_signed(value: u64) -> i64 {
 /// # Errors
 ///
 /// The error of the reads, at once.
+#[inline]
 pub fn run_of<E>(
     rules: SearchRules,
     limits: DmaLimits,

@@ -57,6 +57,7 @@ impl Prepared {
     ///
     /// Source: the head of `kernel/dma/swiotlb.c: swiotlb_tbl_map_single()`, by version.
     #[must_use]
+    #[inline]
     pub fn new(rules: SearchRules, limits: DmaLimits, map: &MapRequest) -> Option<Self> {
         let align = map.alloc_align_mask;
         let lead = if rules.pad_slots {

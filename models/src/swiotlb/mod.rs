@@ -1,7 +1,7 @@
 //! The bounce-buffer pool (`kernel/dma/swiotlb.c`): which slots a mapping gets, and what is copied.
 //!
 //! Plain data. Nothing here takes a lock, draws a choice or touches memory: a search answers with slot
-//! numbers, a bounce with the copy to be made.
+//! numbers, a bounce with the copy to be made. The one exception, for real threads, is in `alloc`.
 
 mod adopt;
 mod alloc;
@@ -21,7 +21,10 @@ mod presence;
 mod search;
 mod sizing;
 
-pub use alloc::{AreaState, AreasShareSegment, SlotAllocator, SlotLock};
+pub use alloc::{
+    AreaState, AreasShareSegment, Platform, PoolsSetup, ReadSections, SharedPools, SharedUsage, SharedWord,
+    SlotAllocator, SlotLock, StdThreads,
+};
 pub use area::{Area, Search};
 pub use area_detail::{Slot, SlotDetail};
 pub use area_slots::SlotMap;

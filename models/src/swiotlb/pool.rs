@@ -1,7 +1,6 @@
 //! A pool: an address range cut into slots, its areas, and what is recorded of each mapping.
 
 use super::area::{Area, Search};
-use super::area_detail::Slot;
 use super::area_slots::SlotMap;
 use super::bounce::{Bounce, BounceRules, Bounced, Way};
 use super::literal::{self, Release, Run, Walker};
@@ -220,6 +219,7 @@ impl Pool {
     /// Searches one area and takes what it finds.
     ///
     /// Source: `kernel/dma/swiotlb.c: swiotlb_search_pool_area()`, v6.12, within the area's lock.
+    #[inline]
     pub fn search_area(&mut self, area: u32, plan: &SearchPlan) -> Search {
         let Some(area) = self.areas.get_mut(area as usize) else {
             return Search::Bug;
@@ -260,6 +260,7 @@ impl Pool {
     /// Searches the areas in a CPU's order until one has a place, or the search does not return.
     ///
     /// Source: `kernel/dma/swiotlb.c: swiotlb_find_slots()`, v6.0 and, without growing pools, v6.12.
+    #[inline]
     pub fn find_slots(&mut self, cpu: u32, limits: DmaLimits, request: &Request) -> Search {
         let plan = SearchPlan::new(self.search, limits, self.start, request);
         for area in self.area_order(cpu) {
@@ -274,6 +275,7 @@ impl Pool {
     /// Records the origin of slots that a search has taken, and says where the bytes begin.
     ///
     /// Source: `kernel/dma/swiotlb.c: swiotlb_tbl_map_single()`, after the search, without a lock.
+    #[inline]
     pub fn record(&mut self, prepared: &Prepared, slot: u32, nslots: u32) -> Mapping {
         self.slots.set_orig(slot, nslots, prepared.pad, prepared.request.orig_addr);
         let first = self.slot_addr(slot + u32::from(prepared.pad));
@@ -356,14 +358,15 @@ impl Pool {
     /// Source: the head of `kernel/dma/swiotlb.c: swiotlb_release_slots()`, by version.
     #[must_use]
     pub fn run_of(&self, limits: DmaLimits, tlb_addr: PhysAddr) -> Run {
-        let slot = |slot: i64| u32::try_from(slot).map_or(Slot::FREE, |slot| self.slots.slot(slot));
+        let sizes = |slot: i64| u32::try_from(slot).map_or((0, 0), |slot| self.slots.sizes(slot));
         // Padding and size are mostly those of the same slot.
-        let seen = std::cell::Cell::new((i64::MIN, Slot::FREE));
+        let seen = std::cell::Cell::new((i64::MIN, 0));
         let pad = |at: i64| {
-            seen.set((at, slot(at)));
-            Ok(seen.get().1.pad_slots)
+            let (pad, size) = sizes(at);
+            seen.set((at, size));
+            Ok(pad)
         };
-        let size = |at: i64| Ok(if seen.get().0 == at { seen.get().1 } else { slot(at) }.alloc_size);
+        let size = |at: i64| Ok(if seen.get().0 == at { seen.get().1 } else { sizes(at).1 });
         literal::infallible(literal::run_of(self.search, limits, self.start.0, tlb_addr, pad, size))
     }
 

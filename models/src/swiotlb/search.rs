@@ -161,6 +161,7 @@ impl DmaLimits {
     ///
     /// Source: `kernel/dma/swiotlb.c: swiotlb_align_offset()`, up to v6.9-rc3, and later with a zero mask.
     #[must_use]
+    #[inline]
     pub fn align_offset(self, addr: PhysAddr) -> u32 {
         low32(addr.0) & self.min_align_mask & (low32(IO_TLB_SIZE) - 1)
     }
@@ -169,6 +170,7 @@ impl DmaLimits {
     ///
     /// Source: `kernel/dma/swiotlb.c: swiotlb_align_offset()`, v6.12.
     #[must_use]
+    #[inline]
     pub fn align_offset_in(self, align_mask: u32, addr: PhysAddr) -> u32 {
         low32(addr.0) & self.min_align_mask & (align_mask | (low32(IO_TLB_SIZE) - 1))
     }
@@ -214,6 +216,7 @@ impl SearchPlan {
     /// Source: the head of `kernel/dma/swiotlb.c: swiotlb_search_pool_area()` (v6.12) and of its
     /// predecessors, by `rules`.
     #[must_use]
+    #[inline]
     pub fn new(rules: SearchRules, limits: DmaLimits, start: PhysAddr, request: &Request) -> Self {
         let slot_bits = low32(IO_TLB_SIZE) - 1;
         let orig = request.orig_addr.0;
@@ -265,6 +268,7 @@ impl SearchPlan {
 
     /// The same plan for slots that are counted from slot `first` of the pool.
     #[must_use]
+    #[inline]
     pub const fn counted_from(&self, first: u32) -> Self {
         let tbl_dma_addr = self.tbl_dma_addr.wrapping_add((first as u64) << IO_TLB_SHIFT);
         Self { tbl_dma_addr, ..*self }
@@ -282,6 +286,7 @@ impl SearchPlan {
     ///
     /// Source: `include/linux/iommu-helper.h: iommu_is_span_boundary()`, all versions.
     #[must_use]
+    #[inline]
     pub const fn spans_boundary(&self, slot: u32) -> Option<bool> {
         if !self.max_slots.is_power_of_two() {
             return None;
