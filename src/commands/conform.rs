@@ -63,7 +63,10 @@ pub(super) fn conform(args: &ConformArgs, out: &mut Out) -> Result<Exit, Failure
             return Err(Failure::text(format!("there is no {}{}", file.display(), similar(file))));
         }
     }
-    let stop = interrupt::flag();
+    // The other kinds cannot be left in the middle of a file: there Ctrl-C ends everything at once, and the files that are
+    // done have been shown.
+    static NEVER: AtomicBool = AtomicBool::new(false);
+    let stop = if mode == Mode::Vectors { interrupt::flag() } else { &NEVER };
     let mut outcomes: Vec<(&Path, Outcome)> = Vec::new();
     all(mode, args, files, stop, out.quiet, |path, outcome| {
         if args.format == Format::Human {
