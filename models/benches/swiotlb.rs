@@ -8,6 +8,7 @@
 mod swiotlb_ops;
 
 use std::io::{BufRead, BufReader};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
@@ -132,13 +133,17 @@ fn pool_of_a_run(bencher: Bencher<'_, '_>, nslabs: u32) {
     });
 }
 
-/// Behind locks, each thread in its own area.
+/// Behind locks, each thread in its own area of one pool. The time is that of one thread's pairs.
 #[divan::bench(args = [1, 64], threads = [1, 2])]
 fn threads(bencher: Bencher<'_, '_>, slots: u32) {
-    let sequence = generate::threads(1, slots, PAIRS);
+    static THREADS: AtomicU32 = AtomicU32::new(0);
+    thread_local! {
+        static CPU: u32 = THREADS.fetch_add(1, Ordering::Relaxed) % 2;
+    }
+    let sequence = generate::threads(2, slots, PAIRS);
+    let pool = Threads::new(&sequence);
     bencher.counter(ItemsCount::new(PAIRS)).with_inputs(|| vec![None; sequence.ids()]).bench_refs(|mapped| {
-        let pool = Threads::new(&sequence);
-        pool.run(0, mapped, |answer| {
+        pool.run(CPU.with(|&cpu| cpu), mapped, |answer| {
             black_box(answer);
         });
     });

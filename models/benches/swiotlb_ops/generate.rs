@@ -183,6 +183,9 @@ pub(crate) fn threads(threads: u32, slots: u32, pairs: usize) -> Sequence {
             recorder.unmap(cpu as u32, id);
         }
     }
+    for (cpu, live) in (0..).zip(live) {
+        live.into_iter().for_each(|id| recorder.unmap(cpu, id));
+    }
     let mut sequence = recorder.finish();
     sequence.threads = threads;
     sequence

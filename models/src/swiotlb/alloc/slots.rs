@@ -106,11 +106,34 @@ impl AreaState {
 }
 
 /// Several areas would share a segment, so that one area's lock protected slots of another. Kernels up to
-/// v6.4 make such pools; [`super::Pool`] models them.
+/// v6.4 make such pools; [`Pool`](crate::swiotlb::Pool) models them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AreasShareSegment;
 
 /// The slots of one pool, for many callers.
+///
+/// ```
+/// use std::sync::Mutex;
+/// use models::mem::PhysAddr;
+/// use models::swiotlb::{AreaState, DmaLimits, PoolSize, Request, Search, SearchPlan, SearchRules, SlotAllocator};
+///
+/// // 64 MiB in four areas.
+/// let size = PoolSize { nslabs: 32_768, nareas: 4 };
+/// let slots = SlotAllocator::<Mutex<AreaState>>::new(size, true).unwrap();
+/// let request = Request { orig_addr: PhysAddr(0x1234_5000), alloc_size: 4096, alloc_align_mask: 0 };
+/// let plan = SearchPlan::new(SearchRules::v6_12(), DmaLimits::default(), PhysAddr(0x400_0000), &request);
+///
+/// std::thread::scope(|scope| {
+///     for cpu in 0..4 {
+///         let (slots, plan) = (&slots, &plan);
+///         scope.spawn(move || {
+///             let Search::Found { slot, nslots } = slots.find_slots(cpu, plan) else { panic!("full") };
+///             assert!(slots.release(slot, nslots));
+///         });
+///     }
+/// });
+/// assert_eq!(slots.used(), 0);
+/// ```
 ///
 /// Source: `kernel/dma/swiotlb.c: swiotlb_find_slots(), swiotlb_release_slots()`, v6.0 to v6.12.
 #[derive(Debug)]
