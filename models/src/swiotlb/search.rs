@@ -149,8 +149,8 @@ pub struct DmaLimits {
 }
 
 impl Default for DmaLimits {
-    /// What a device without parameters has. Source: `include/linux/dma-mapping.h:
-    /// dma_get_seg_boundary()`, all versions.
+    /// What a PCI device has whose driver sets nothing: mappings do not cross 4 GiB. Source: `drivers/pci/probe.c:
+    /// pci_device_add()`, all versions.
     fn default() -> Self {
         Self { min_align_mask: 0, seg_boundary_mask: 0xffff_ffff }
     }
