@@ -102,10 +102,10 @@ fn words(diagnosis: &Diagnosis, sized: &Sized) -> (&'static str, String) {
         Diagnosis::Holds => ("holds", "Every mapping found a place.".to_owned()),
         Diagnosis::TooSmall { failures } => {
             let have = sized.now.as_ref().map_or(0, |(size, _)| u64::from(size.nslabs));
-            let wanted = format!("p to {} slots were wanted at once, and the pool has {have}", sized.peak);
+            let wanted = format!("to {} slots were wanted at once, and the pool has {have}", sized.peak);
             let text = match failures {
-                0 => format!("U{wanted}."),
-                _ => format!("{} found too few free slots: u{wanted}.", mappings(*failures)),
+                0 => format!("Up {wanted}."),
+                _ => format!("{} found too few free slots: up {wanted}.", mappings(*failures)),
             };
             ("too small", text)
         }
