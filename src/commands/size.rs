@@ -49,11 +49,11 @@ fn examine(args: &SizeArgs, source: &Source) -> Sized {
     };
     let demands = in_parallel(jobs, &source.workloads, |workload| demand(workload, source.rules.search));
     let now = source.current.map(|size| (size, all(size)));
-    let made = source.asked.map(|asked| (asked, source.current.map_or(0, |size| u64::from(size.nslabs))));
-    let diagnosis = match &now {
-        Some((_, outcome)) => diagnose(&source.workloads, &demands, outcome, made),
-        None => diagnose(&source.workloads, &demands, &Outcome::default(), made),
-    };
+    let none = Outcome::default();
+    let (slots, outcome) =
+        now.as_ref().map_or((0, &none), |(size, outcome)| (u64::from(size.nslabs), outcome));
+    let diagnosis = diagnose(&source.workloads, &demands, outcome, slots, source.asked);
+    let maps = source.workloads.iter().map(|workload| u64::from(workload.maps())).sum();
     let leaks = diagnosis.iter().any(|one| matches!(one, models::sizing::Diagnosis::Leak(_)));
     let best = |nareas| {
         recommend(
@@ -67,7 +67,7 @@ fn examine(args: &SizeArgs, source: &Source) -> Sized {
         )
     };
     let recommended: Option<Recommendation> =
-        if leaks { None } else { best(args.areas.first().copied().unwrap_or(0)) };
+        if leaks || maps == 0 { None } else { best(args.areas.first().copied().unwrap_or(0)) };
     let peak = demands.iter().map(|demand| demand.peak).max().unwrap_or(0);
     let enough = peak.saturating_mul(2).checked_next_power_of_two().unwrap_or(plan::MOST);
     let upto = recommended.as_ref().map_or(enough, |best| u64::from(best.size.nslabs).saturating_mul(2));
@@ -97,7 +97,7 @@ fn examine(args: &SizeArgs, source: &Source) -> Sized {
         runs: source.workloads.len(),
         dropped: source.workloads.iter().map(|workload| workload.dropped).sum(),
         refused: source.workloads.iter().map(|workload| workload.refused).sum(),
-        maps: source.workloads.iter().map(|workload| u64::from(workload.maps())).sum(),
+        maps,
         peak,
         devices: report::devices(&demands),
         now,
@@ -137,6 +137,13 @@ fn from_trace(args: &SizeArgs, trace: &std::path::Path) -> Result<Source, Failur
 }
 
 fn from_scenario(args: &SizeArgs, scenario: Resolved) -> Result<Source, Failure> {
+    let seeds = args.seeds.clone().unwrap_or(0..20);
+    let runs = seeds.end.saturating_sub(seeds.start);
+    if runs > plan::MAX_SEEDS {
+        let what =
+            format!("--seeds: {runs} runs are too many: at most {} are sized at once", plan::MAX_SEEDS);
+        return Err(Failure::text(what));
+    }
     let rules = models::swiotlb::kernel::pool_rules(&scenario.profile);
     let mut defaults = PoolDefaults::new(rules.sizing);
     let words = plan::swiotlb_words(&scenario.cmdline);
@@ -179,10 +186,12 @@ fn from_scenario(args: &SizeArgs, scenario: Resolved) -> Result<Source, Failure>
             _ => most /= 2,
         }
     };
-    let seeds = args.seeds.clone().unwrap_or(0..20);
-    let seeds: Vec<u64> = seeds.take(plan::MAX_SEEDS).collect();
+    let seeds: Vec<u64> = seeds.collect();
+    let most_events = plan::events_of_one(seeds.len());
     let workloads = plan::with_workers(args.jobs, &seeds, &roomy, |worker: &mut Worker, seed| {
-        worker.run(&request(seed, true)).bounces.unwrap_or_default()
+        let mut workload = worker.run(&request(seed, true)).bounces.unwrap_or_default();
+        workload.truncate(most_events);
+        workload
     });
     let size = |(_, slots): (u64, u64)| {
         let mut pool = rules.boot_pool(slots, defaults.nareas, cpus);

@@ -72,3 +72,52 @@ fn the_commands_of_the_readme_are_there() {
     assert!(read("README.md").contains("cargo run --release -- run scenarios/lkml-2021-07/hp-4300g.ron"));
     assert!(read("README.md").contains("cargo test --workspace"));
 }
+
+#[test]
+fn the_output_in_the_page_on_sizes_is_real() {
+    let text = read("docs/size.md");
+    let mut examples = 0;
+    for example in text.split("    $ dmasim ").skip(1) {
+        let (command, rest) = example.split_once('\n').expect("output below the command");
+        let printed = rest.lines().take_while(|line| line.is_empty() || line.starts_with("    "));
+        let words: Vec<&str> = command.split_whitespace().chain(["--quiet"]).collect();
+        let output = assert_cmd::Command::cargo_bin("dmasim")
+            .expect("the command is built")
+            .current_dir(root())
+            .args(&words)
+            .output()
+            .expect("it starts");
+        let output = String::from_utf8(output.stdout).expect("UTF-8");
+        let mut real = output.lines();
+        for line in printed.map(|line| line.get(4..).unwrap_or_default()).filter(|line| *line != "...") {
+            assert!(
+                line.is_empty() || real.any(|other| other == line),
+                "{command}: no \"{line}\" in:\n{output}"
+            );
+        }
+        examples += 1;
+    }
+    assert_eq!(examples, 6);
+}
+
+#[test]
+fn the_keys_of_sizes_are_described() {
+    let text = read("docs/size.md");
+    let json = text.split("## JSON").nth(1).expect("a section");
+    let output = assert_cmd::Command::cargo_bin("dmasim")
+        .expect("the command is built")
+        .current_dir(root())
+        .args(["size", "scenarios/sizing/tdx-burst.ron", "--seeds", "0..1", "--quiet", "--format", "json"])
+        .output()
+        .expect("it starts");
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let keys = |value: &serde_json::Value| -> Vec<String> {
+        value.as_object().expect("an object").keys().cloned().collect()
+    };
+    let of = |name: &str| keys(&found[name]);
+    let outcome = keys(&found["now"]["outcome"]);
+    let all = [keys(&found), of("now"), of("recommended"), of("verified"), keys(&found["sizes"][0]), outcome];
+    for key in all.into_iter().flatten() {
+        assert!(json.contains(&format!("`{key}`")), "{key} is not described");
+    }
+}

@@ -4,4 +4,5 @@ mod conform;
 mod docs;
 mod input;
 mod run;
+mod size;
 mod support;

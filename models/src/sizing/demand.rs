@@ -2,7 +2,7 @@
 
 use super::workload::{What, Workload};
 use crate::mem::PhysAddr;
-use crate::swiotlb::{Prepared, SearchPlan, SearchRules};
+use crate::swiotlb::{IO_TLB_SEGSIZE, Prepared, SearchPlan, SearchRules};
 
 /// A workload is looked at in so many parts to see whether what is in use only ever grows.
 pub(super) const PARTS: usize = 8;
@@ -33,7 +33,8 @@ pub struct Demand {
     pub devices: Vec<DeviceDemand>,
 }
 
-/// Adds up what `workload` needs under the rules of a version, as if there were always room.
+/// Adds up what `workload` needs under the rules of a version, as if there were always room. Requests longer than a
+/// segment are counted, but need nothing: no pool serves them.
 #[must_use]
 pub fn demand(workload: &Workload, rules: SearchRules) -> Demand {
     let named = |name: &String| DeviceDemand { name: name.clone(), ..DeviceDemand::default() };
@@ -57,10 +58,14 @@ pub fn demand(workload: &Workload, rules: SearchRules) -> Demand {
                 let slots = Prepared::new(rules, limits, &request).map_or(0, |prepared| {
                     u64::from(SearchPlan::new(rules, limits, PhysAddr(0), &prepared.request).nslots)
                 });
-                taken[id.index()] = Some((device, slots));
                 devices[at].maps += 1;
-                devices[at].kept += 1;
                 devices[at].largest = devices[at].largest.max(request.mapping_size);
+                if slots > u64::from(IO_TLB_SEGSIZE) {
+                    // No pool serves it: it needs no slots, and there is nothing to give back.
+                    continue;
+                }
+                taken[id.index()] = Some((device, slots));
+                devices[at].kept += 1;
                 alive[at] += slots;
                 live += slots;
                 devices[at].peak = devices[at].peak.max(alive[at]);

@@ -13,7 +13,7 @@ pub enum Diagnosis {
     Holds,
     /// More slots were wanted than there are.
     TooSmall {
-        /// Mappings that found no place.
+        /// Mappings that found fewer free slots than they needed; none if all that failed found enough, in pieces.
         failures: u64,
     },
     /// Enough slots were free, but not side by side.
@@ -86,15 +86,18 @@ pub fn leaks(demand: &Demand) -> Vec<LeakSign> {
     demand.devices.iter().filter(leaks).map(sign).collect()
 }
 
-/// What is wrong with the pool in which `outcome` came out. `made` is what boot was asked for and what it made, in slots,
-/// where that is known.
+/// What is wrong with the pool of `slots` slots in which `outcome` came out. `asked` is how many of them boot was asked
+/// for, where that is known. With a leak, a full pool is not named as well.
 #[must_use]
 pub fn diagnose(
     workloads: &[Workload],
     demands: &[Demand],
     outcome: &Outcome,
-    made: Option<(u64, u64)>,
+    slots: u64,
+    asked: Option<u64>,
 ) -> Vec<Diagnosis> {
+    /// Less than one failure in so many is not named.
+    const RARE: u64 = 10;
     let mut all = Vec::new();
     let mut signs: Vec<LeakSign> = demands.iter().flat_map(leaks).collect();
     signs.sort_by(|a, b| b.kept.cmp(&a.kept).then_with(|| a.device.cmp(&b.device)));
@@ -109,17 +112,26 @@ pub fn diagnose(
     {
         all.push(Diagnosis::Impossible { requests: outcome.impossible, device, size });
     }
-    if let Some((asked, got)) = made
-        && got < asked
+    if let Some(asked) = asked
+        && slots < asked
     {
-        all.push(Diagnosis::NoRoom { asked, got });
+        all.push(Diagnosis::NoRoom { asked, got: slots });
     }
     let plain = outcome.full - outcome.impossible - outcome.fragmented;
-    if outcome.fragmented > plain {
-        let longest_run = outcome.first.as_ref().map_or(0, |first| first.longest_run);
-        all.push(Diagnosis::Fragmented { failures: outcome.fragmented, longest_run });
-    } else if plain > 0 && !leaking {
-        all.push(Diagnosis::TooSmall { failures: plain + outcome.fragmented });
+    let served = plain + outcome.fragmented;
+    // A pool that is nearly full is in pieces as well: what is rare is not what is wrong.
+    let matters = |failures: u64| failures > 0 && failures * RARE >= served;
+    // Where more is wanted than there is, no order of the slots would help, whatever is free at a failure.
+    let beyond = demands.iter().any(|demand| demand.peak > slots);
+    let too_small =
+        (matters(plain) || beyond && served > 0).then_some(Diagnosis::TooSmall { failures: plain });
+    let fragmented = matters(outcome.fragmented).then(|| {
+        let longest_run = outcome.first_fragmented.as_ref().map_or(0, |first| first.longest_run);
+        Diagnosis::Fragmented { failures: outcome.fragmented, longest_run }
+    });
+    // A leak fills any pool: how full it is says nothing more.
+    if !leaking {
+        all.extend([too_small, fragmented].into_iter().flatten());
     }
     if all.is_empty() {
         all.push(Diagnosis::Holds);
@@ -234,7 +246,7 @@ mod tests {
         let size = PoolSize { nslabs, nareas: 1 };
         let outcome = trial(&workload, &rules(), Trial { start: START, size });
         let demands = [demand(&workload, SearchRules::v6_12())];
-        diagnose(&[workload], &demands, &outcome, None)
+        diagnose(&[workload], &demands, &outcome, u64::from(nslabs), None)
     }
 
     #[test]
@@ -251,6 +263,52 @@ mod tests {
             looked_at(large, 1024)[..],
             [Diagnosis::Impossible { requests: 1, size: 0x10_0000, .. }]
         ));
+    }
+
+    #[test]
+    fn what_no_pool_serves_is_not_leaked() {
+        let mut workload = turning(10, 2, None);
+        for nth in 0..400 {
+            let request = MapRequest::plain(PhysAddr(nth << 21), if nth % 8 == 7 { 2 << 20 } else { 4096 });
+            let id = workload.map(1000 + nth, 0, 0, request).unwrap();
+            if nth % 8 != 7 {
+                workload.given(id, 1 << 40);
+                workload.unmap(1000 + nth, 0, 1 << 40);
+            }
+        }
+        assert!(matches!(looked_at(workload, 1024)[..], [Diagnosis::Impossible { requests: 50, .. }]));
+    }
+
+    #[test]
+    fn pieces_and_want_of_slots_are_told_apart() {
+        let workload = |large: u64| {
+            let mut workload = Workload::default();
+            let disk = workload.device("disk", DmaLimits::default());
+            for nth in 0..8 + large {
+                // One slot in each of the eight segments, and a filler for the rest of it.
+                let size = if nth < 8 { 2048 } else { 256 << 10 };
+                let id = workload.map(nth, 0, disk, MapRequest::plain(PhysAddr(nth << 20), size)).unwrap();
+                workload.given(id, nth);
+                if nth < 8 {
+                    let filler = MapRequest::plain(PhysAddr(nth << 20), 127 << 11);
+                    let id = workload.map(nth, 0, disk, filler).unwrap();
+                    workload.given(id, 100 + nth);
+                }
+            }
+            // The fillers go before the large requests come.
+            let (first, last) = workload.events.split_at(16);
+            let (first, last) = (first.to_vec(), last.to_vec());
+            workload.events = first;
+            (0..8).for_each(|nth| workload.unmap(50, 0, 100 + nth));
+            workload.events.extend(last);
+            workload
+        };
+        let names = looked_at(workload(2), 1024);
+        assert!(matches!(names[..], [Diagnosis::Fragmented { failures: 2, longest_run: 127 }]), "{names:?}");
+        let names = looked_at(workload(8), 1024);
+        let both =
+            [Diagnosis::TooSmall { failures: 0 }, Diagnosis::Fragmented { failures: 8, longest_run: 127 }];
+        assert_eq!(names, both);
     }
 
     #[test]

@@ -74,6 +74,8 @@ pub struct Outcome {
     pub hangs: u64,
     /// The first mapping that found no place.
     pub first: Option<FirstFull>,
+    /// The first of those that enough free slots did not help.
+    pub first_fragmented: Option<FirstFull>,
     /// The most slots in use at once.
     pub hiwater: u64,
     /// Slots that the longest search passed by.
@@ -100,6 +102,9 @@ impl Outcome {
         self.hangs += other.hangs;
         if self.first.is_none() {
             self.first.clone_from(&other.first);
+        }
+        if self.first_fragmented.is_none() {
+            self.first_fragmented.clone_from(&other.first_fragmented);
         }
         self.hiwater = self.hiwater.max(other.hiwater);
         self.longest_search = self.longest_search.max(other.longest_search);
@@ -159,21 +164,21 @@ pub fn trial(workload: &Workload, rules: &PoolRules, trial: Trial) -> Outcome {
                     Err(_) => {
                         outcome.full += 1;
                         outcome.longest_search = outcome.longest_search.max(u64::from(trial.size.nslabs));
+                        let first = || FirstFull {
+                            time: event.time,
+                            device,
+                            size: request.mapping_size,
+                            used: pool.used(),
+                            longest_run: longest_run(&pool),
+                        };
                         empty.reset(trial.start, trial.size);
                         if empty.map(event.cpu, limits, &request).is_err() {
                             outcome.impossible += 1;
                         } else if pool.used() + empty.used() <= u64::from(trial.size.nslabs) {
                             outcome.fragmented += 1;
+                            outcome.first_fragmented.get_or_insert_with(first);
                         }
-                        if outcome.first.is_none() {
-                            outcome.first = Some(FirstFull {
-                                time: event.time,
-                                device,
-                                size: request.mapping_size,
-                                used: pool.used(),
-                                longest_run: longest_run(&pool),
-                            });
-                        }
+                        outcome.first.get_or_insert_with(first);
                     }
                 }
             }

@@ -129,6 +129,17 @@ impl Workload {
         self.live.contains_key(&address)
     }
 
+    /// Keeps the first `most` events and counts the others as dropped.
+    pub fn truncate(&mut self, most: usize) {
+        let gone = self.events.split_off(most.min(self.events.len()));
+        let maps = self.events.iter().filter(|event| matches!(event.what, What::Map { .. })).count();
+        self.dropped += gone.len() as u64;
+        // Numbers were given in the order of the events.
+        self.maps = u32::try_from(maps).unwrap_or(u32::MAX);
+        self.events.shrink_to_fit();
+        self.live.clear();
+    }
+
     /// Mappings that were asked for.
     #[must_use]
     pub const fn maps(&self) -> u32 {
@@ -173,5 +184,9 @@ mod tests {
         });
         assert_eq!((returned.collect::<Vec<_>>(), workload.dropped), (vec![first, second], 1));
         assert_eq!((workload.maps(), workload.cpus(), workload.span()), (2, 2, 3));
+        workload.truncate(3);
+        assert_eq!((workload.events.len(), workload.maps(), workload.dropped), (3, 2, 2));
+        workload.truncate(2);
+        assert_eq!((workload.events.len(), workload.maps(), workload.dropped), (2, 1, 3));
     }
 }

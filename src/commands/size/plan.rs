@@ -16,8 +16,15 @@ use models::swiotlb::{IO_TLB_MIN_SLABS, PoolSize};
 pub(super) const MOST: u64 = 1 << 21;
 /// The smallest: 1 MiB.
 pub(super) const LEAST: u64 = IO_TLB_MIN_SLABS;
-/// More runs than this say nothing new about a size.
-pub(super) const MAX_SEEDS: usize = 10_000;
+/// More runs than this say nothing new about a size, and all their bounces are held at once.
+pub(super) const MAX_SEEDS: u64 = 1000;
+/// So many events of all runs together are kept.
+const MAX_EVENTS_OF_ALL: usize = 16_000_000;
+
+/// The events that one of `runs` runs may keep.
+pub(super) fn events_of_one(runs: usize) -> usize {
+    MAX_EVENTS_OF_ALL / runs.max(1)
+}
 
 /// Where the workloads come from, and in what kernel they are replayed.
 #[derive(Debug)]

@@ -92,29 +92,37 @@ fn bytes(slots: u64) -> String {
     }
 }
 
+fn mappings(count: u64) -> String {
+    format!("{count} mapping{}", if count == 1 { "" } else { "s" })
+}
+
 fn words(diagnosis: &Diagnosis, sized: &Sized) -> (&'static str, String) {
     match diagnosis {
+        Diagnosis::Holds if sized.maps == 0 => ("holds", "Nothing bounced.".to_owned()),
         Diagnosis::Holds => ("holds", "Every mapping found a place.".to_owned()),
         Diagnosis::TooSmall { failures } => {
             let have = sized.now.as_ref().map_or(0, |(size, _)| u64::from(size.nslabs));
-            let text = format!(
-                "{failures} mappings found no place: up to {} slots were wanted at once, and the pool has {have}.",
-                sized.peak
-            );
+            let wanted = format!("to {} slots were wanted at once, and the pool has {have}", sized.peak);
+            let text = match failures {
+                0 => format!("Up {wanted}."),
+                _ => format!("{} found too few free slots: up {wanted}.", mappings(*failures)),
+            };
             ("too small", text)
         }
         Diagnosis::Fragmented { failures, longest_run } => {
             let text = format!(
-                "{failures} mappings found no place although enough slots were free: they did not lie side by side. \
-                 At the first failure the longest run of free slots was {longest_run}."
+                "{} found no place although enough slots were free: they did not lie side by side. \
+                 At the first such failure the longest run of free slots was {longest_run}.",
+                mappings(*failures)
             );
             ("fragmented", text)
         }
         Diagnosis::Impossible { requests, device, size } => {
             let text = format!(
-                "{requests} requests can be served by no pool of any size: {device} asks for {size} bytes, and a \
+                "{requests} request{} can be served by no pool of any size: {device} asks for {size} bytes, and a \
                  mapping is never longer than 128 slots (256 KiB), less what alignment costs. The driver must ask \
-                 dma_max_mapping_size()."
+                 dma_max_mapping_size().",
+                if *requests == 1 { "" } else { "s" }
             );
             ("impossible requests", text)
         }
