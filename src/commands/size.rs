@@ -114,6 +114,20 @@ fn examine(args: &SizeArgs, source: &Source) -> Sized {
 }
 
 fn from_trace(args: &SizeArgs, trace: &std::path::Path) -> Result<Source, Failure> {
+    let kernel = &args.kernel;
+    let of_scenarios = [
+        ("--seeds", args.seeds.is_some()),
+        ("--variant", kernel.variant.is_some()),
+        ("--cmdline", kernel.cmdline.is_some()),
+        ("--append", kernel.append.is_some()),
+        ("--apply", !kernel.apply.is_empty()),
+        ("--revert", !kernel.revert.is_empty()),
+    ];
+    if let Some((option, _)) = of_scenarios.iter().find(|(_, given)| *given) {
+        let what =
+            format!("{option} changes a scenario, and a trace is what happened: only --version goes with it");
+        return Err(Failure::text(what));
+    }
     let recorded = conform::trace::workload(trace, args.kernel.version.as_deref())
         .map_err(|error| Failure::text(error.to_string()))?;
     let rules = PoolRules { search: recorded.search, sizing: recorded.sizing, bounce: recorded.bounce };

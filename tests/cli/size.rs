@@ -150,6 +150,8 @@ fn what_cannot_be_used_is_said() {
         (&[&tdx, "--cmdline", "swiotlb=noforce"], "the command line has swiotlb=noforce"),
         (&[&tdx, "--from-trace", &notes], "cannot be used with"),
         (&["--from-trace", &notes], "no event is in this file: this is no trace"),
+        (&["--from-trace", &nothing, "--seeds", "0..5"], "--seeds changes a scenario"),
+        (&["--from-trace", &nothing, "--append", "quiet"], "--append changes a scenario"),
         (&["--from-trace", "missing.txt"], "missing.txt: cannot be opened"),
         (&["--from-trace", &nothing], "no bounce is in this trace"),
         (&["missing.ron"], "missing.ron"),

@@ -285,12 +285,12 @@ mod tests {
             let mut workload = Workload::default();
             let disk = workload.device("disk", DmaLimits::default());
             for nth in 0..8 + large {
-                // One slot in each of the eight segments, and a filler for the rest of it.
+                // One slot in each of the eight segments, and a filler from the next page on for the rest of it.
                 let size = if nth < 8 { 2048 } else { 256 << 10 };
                 let id = workload.map(nth, 0, disk, MapRequest::plain(PhysAddr(nth << 20), size)).unwrap();
                 workload.given(id, nth);
                 if nth < 8 {
-                    let filler = MapRequest::plain(PhysAddr(nth << 20), 127 << 11);
+                    let filler = MapRequest::plain(PhysAddr(nth << 20), 126 << 11);
                     let id = workload.map(nth, 0, disk, filler).unwrap();
                     workload.given(id, 100 + nth);
                 }

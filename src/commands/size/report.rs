@@ -230,8 +230,8 @@ pub(super) fn text(sized: &Sized, args: &SizeArgs, paint: Paint) -> String {
         sized.by_areas.iter().for_each(|line| row(&mut text, line, ""));
     }
     text.push_str(
-        "  (full: mappings without a place; fragm.: of these, with enough slots free; search: slots that the\n   \
-         longest search passed; stolen: taken from another CPU's area; meets: two CPUs at one lock within 1 us)\n",
+        "  (full: mappings without a place; fragm.: of these, with enough slots free; search: slots that\n   the \
+         longest search passed; stolen: taken from another CPU's area; meets: two CPUs at one lock\n   within 1 us)\n",
     );
     text.push_str(&format!("\n{}\n", paint.heading("The pool as it is")));
     match &sized.now {
