@@ -1,0 +1,83 @@
+//! What may be typed: one file for each command, and what several of them share.
+
+mod common;
+mod conform;
+mod diff;
+mod list;
+mod replay;
+mod run;
+mod scenario;
+mod size;
+mod test;
+mod value;
+
+use clap::{ArgAction, Parser, Subcommand};
+
+pub(crate) use common::{Color, EngineArgs, Format, KernelArgs, OnFinding};
+pub(crate) use conform::ConformArgs;
+pub(crate) use diff::DiffArgs;
+pub(crate) use list::{ListArgs, Listed};
+pub(crate) use replay::{ReplayArgs, TraceLevel};
+pub(crate) use run::RunArgs;
+pub(crate) use scenario::ScenarioCommand;
+pub(crate) use size::SizeArgs;
+pub(crate) use test::TestArgs;
+
+/// Find out whether a DMA can go wrong: on this machine, with this kernel and command line, and how.
+#[derive(Debug, Parser)]
+#[command(
+    name = "dmasim",
+    version,
+    disable_version_flag = true,
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
+#[command(
+    after_help = "Exit codes: 0 as expected, 1 a finding or another outcome than expected, 2 unusable input, \
+                        130 interrupted.\nFirst steps: `dmasim list`, then `dmasim run SCENARIO`."
+)]
+pub(crate) struct Cli {
+    /// Print the version of dmasim
+    #[arg(short = 'V', long = "version", action = ArgAction::Version, value_parser = clap::value_parser!(bool))]
+    version: Option<bool>,
+    /// Neither progress bar nor warnings
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    /// When to colour the output
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
+    pub(crate) color: Color,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a scenario with many seeds and explain what is found
+    Run(RunArgs),
+    /// Repeat one run, from its seed or token, and show what happens in it
+    Replay(ReplayArgs),
+    /// Run scenarios and compare with what they expect
+    Test(TestArgs),
+    /// Say how two scenarios differ, and why one fails and the other does not
+    Diff(DiffArgs),
+    /// Compare the models with recordings of real kernels
+    Conform(ConformArgs),
+    /// Find the size of the bounce pool that a workload needs, and what is wrong with the one it has
+    Size(SizeArgs),
+    /// List scenarios, kernel versions, behaviours, kinds of findings, strategies
+    List(ListArgs),
+    /// Check scenario files, or begin a new one
+    #[command(subcommand)]
+    Scenario(ScenarioCommand),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,52 @@
+//! `dmasim replay`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::value::parse_seed;
+use super::{EngineArgs, Format, KernelArgs};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TraceLevel {
+    /// Notes, log lines, contexts, injections, findings
+    Brief,
+    /// Every step
+    Full,
+}
+
+#[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("which").required(true).args(["seed", "token", "token_file"])))]
+pub(crate) struct ReplayArgs {
+    /// The scenario file; FILE#NAME is its variant NAME
+    #[arg(value_name = "SCENARIO")]
+    pub(crate) scenario: PathBuf,
+    /// The seed to repeat
+    #[arg(long, value_name = "N", value_parser = parse_seed)]
+    pub(crate) seed: Option<u64>,
+    /// The token to repeat
+    #[arg(long, value_name = "T")]
+    pub(crate) token: Option<String>,
+    /// The file with the token to repeat
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// How much of the trace to show
+    #[arg(long, value_enum, default_value_t = TraceLevel::Brief, value_name = "LEVEL")]
+    pub(crate) trace: TraceLevel,
+    /// Show the trace from this step on
+    #[arg(long, value_name = "STEP")]
+    pub(crate) from: Option<u64>,
+    /// Show the trace up to this step
+    #[arg(long, value_name = "STEP")]
+    pub(crate) until: Option<u64>,
+    /// Show the modelled kernel's log and nothing else
+    #[arg(long, conflicts_with_all = ["from", "until", "format"])]
+    pub(crate) log: bool,
+    /// What to print
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub(crate) format: Format,
+    #[command(flatten)]
+    pub(crate) kernel: KernelArgs,
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
+}

@@ -1,0 +1,38 @@
+//! `dmasim run`.
+
+use std::ops::Range;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::value::{parse_jobs, parse_seed, parse_seeds};
+use super::{EngineArgs, Format, KernelArgs};
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// The scenario file; FILE#NAME is its variant NAME
+    #[arg(value_name = "SCENARIO")]
+    pub(crate) scenario: PathBuf,
+    /// Run this seed only
+    #[arg(long, value_name = "N", value_parser = parse_seed, conflicts_with = "seeds")]
+    pub(crate) seed: Option<u64>,
+    /// Run seeds 0 to N-1, or A to B-1
+    #[arg(long, value_name = "N|A..B", value_parser = parse_seeds)]
+    pub(crate) seeds: Option<Range<u64>>,
+    /// Worker threads; results do not depend on it [default: one for each CPU]
+    #[arg(short, long, value_name = "N", value_parser = parse_jobs)]
+    pub(crate) jobs: Option<usize>,
+    /// Explain every signature, and not only the first five
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Write the token of the first signature to this file, those of others to FILE.2, FILE.3, ...
+    #[arg(long, value_name = "FILE")]
+    pub(crate) save_token: Option<PathBuf>,
+    /// What to print
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub(crate) format: Format,
+    #[command(flatten)]
+    pub(crate) kernel: KernelArgs,
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
+}
