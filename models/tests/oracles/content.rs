@@ -57,7 +57,7 @@ fn parts_of_a_mapping() {
         SyncForCpu(name: "in", offset: Fixed(2000), size: Fixed(600)), CpuRead(name: "in"),
         DeviceWrite(name: "in", offset: Fixed(2100), size: Fixed(30)),
         SyncForDevice(name: "in", offset: Fixed(2000), size: Fixed(600)),
-        SyncForCpu(name: "in", offset: Fixed(1000)), CpuWrite(name: "in"), Unmap(name: "in"),
+        SyncForCpu(name: "in", offset: Fixed(1000)), SyncForCpu(name: "in"), CpuWrite(name: "in"), Unmap(name: "in"),
         AllocBuffer(name: "b", size: Fixed(8192), fill: Text),
         Map(name: "both", buffer: "b", dir: Bidirectional),
         DeviceRead(name: "both", size: Fixed(4000)), DeviceWrite(name: "both", offset: Fixed(4000), size: Fixed(96)),
