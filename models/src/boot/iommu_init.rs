@@ -37,12 +37,14 @@ async fn secure_guest_init(kx: &Kx) {
     globals.swiotlb.set(true);
     if kx.k.has(Behaviour::ExplicitSwiotlbInit) {
         swiotlb_init_remap(kx, true, true).await;
+        swiotlb_print_info(kx);
         return;
     }
     if kx.k.has(Behaviour::ForceBeforePool) {
         globals.swiotlb_force.set(SwiotlbForce::Force);
     }
     swiotlb_init(kx).await;
+    swiotlb_print_info(kx);
     globals.swiotlb_force.set(SwiotlbForce::Force);
 }
 

@@ -81,6 +81,14 @@ behaviours! {
         what: "the default pool is a set of global variables; there is no object to point at",
         ranges: &[(V::V5_10, Some(V::V5_13))],
     }
+    FailedPoolForgotten {
+        name: "failed-pool-forgotten",
+        what: "a pool that can be set up after all takes back that boot found no memory for one; before, the first bounce \
+               panicked all the same",
+        commits: &["e9696d259d0f"],
+        ranges: &[(V::V5_10, Some(V::V5_13))],
+        needs: &[B::GlobalPoolVariables],
+    }
     HeapPoolObject {
         name: "heap-pool-object",
         what: "the default pool is one object from memblock with its slots at the end; swiotlb_exit frees it and \

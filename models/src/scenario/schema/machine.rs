@@ -29,6 +29,9 @@ pub struct Machine {
     /// Memory encryption of the CPU.
     #[serde(default)]
     pub mem_encrypt: MemEncrypt,
+    /// Whether the kernel is the first domain of a Xen host: it sets a bounce pool up a second time if boot did not.
+    #[serde(default)]
+    pub xen_dom0: bool,
     /// Where the boot loader put the kernel.
     #[serde(default = "default_kernel_image")]
     pub kernel_image: Region,
