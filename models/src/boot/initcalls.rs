@@ -18,6 +18,7 @@ use crate::mem::{PhysAddr, PhysRange};
 use crate::profile::Behaviour;
 use crate::scenario::intern;
 use crate::scenario::schema::{Dist, FreedAt, Registers};
+use crate::swiotlb::kernel::xen_swiotlb_init;
 
 /// When the first device-level initcall begins; drivers and processes count from there.
 const ROOTFS_AT: u64 = 2_340 * MS;
@@ -26,6 +27,10 @@ pub(super) async fn do_basic_setup(kx: &Kx) {
     let _frame = kx.enter("do_basic_setup");
     {
         let _frame = kx.enter("do_initcalls");
+        if kx.k.scenario.machine.xen_dom0 && kx.k.has(Behaviour::GlobalPoolVariables) {
+            // Level 3, arch: xen_mm_init.
+            xen_swiotlb_init(kx).await;
+        }
         // Level 4, subsys: the default domain type is fixed, buses are scanned.
         kx.delay(100 * MS).await;
         iommu_subsys_init(kx);

@@ -29,6 +29,9 @@ pub struct Machine {
     /// Memory encryption of the CPU.
     #[serde(default)]
     pub mem_encrypt: MemEncrypt,
+    /// Whether the kernel is the first domain of a Xen host: it sets a bounce pool up a second time if boot did not.
+    #[serde(default)]
+    pub xen_dom0: bool,
     /// Where the boot loader put the kernel.
     #[serde(default = "default_kernel_image")]
     pub kernel_image: Region,
@@ -218,6 +221,11 @@ pub enum MemEncrypt {
     Sme,
     /// This machine is a guest whose memory is encrypted from the host.
     Sev,
+    /// It is a secure guest of a POWER host (Protected Execution Facility): the host sees only what the guest shares with
+    /// it, and its bounce pool may lie anywhere.
+    Pef,
+    /// It is a protected guest of an s390 host (Secure Execution): the host sees only what the guest shares with it.
+    Pv,
 }
 
 /// A device on the PCI bus.
