@@ -124,7 +124,8 @@ pub(super) async fn pci_iommu_init(kx: &Kx) {
     match kx.k.iommu.detected.get() {
         Some(IommuDriver::Amd) => amd_iommu_init(kx).await,
         Some(IommuDriver::Intel) => intel_iommu_init(kx).await,
-        None => {}
+        // Those that the firmware names come later, with their modules.
+        Some(IommuDriver::Virtio | IommuDriver::Smmu) | None => {}
     }
     // With explicit calls the decision is taken here, whether or not there is a pool to decide about.
     let explicit = kx.k.has(Behaviour::ExplicitSwiotlbInit);

@@ -22,6 +22,8 @@ pub enum MapKind {
     Scatter,
     /// `dma_alloc_coherent`.
     Coherent,
+    /// `iommu_map` for a user of its own domain.
+    User,
 }
 
 impl MapKind {
@@ -30,6 +32,7 @@ impl MapKind {
             Self::Single => "page",
             Self::Scatter => "scatter-gather",
             Self::Coherent => "coherent",
+            Self::User => "user",
         }
     }
 }

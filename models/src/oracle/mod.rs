@@ -5,12 +5,16 @@
 
 mod bus;
 mod end;
+mod iotlb;
+mod iova;
 mod junk;
 mod kinds;
 mod ledger;
 
 pub use bus::device_dma;
 pub use end::end_of_run;
+pub use iotlb::check_flushed;
+pub use iova::check_iova;
 pub use junk::{field_offset, junk_word};
 pub use kinds::FINDINGS;
 pub use ledger::{Ledger, MapKind, NewMapping};

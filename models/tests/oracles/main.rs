@@ -12,3 +12,4 @@ mod queued_lock;
 mod silence;
 mod support;
 mod table;
+mod translation;
