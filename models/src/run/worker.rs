@@ -113,6 +113,8 @@ fn facts_of(kx: &Kx) -> Facts {
     facts.iommu = match kx.k.iommu.registered.get() {
         Some(crate::iommu::core::IommuDriver::Amd) => "AMD-Vi".to_owned(),
         Some(crate::iommu::core::IommuDriver::Intel) => "Intel VT-d".to_owned(),
+        Some(crate::iommu::core::IommuDriver::Virtio) => "virtio-iommu".to_owned(),
+        Some(crate::iommu::core::IommuDriver::Smmu) => "Arm SMMU".to_owned(),
         None => "none".to_owned(),
     };
     if kx.k.iommu.registered.get().is_some() {
