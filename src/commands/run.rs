@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use models::run::{LogLine, Request, Simulation, Source};
-use models::scenario::{Expect, Resolved, Strategy};
+use models::scenario::{Expect, Resolved};
 use reports::case::{Case, Neighbour};
 use reports::json::{CampaignJson, ExpectationJson, line};
 use reports::summary::{Head, summary};
@@ -85,7 +85,7 @@ fn head(scenario: &Resolved, plan: &Plan, args: &RunArgs) -> Head {
     let strategy = args
         .engine
         .strategy
-        .map_or_else(|| strategy_words(scenario.explore.strategy), |strategy| strategy.to_string());
+        .unwrap_or_else(|| scenario.explore.strategy.into());
     let settings = [
         ("kernel", kernel_words(scenario)),
         ("cmdline", scenario.cmdline.clone()),
@@ -97,16 +97,6 @@ fn head(scenario: &Resolved, plan: &Plan, args: &RunArgs) -> Head {
         scenario: scenario.name.clone(),
         about: scenario.about.clone(),
         settings: settings.into_iter().map(|(word, value)| (word.to_owned(), value)).collect(),
-    }
-}
-
-/// The strategy as it is named on the command line.
-fn strategy_words(strategy: Strategy) -> String {
-    match strategy {
-        Strategy::Swarm => "swarm".to_owned(),
-        Strategy::RoundRobin => "round-robin".to_owned(),
-        Strategy::Random => "random".to_owned(),
-        Strategy::Pct(depth) => format!("pct:{depth}"),
     }
 }
 

@@ -143,6 +143,11 @@ impl Cx {
         if self.sim.config.record {
             self.sim.event_of(self.id, EventKind::Enter(function));
         }
+        if self.sim.config.coverage
+            && let Some(coverage) = &mut *self.sim.coverage.borrow_mut()
+        {
+            coverage.entered(function);
+        }
         Frame { cx: self, function }
     }
 
@@ -186,7 +191,13 @@ impl Cx {
             return false;
         }
         // The unlikely answers are the high ones, so that "no" is answer 0 and needs no record.
-        per_mille > 0 && self.choose(stream, what, 1000) >= 1000_u64.saturating_sub(per_mille)
+        let happens = per_mille > 0 && self.choose(stream, what, 1000) >= 1000_u64.saturating_sub(per_mille);
+        if stream == Stream::Injection
+            && let Some(coverage) = &mut *self.sim.coverage.borrow_mut()
+        {
+            coverage.injection(what, happens);
+        }
+        happens
     }
 
     /// A line of the modelled kernel's log. The text is made only if someone reads it.
