@@ -45,6 +45,9 @@ pub fn summary(summary: &Summary, per_second: Option<u64>, paint: Paint) -> Stri
         out.push_str(&paint.bad("Interrupted: this is what was found so far."));
         out.push('\n');
     }
+    if summary.flat {
+        out.push_str("Ended early: nothing new came any more.\n");
+    }
     if let Some(mean) = summary.steps.checked_div(summary.ran) {
         out.push_str(&format!("steps of a run: {mean} on average, {} at most", summary.max_steps));
         if summary.rechecked > 0 {

@@ -84,7 +84,7 @@ impl Summary {
         self.add_guided(seed, outcome, None);
     }
 
-    pub(super) fn add_guided(&mut self, seed: u64, outcome: Outcome, guide: Option<Guide>) {
+    pub(super) fn add_guided(&mut self, seed: u64, outcome: Outcome, guide: Option<&Guide>) {
         self.ran += 1;
         self.steps += outcome.steps;
         self.max_steps = self.max_steps.max(outcome.steps);
@@ -108,7 +108,7 @@ impl Summary {
             }
         }
         for finding in outcome.findings {
-            self.add_finding(seed, finding, guide.as_ref());
+            self.add_finding(seed, finding, guide);
         }
     }
 
@@ -224,6 +224,11 @@ impl Campaign {
         total
     }
 
+    /// Whether this seed is run twice.
+    pub(super) const fn rechecks(&self, seed: u64) -> bool {
+        self.recheck_every > 0 && seed.is_multiple_of(self.recheck_every)
+    }
+
     fn worker<R: FnMut(u64) -> Outcome>(
         &self,
         make: &(impl Fn() -> R + Sync),
@@ -247,7 +252,7 @@ impl Campaign {
                 }
                 let failed = summary.failed;
                 let mut outcome = guarded(&mut runner, |runner| runner(seed), make);
-                if self.recheck_every > 0 && seed % self.recheck_every == 0 {
+                if self.rechecks(seed) {
                     summary.rechecked += 1;
                     let again = guarded(&mut runner, |runner| runner(seed), make);
                     outcome.compare(&again);

@@ -130,7 +130,7 @@ impl FirstFinding {
             }
             if self.fuzz {
                 generation.push((guide, observed.coverage));
-                if (seed - seeds.start + 1) % Fuzzer::GENERATION == 0 {
+                if (seed - seeds.start + 1).is_multiple_of(Fuzzer::GENERATION) {
                     for (guide, coverage) in generation.drain(..) {
                         if let Some(run) = coverage {
                             fuzzer.learn(guide.as_ref(), &run);

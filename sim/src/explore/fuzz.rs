@@ -92,9 +92,15 @@ impl Fuzzer {
         {
             entry.used += 1;
         }
-        let new: Vec<_> = run.orders.iter().filter(|order| self.known.binary_search(order).is_err()).copied().collect();
-        let new_signature = self.signatures.insert(run.signature());
-        if !(new_signature || !new.is_empty()) || self.corpus.len() >= MOST_ENTRIES {
+        let unknown = |order: &&Constraint| self.known.binary_search(order).is_err();
+        let new: Vec<_> = run.orders.iter().filter(unknown).copied().collect();
+        for order in &new {
+            if let Err(at) = self.known.binary_search(order) {
+                self.known.insert(at, *order);
+            }
+        }
+        let interesting = self.signatures.insert(run.signature()) || !new.is_empty();
+        if !interesting || self.corpus.len() >= MOST_ENTRIES {
             return;
         }
         let own: &[Constraint] = guide.map_or(&[], |(guide, _)| &guide.constraints);
@@ -103,11 +109,6 @@ impl Fuzzer {
         let guide = Guide { constraints: kept };
         if !self.corpus.iter().any(|entry| entry.guide == guide) {
             self.corpus.push(Entry { guide, used: 0, new_order: !new.is_empty() });
-        }
-        for order in new {
-            if let Err(at) = self.known.binary_search(&order) {
-                self.known.insert(at, order);
-            }
         }
     }
 

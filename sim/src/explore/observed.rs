@@ -113,7 +113,7 @@ impl Campaign {
             )
         };
         let mut outcome = run();
-        if self.recheck_every > 0 && seed % self.recheck_every == 0 {
+        if self.rechecks(seed) {
             let again = run();
             outcome.compare(&again);
         }
@@ -136,8 +136,8 @@ impl Campaign {
                 fuzzer.learn(guide.as_ref(), run);
             }
             let signatures = total.0.signatures.len();
-            total.0.rechecked += u64::from(self.recheck_every > 0 && seed % self.recheck_every == 0);
-            total.0.add_guided(seed, observed.outcome, guide.map(|(guide, _)| guide));
+            total.0.rechecked += u64::from(self.rechecks(seed));
+            total.0.add_guided(seed, observed.outcome, guide.as_ref().map(|(guide, _)| guide));
             new |= total.0.signatures.len() > signatures;
             *quiet = if new { 0 } else { *quiet + 1 };
         }

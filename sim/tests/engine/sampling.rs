@@ -294,7 +294,6 @@ fn first(strategy: Strategy, jobs: usize) -> sim::explore::SeedsToFinding {
 fn rff_finds_a_rare_combination_of_reads_in_fewer_seeds() {
     let rff = first(Strategy::Rff, 1);
     let random = first(Strategy::Random, 1);
-    println!("rff {} ({}), random {} ({})", rff.words(), rff.found(), random.words(), random.found());
     let median = |of: &sim::explore::SeedsToFinding| of.median().unwrap_or(of.cap);
     assert!(3 * median(&rff) < median(&random), "rff {}, random {}", rff.words(), random.words());
     assert_eq!(first(Strategy::Rff, 3), rff, "the number of workers changes nothing");
