@@ -10,6 +10,7 @@ use reports::trace::{Level, header, log_line};
 use reports::{case, trace};
 use sim::choices::{Token, TokenError};
 use sim::explore::catching;
+use sim::schedule::Strategy;
 
 use super::Exit;
 use crate::args::{Format, ReplayArgs, TraceLevel};
@@ -38,6 +39,10 @@ pub(super) fn replay(args: &ReplayArgs, out: &mut Out) -> Result<Exit, Failure> 
     };
     let seed = token.as_ref().map_or(args.seed.unwrap_or(0), |token| token.seed);
     let simulation = Simulation::new(scenario);
+    let strategy = Tweaks::of(&args.engine).strategy(simulation.scenario());
+    if token.is_none() && strategy == Strategy::Rff && !out.quiet {
+        out.error_line(super::run::ALONE);
+    }
     let request = Tweaks::of(&args.engine).on(Request::full(source));
     let run = match catching(|| simulation.worker().run(&request)) {
         Ok(run) => run,
