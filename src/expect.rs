@@ -133,11 +133,7 @@ impl Tally {
 
 /// Whether the finding is one of those that the pattern describes.
 pub(crate) fn matches(pattern: &FindingPattern, finding: &Finding) -> bool {
-    let fits = |wanted: &Option<String>, test: &dyn Fn(&str) -> bool| wanted.as_deref().is_none_or(test);
-    pattern.kind == finding.kind
-        && fits(&pattern.function, &|function| finding.frames.contains(&function))
-        && fits(&pattern.object, &|object| finding.object == object)
-        && fits(&pattern.text, &|text| finding.title.contains(text))
+    pattern.fits(finding)
 }
 
 /// The pattern in words.

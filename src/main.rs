@@ -7,8 +7,11 @@ mod expect;
 mod explain;
 mod input;
 mod interrupt;
+mod keep;
 mod output;
+mod regression;
 mod stopwatch;
+mod token;
 
 use std::process::ExitCode;
 

@@ -46,6 +46,8 @@ pub struct Request {
     pub on_finding_stop: Option<bool>,
     /// Whether what is asked of the default bounce pool is kept.
     pub record_bounces: bool,
+    /// Whether every question that a choice answers is kept.
+    pub record_questions: bool,
 }
 
 impl Request {
@@ -61,6 +63,7 @@ impl Request {
             max_steps: None,
             on_finding_stop: None,
             record_bounces: false,
+            record_questions: false,
         }
     }
 
@@ -76,6 +79,7 @@ impl Request {
             max_steps: None,
             on_finding_stop: None,
             record_bounces: false,
+            record_questions: false,
         }
     }
 }
@@ -153,6 +157,13 @@ impl Simulation {
         let steps = sim::explore::catching(|| simulation.worker().run(&request).end.steps);
         simulation.expected_steps = steps.unwrap_or(1).max(1);
         simulation
+    }
+
+    /// The same for runs that take their choices from a list: no strategy has to know how long a run is.
+    #[must_use]
+    pub fn for_replay(scenario: Resolved) -> Self {
+        let programs = Arc::new(Programs::new(&scenario));
+        Self { scenario: Arc::new(scenario), programs, expected_steps: 1 }
     }
 
     /// The scenario.

@@ -1,9 +1,9 @@
-//! Many runs: campaigns over seeds, and shortening what a failing run chose.
+//! Many runs: campaigns over seeds, and shrinking what a failing run chose.
 
 mod campaign;
-mod minimise;
 mod panics;
+pub mod shrink;
 
 pub use campaign::{Campaign, Outcome, Progress, SignatureStats, Summary};
-pub use minimise::{Minimised, minimise};
 pub use panics::catching;
+pub use shrink::{Minimised, minimise};
