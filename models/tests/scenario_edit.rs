@@ -46,7 +46,9 @@ fn a_scenario_laid_flat_and_written_is_the_same_scenario() {
         let read = load(&path).unwrap_or_else(|error| panic!("{}: {error}\n{text}", scenario.name));
         let read = read.resolve(&Overrides::default()).expect("it resolves");
         assert_eq!(flat(&read), file, "{}", scenario.name);
-        assert!(text.lines().all(|line| line.len() <= 160), "{text}");
+        // A text in quotes is one word, however long.
+        let wide = text.lines().find(|line| line.len() > 100 && line.matches('"').count() != 2);
+        assert_eq!(wide, None, "{}", scenario.name);
         fs::remove_dir_all(folder).expect("it can be removed");
     }
 }
@@ -66,10 +68,15 @@ fn case() -> Tree {
 #[test]
 fn fields_with_their_default_are_not_written() {
     let text = case().text();
-    for absent in ["untrusted", "offset", "dma_bits: 64", "about: \"\"", "plugged", "nodes", "variants", "extends"] {
+    for absent in
+        ["untrusted", "offset", "dma_bits: 64", "about: \"\"", "plugged", "nodes", "variants", "extends"]
+    {
         assert!(!text.contains(absent), "{absent} in\n{text}");
     }
-    assert!(text.contains("end: 0x41f33ffff") && text.contains("iommu: AmdVi(ppr: true, gt: true)"), "{text}");
+    assert!(
+        text.contains("end: 0x41f33ffff") && text.contains("iommu: AmdVi(ppr: true, gt: true)"),
+        "{text}"
+    );
 }
 
 #[test]

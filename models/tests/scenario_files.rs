@@ -14,7 +14,7 @@ fn root() -> PathBuf {
 fn scenarios() -> Vec<PathBuf> {
     let mut found = Vec::new();
     for folder in fs::read_dir(root()).expect("the scenarios").map(|e| e.expect("an entry").path()) {
-        let parts = folder.ends_with("machines") || folder.ends_with("drivers");
+        let parts = ["machines", "drivers", "regressions"].iter().any(|part| folder.ends_with(part));
         if folder.is_dir() && !parts {
             found.extend(fs::read_dir(folder).expect("a folder").map(|e| e.expect("an entry").path()));
         }

@@ -88,7 +88,11 @@ impl Pair<'_> {
                 [] => "no finding".to_owned(),
                 findings => findings.iter().map(Finding::signature).collect::<Vec<_>>().join("; "),
             };
-            paragraph(&mut out, &format!("  the {word} run: "), &format!("{}, {end}", counted(side.steps, "step")));
+            paragraph(
+                &mut out,
+                &format!("  the {word} run: "),
+                &format!("{}, {end}", counted(side.steps, "step")),
+            );
         }
         out
     }
@@ -119,16 +123,27 @@ fn window(out: &mut String, paint: Paint, with: Side<'_>, without: Side<'_>, fai
     }
     match next {
         Some(next) => paragraph(out, "  before  ", &line(with.trace, &a[next])),
-        None => paragraph(out, "  before  ", &format!("{} (it never comes to it)", line(without.trace, stays))),
+        None => {
+            paragraph(out, "  before  ", &format!("{} (it never comes to it)", line(without.trace, stays)))
+        }
     }
     let end = next.unwrap_or(a.len());
     let others = &a[at..end];
     let word = if fails { "the failing run" } else { "the clean run" };
     let began = name(with.trace, other.event.ctx);
     out.push_str(&format!("\n{}\n", paint.heading(&format!("Meanwhile, in {word}"))));
-    paragraph(out, "  ", &format!("{} of others, the first by {began}:", counted(others.len() as u64, "step")));
-    let later: Vec<Name> =
-        a[end..].iter().filter(mine).take(LOOK_AHEAD).map(|s| s.object).filter(|o| !o.text.is_empty()).collect();
+    paragraph(
+        out,
+        "  ",
+        &format!("{} of others, the first by {began}:", counted(others.len() as u64, "step")),
+    );
+    let later: Vec<Name> = a[end..]
+        .iter()
+        .filter(mine)
+        .take(LOOK_AHEAD)
+        .map(|s| s.object)
+        .filter(|o| !o.text.is_empty())
+        .collect();
     // What touches an object that the preempted context touches next says most.
     let touching: Vec<&Step<'_>> = others.iter().filter(|step| later.contains(&step.object)).collect();
     let shown: Vec<&Step<'_>> = if touching.is_empty() { others.iter().collect() } else { touching.clone() };

@@ -25,9 +25,10 @@ pub(super) fn replay(args: &ReplayArgs, out: &mut Out) -> Result<Exit, Failure> 
     let seed = token.as_ref().map_or(args.seed.unwrap_or(0), |token| token.seed);
     let simulation = Simulation::new(scenario);
     let tweaks = Tweaks::of(&args.engine);
-    let fitted = token.as_ref().filter(|_| args.nearest).map(|token| {
-        token::nearest(&simulation, &tweaks.on(Request::quick(token.seed)), &token.choices)
-    });
+    let fitted = token
+        .as_ref()
+        .filter(|_| args.nearest)
+        .map(|token| token::nearest(&simulation, &tweaks.on(Request::quick(token.seed)), &token.choices));
     let source = match (&fitted, &token) {
         (Some(fitted), _) => Source::Replay(fitted.choices.clone()),
         (None, Some(token)) => Source::Replay(token.choices.clone()),

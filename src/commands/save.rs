@@ -26,7 +26,8 @@ pub(super) fn save(args: &SaveArgs, out: &mut Out) -> Result<Exit, Failure> {
     let of_token = token.as_ref().map(|token| token.signature).filter(|hash| *hash != 0);
     let wanted = |finding: &sim::Finding| match (&args.signature, of_token) {
         (Some(text), _) => {
-            format!("{:016x}", finding.signature_hash()) == *text || finding.signature().contains(text.as_str())
+            format!("{:016x}", finding.signature_hash()) == *text
+                || finding.signature().contains(text.as_str())
         }
         (None, Some(hash)) => finding.signature_hash() == hash,
         (None, None) => true,
@@ -35,7 +36,9 @@ pub(super) fn save(args: &SaveArgs, out: &mut Out) -> Result<Exit, Failure> {
     if let Some(text) = &args.signature
         && regression.signature.is_empty()
     {
-        return Err(Failure::text(format!("the run shows no finding of signature \"{text}\"; nothing is kept")));
+        return Err(Failure::text(format!(
+            "the run shows no finding of signature \"{text}\"; nothing is kept"
+        )));
     }
     if of_token.is_some() && args.signature.is_none() && regression.signature.is_empty() {
         return Err(Failure::text(

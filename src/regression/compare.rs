@@ -109,7 +109,10 @@ pub(crate) fn compare(regression: &Regression, path: &Path) -> Result<Compared, 
         remarks.push("the scenario was changed since it was recorded".to_owned());
     }
     if !same {
-        remarks.push(format!("the run is another one: digest {:032x}, recorded {}", run.end.digest, regression.digest));
+        remarks.push(format!(
+            "the run is another one: digest {:032x}, recorded {}",
+            run.end.digest, regression.digest
+        ));
         if let Some(divergence) = &run.end.divergence {
             remarks.push(format!("the first choice that does not fit is {divergence}"));
         }

@@ -94,21 +94,20 @@ impl Regression {
         }
         let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
         let read: Self = read_value(&path.display().to_string(), &text)?;
-        let wrong = |field: &str, why: &str| {
-            Failure::text(format!("{}: `{field}` {why}", path.display()))
-        };
+        let wrong = |field: &str, why: &str| Failure::text(format!("{}: `{field}` {why}", path.display()));
         if read.seed.is_some() == read.token.is_some() {
             return Err(wrong("seed", "or `token` must be given, and not both"));
         }
-        let hexadecimal = |text: &str, digits: usize| {
-            text.len() == digits && text.bytes().all(|b| b.is_ascii_hexdigit())
-        };
+        let hexadecimal =
+            |text: &str, digits: usize| text.len() == digits && text.bytes().all(|b| b.is_ascii_hexdigit());
         for (field, text) in [("digest", &read.digest), ("scenario_digest", &read.scenario_digest)] {
             if !hexadecimal(text, 32) {
                 return Err(wrong(field, "has 32 hexadecimal digits"));
             }
         }
-        if !(read.signature_hash.is_empty() && read.signature.is_empty() || hexadecimal(&read.signature_hash, 16)) {
+        if !(read.signature_hash.is_empty() && read.signature.is_empty()
+            || hexadecimal(&read.signature_hash, 16))
+        {
             return Err(wrong("signature_hash", "has 16 hexadecimal digits, or is empty with `signature`"));
         }
         read.engine_args().map_err(|why| wrong("strategy", &why))?;
@@ -250,15 +249,22 @@ mod tests {
     fn a_regression_is_told_from_a_scenario_by_its_name() {
         assert!(begins_with_name("// why\n/* and */ Regression(\n"));
         assert!(begins_with_name("Regression ("));
-        for other in ["", "(", "// Regression(\n(", "Regressions(", "/* Regression( */ (about: \"Regression(\")", "/*"] {
+        for other in
+            ["", "(", "// Regression(\n(", "Regressions(", "/* Regression( */ (about: \"Regression(\")", "/*"]
+        {
             assert!(!begins_with_name(other), "{other}");
         }
     }
 
     #[test]
     fn what_is_written_is_read() {
-        let kernel = KernelArgs { append: Some("a \"b\"".to_owned()), revert: vec!["x".to_owned()], ..KernelArgs::default() };
-        let mut regression = Regression::new("../s.ron#v".to_owned(), &kernel, &EngineArgs::default(), "why\nnot".to_owned());
+        let kernel = KernelArgs {
+            append: Some("a \"b\"".to_owned()),
+            revert: vec!["x".to_owned()],
+            ..KernelArgs::default()
+        };
+        let mut regression =
+            Regression::new("../s.ron#v".to_owned(), &kernel, &EngineArgs::default(), "why\nnot".to_owned());
         regression.seed = Some(7);
         regression.digest = "0".repeat(32);
         regression.scenario_digest = "1".repeat(32);

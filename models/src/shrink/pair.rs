@@ -1,8 +1,8 @@
 //! The failing run and the nearest clean one.
 
 use sim::choices::{Answer, ChoiceList, Offer, Record};
-use sim::explore::shrink::{Halt, Search};
 use sim::explore::catching;
+use sim::explore::shrink::{Halt, Search};
 
 use super::judge::Settings;
 use crate::run::{Request, Run, Simulation, Source};

@@ -62,11 +62,12 @@ fn closest(misfit: &Misfit, asked: &[Asked], list: &ChoiceList) -> Option<Record
         Some((score, Record { site: question.site, answer }))
     });
     // Among equals the first asked.
-    scored.fold(None, |best: Option<(u64, Record)>, this| match best {
-        Some(best) if best.0 >= this.0 => Some(best),
-        _ => Some(this),
-    })
-    .map(|(_, record)| record)
+    scored
+        .fold(None, |best: Option<(u64, Record)>, this| match best {
+            Some(best) if best.0 >= this.0 => Some(best),
+            _ => Some(this),
+        })
+        .map(|(_, record)| record)
 }
 
 /// The answer on offer that is most like the recorded one; `None` if only the default is.
@@ -76,7 +77,9 @@ fn answered(answer: Answer, offer: &Offer) -> Option<Answer> {
             let same = names.iter().filter(|name| name.text == to.text);
             let name = same.min_by_key(|name| name.nth.abs_diff(to.nth)).copied().or_else(|| {
                 let near = names.iter().map(|name| (shared(name.text, to.text), *name));
-                near.filter(|(shared, _)| *shared >= 3).max_by_key(|(shared, _)| *shared).map(|(_, name)| name)
+                near.filter(|(shared, _)| *shared >= 3)
+                    .max_by_key(|(shared, _)| *shared)
+                    .map(|(_, name)| name)
             })?;
             (names.first() != Some(&name)).then_some(Answer::Switch(name))
         }

@@ -250,7 +250,8 @@ mod tests {
     #[test]
     fn what_is_encoded_is_decoded() {
         let log = log(&[step("a", 7), choice(3), step("b", 65_535)]);
-        let intern = |text: &str| ["a", "b", "read", "x", "size", ""].into_iter().find(|w| *w == text).unwrap_or("?");
+        let intern =
+            |text: &str| ["a", "b", "read", "x", "size", ""].into_iter().find(|w| *w == text).unwrap_or("?");
         assert_eq!(StepLog::decode(&log.encode(), &intern), Ok(log.clone()));
         let text = log.encode();
         assert!(StepLog::decode(&text[..text.len() - 3], &intern).is_err());

@@ -154,6 +154,8 @@ impl<'a> Tester<'a> {
             return Ok(None);
         }
         let mut best = changes.to_vec();
+        // What brings most along is tried to be left out first.
+        best.sort_by_key(|change| std::cmp::Reverse(change.behaviour.facts().needs.len()));
         let mut block = best.len().div_ceil(2);
         // Delta debugging: blocks are left out while what is left is enough.
         while block > 0 {

@@ -68,10 +68,9 @@ fn once(args: &BisectArgs, out: &mut Out) -> Result<Exit, Failure> {
     let broken = summary.signatures.values().find(|stats| of_the_tool(stats.finding.kind));
     let found = summary.by_first_seed().into_iter().find(|stats| target.is(&stats.finding));
     let (text, exit) = match (found, broken) {
-        (Some(stats), _) => (
-            format!("bad: seed {} shows {}", stats.first_seed, stats.finding.signature()),
-            Exit::Unexpected,
-        ),
+        (Some(stats), _) => {
+            (format!("bad: seed {} shows {}", stats.first_seed, stats.finding.signature()), Exit::Unexpected)
+        }
         (None, Some(stats)) => (format!("cannot be told: {}", stats.finding.title), Exit::Skip),
         (None, None) if summary.interrupted => ("cannot be told: interrupted".to_owned(), Exit::Skip),
         (None, None) => (format!("good: none of {} seeds shows {words}", summary.ran), Exit::Expected),
@@ -89,7 +88,7 @@ fn once(args: &BisectArgs, out: &mut Out) -> Result<Exit, Failure> {
 
 /// What is found out.
 #[derive(Default)]
-struct Result_ {
+struct Answers {
     versions: Vec<(Spec, Option<u64>)>,
     brings: Option<Step>,
     takes: Option<Step>,
@@ -126,7 +125,7 @@ fn search(args: &BisectArgs, out: &mut Out) -> Result<Exit, Failure> {
         out.line(&format!("seeds {} to {} with each kernel\n", seeds.start, seeds.end - 1));
         out.flush();
     }
-    let mut result = Result_::default();
+    let mut result = Answers::default();
     let mut emit = |line: String| {
         if human {
             out.line(&line);
@@ -196,7 +195,7 @@ fn find(
     args: &BisectArgs,
     own: &Resolved,
     tester: &mut Tester<'_>,
-    result: &mut Result_,
+    result: &mut Answers,
     emit: &mut dyn FnMut(String),
 ) -> Result<Option<String>, Stopped> {
     let good = args.good.as_deref().map(named).transpose()?;
@@ -257,22 +256,34 @@ fn find(
         let fewest = tester.fewest(&bad, &changes, false)?;
         result.takes = Some(Step { from: bad.clone(), to, of: changes.len(), changes: fewest });
     }
+    let mut cures: Vec<(Change, Vec<Change>)> = Vec::new();
     for behaviour in Behaviour::ALL {
         let change = Change { behaviour: *behaviour, comes: !bad_set.has(*behaviour) };
-        match tester.test(&bad.with(&[change])) {
-            Ok(None) => result.single.push(change),
+        let spec = bad.with(&[change]);
+        match tester.test(&spec) {
+            Ok(None) => cures.push((change, between(bad_set, set(&spec, tester)?))),
             Ok(Some(_)) | Err(Untested::Impossible(_)) => {}
             Err(Untested::Interrupted) => return Err(Stopped::Interrupted),
         }
     }
+    // One that brings another one along, which is enough by itself, says nothing new.
+    let brings_another = |(own, all): &(Change, Vec<Change>)| {
+        cures.iter().any(|(other, less)| {
+            other != own && less.len() < all.len() && less.iter().all(|change| all.contains(change))
+        })
+    };
+    result.single = cures.iter().filter(|cure| !brings_another(cure)).map(|(change, _)| *change).collect();
     if result.brings.is_none() && result.single.is_empty() {
-        return Ok(Some("Every kernel shows it, and so does each with one change: it is in none of them.".to_owned()));
+        return Ok(Some(
+            "Every kernel shows it, and so does each with one change: it is in none of them.".to_owned(),
+        ));
     }
     Ok(None)
 }
 
 fn tell(step: &Step, heading: &str, tester: &Tester<'_>, out: &mut Out) {
-    let text = format!("{heading}: of {} changes between {} and {}", step.of, step.from.words(), step.to.words());
+    let text =
+        format!("{heading}: of {} changes between {} and {}", step.of, step.from.words(), step.to.words());
     out.line(&out.paint.heading(&ascii(&text)));
     match &step.changes {
         None => out.line("  not even all of them together: the rest of what a version is matters"),
@@ -288,7 +299,8 @@ fn tell(step: &Step, heading: &str, tester: &Tester<'_>, out: &mut Out) {
                     .map(|change| format!("{}{}", if change.comes { "+" } else { "-" }, change.behaviour))
                     .collect();
                 if !along.is_empty() {
-                    for line in wrap(&format!("with what that brings along: {}", along.join(", ")), WIDTH - 4) {
+                    for line in wrap(&format!("with what that brings along: {}", along.join(", ")), WIDTH - 4)
+                    {
                         out.line(&format!("    {line}"));
                     }
                 }
@@ -311,7 +323,7 @@ fn tell_change(change: Change, out: &mut Out) {
     }
 }
 
-fn as_json(own: &Resolved, words: &str, result: &Result_, note: Option<&str>, exit: Exit) -> Value {
+fn as_json(own: &Resolved, words: &str, result: &Answers, note: Option<&str>, exit: Exit) -> Value {
     let change = |change: &Change| {
         json!({
             "behaviour": change.behaviour.name(),

@@ -46,9 +46,19 @@ pub(super) fn shrink(args: &ShrinkArgs, out: &mut Out) -> Result<Exit, Failure> 
         Ok(start) => start,
         Err(exit) => return Ok(start::nothing(exit, args, out)),
     };
-    let mut first = Shown { tree: Tree::of(&start::flat(simulation.scenario(), &start, args)), choices: start.choices.clone() };
+    let mut first = Shown {
+        tree: Tree::of(&start::flat(simulation.scenario(), &start, args)),
+        choices: start.choices.clone(),
+    };
     let before = finish(&first, &start, args)?;
-    let mut watcher = Watcher { spinner: Spinner::new(out.quiet), every: Every::ms(SAVE_EVERY_MS), args, start: &start, before: &before.measure, saved: None };
+    let mut watcher = Watcher {
+        spinner: Spinner::new(out.quiet),
+        every: Every::ms(SAVE_EVERY_MS),
+        args,
+        start: &start,
+        before: &before.measure,
+        saved: None,
+    };
     let mut watch = |status: Status<'_>| watcher.see(status);
     let name = simulation.scenario().name.clone();
     let halted = if args.schedule_only {
@@ -102,7 +112,9 @@ fn finish(shown: &Shown, start: &Start, args: &ShrinkArgs) -> Result<Done, Failu
     let scenario = shown.tree.resolve(&name)?;
     let recorded = shrink::recorded(&scenario, &start.settings, start.seed, &shown.choices);
     let (token, run) = recorded.ok_or_else(|| {
-        Failure::text("the smallest run does not show the finding again: a run depends on more than its choices")
+        Failure::text(
+            "the smallest run does not show the finding again: a run depends on more than its choices",
+        )
     })?;
     let measure = Measure::of(&scenario, &run.end.trace, run.end.steps, &token.choices);
     Ok(Done { scenario, tree: shown.tree.clone(), token, run, measure })
@@ -126,7 +138,13 @@ impl Kept {
             "engine: {}\nscenario: {}\nstart: seed {:?}, seeds {from}, token \"{token}\" \"{file}\"\nfinding: {:?}\n\
              runs: {tweaks:?}, {max_steps} steps, {on_finding:?}, {strategy:?}\noptions: tries {}, budget {}, schedule \
              only {}\n",
-            sim::ENGINE_VERSION, scenario.digest, args.seed, args.signature, args.tries, args.budget, args.schedule_only,
+            sim::ENGINE_VERSION,
+            scenario.digest,
+            args.seed,
+            args.signature,
+            args.tries,
+            args.budget,
+            args.schedule_only,
         );
         Ok(Self::File(FileJournal::open(path, &head)?, path.clone()))
     }
@@ -155,9 +173,10 @@ impl Kept {
             Self::Nowhere(_) => Ok(()),
             Self::File(mut journal, path) => match journal.failure() {
                 None => Ok(()),
-                Some(error) => {
-                    Err(Failure::text(format!("cannot keep the state of the search in {}: {error}", path.display())))
-                }
+                Some(error) => Err(Failure::text(format!(
+                    "cannot keep the state of the search in {}: {error}",
+                    path.display()
+                ))),
             },
         }
     }

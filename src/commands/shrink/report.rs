@@ -24,7 +24,13 @@ fn choice(record: &Record) -> String {
 }
 
 /// The scenario as a file that explains itself.
-pub(super) fn scenario(done: &Done, start: &Start, before: &Measure, halt: Option<Halt>, args: &ShrinkArgs) -> String {
+pub(super) fn scenario(
+    done: &Done,
+    start: &Start,
+    before: &Measure,
+    halt: Option<Halt>,
+    args: &ShrinkArgs,
+) -> String {
     let mut text = String::new();
     let mut comment = |first: &str, line: &str| {
         for (n, part) in wrap(&ascii(line), WIDTH - 3 - first.len()).iter().enumerate() {
@@ -86,8 +92,8 @@ pub(super) fn human(
     out: &mut Out,
 ) {
     let finding = &start.finding;
-    for line in wrap(&ascii(&finding.signature()), WIDTH - 10) {
-        out.line(&format!("          {line}").replacen("          ", "signature ", 1));
+    for (n, line) in wrap(&ascii(&finding.signature()), WIDTH - 10).iter().enumerate() {
+        out.line(&format!("{} {line}", if n == 0 { "signature" } else { "         " }));
     }
     out.line(&format!("{} candidates tried, {} of them showed it\n", tried.0, tried.1));
     out.line(&format!("  {:<28} {:>9} {:>9}", "", "before", "after"));
@@ -108,7 +114,11 @@ pub(super) fn human(
         }
     }
     if let Some(file) = &args.output {
-        out.line(&format!("wrote {}; next: dmasim run {}", file.display(), quoted(&file.display().to_string())));
+        out.line(&format!(
+            "wrote {}; next: dmasim run {}",
+            file.display(),
+            quoted(&file.display().to_string())
+        ));
     }
 }
 
@@ -124,13 +134,19 @@ pub(super) fn pair(pair: Option<&Pair>, out: &mut Out) {
     };
     let site = &record.site;
     let switch = match record.answer {
-        Answer::Switch(to) => format!("when {} is about to {} {}, {to} goes on", site.who, site.what, site.object),
+        Answer::Switch(to) => {
+            format!("when {} is about to {} {}, {to} goes on", site.who, site.what, site.object)
+        }
         Answer::Value { .. } => choice(record),
     };
     let side = |run: &models::run::Run| (run.end.steps, run.end.findings.clone());
     let ((failing_steps, failing), (clean_steps, clean)) = (side(&pair.failing), side(&pair.clean));
     let report = reports::pair::Pair {
-        failing: reports::pair::Side { trace: &pair.failing.end.trace, findings: &failing, steps: failing_steps },
+        failing: reports::pair::Side {
+            trace: &pair.failing.end.trace,
+            findings: &failing,
+            steps: failing_steps,
+        },
         clean: reports::pair::Side { trace: &pair.clean.end.trace, findings: &clean, steps: clean_steps },
         switch_fails,
         switch: &switch,

@@ -38,7 +38,8 @@ pub(super) fn find(
 ) -> Result<Result<Start, Nothing>, Failure> {
     let token = token::read(args.token.as_deref(), args.token_file.as_deref())?;
     let request = Tweaks::of(&args.engine).on(Request::quick(0));
-    let mut settings = Settings { target: Target::named(args.signature.as_deref()), tries: args.tries, request };
+    let mut settings =
+        Settings { target: Target::named(args.signature.as_deref()), tries: args.tries, request };
     if let (Some(token), None) = (&token, &args.signature)
         && token.signature != 0
     {
@@ -55,7 +56,8 @@ pub(super) fn find(
             match first_seed(search, &settings, simulation, seeds) {
                 Ok(Some(found)) => found,
                 Ok(None) => {
-                    let seeds = if count == 1 { "the seed".to_owned() } else { format!("none of {count} seeds") };
+                    let seeds =
+                        if count == 1 { "the seed".to_owned() } else { format!("none of {count} seeds") };
                     return Ok(Err(Nothing::NotFound(seeds)));
                 }
                 Err(Halt::Interrupted) => return Ok(Err(Nothing::Interrupted)),
@@ -71,7 +73,8 @@ pub(super) fn find(
     let request = Request { record_choices: true, ..settings.request.clone() };
     let request = Request { source: models::run::Source::Replay(choices), ..request };
     let run = catching(|| simulation.worker().run(&request));
-    let mut run = run.map_err(|message| Failure::text(format!("the simulator itself panicked: {message}")))?;
+    let mut run =
+        run.map_err(|message| Failure::text(format!("the simulator itself panicked: {message}")))?;
     let Some(finding) = settings.target.among(&run.end.findings).cloned() else {
         let mut why = "the run of the token".to_owned();
         if let Some(divergence) = &run.end.divergence {
@@ -94,7 +97,8 @@ pub(super) fn nothing(why: Nothing, args: &ShrinkArgs, out: &mut Out) -> Exit {
                 Some(text) => format!("a finding of signature \"{text}\""),
                 None => "a finding".to_owned(),
             };
-            let who = if who.starts_with("none") { format!("{who} shows") } else { format!("{who} does not show") };
+            let who =
+                if who.starts_with("none") { format!("{who} shows") } else { format!("{who} does not show") };
             let text = format!("There is nothing to shrink: {who} {what}.");
             for line in reports::wrap(&reports::ascii(&text), reports::WIDTH) {
                 out.line(&line);

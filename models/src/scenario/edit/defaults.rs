@@ -51,12 +51,11 @@ fn walk(node: &mut Node, defaults: &Defaults) {
 fn defaults() -> Defaults {
     let mut all = Defaults::new();
     add::<Kernel>(&mut all, "(version: \"\")", &["version"]);
-    add::<Machine>(&mut all, "(name: \"\", cpu_vendor: Amd, cpus: 1, e820: [])", &[
-        "name",
-        "cpu_vendor",
-        "cpus",
-        "e820",
-    ]);
+    add::<Machine>(
+        &mut all,
+        "(name: \"\", cpu_vendor: Amd, cpus: 1, e820: [])",
+        &["name", "cpu_vendor", "cpus", "e820"],
+    );
     add::<Iommu>(&mut all, "AmdVi()", &[]);
     add::<Iommu>(&mut all, "Vtd()", &[]);
     add::<Reserved>(&mut all, "(name: \"\", region: (start: 0, size: 1))", &["name", "region"]);
@@ -67,9 +66,11 @@ fn defaults() -> Defaults {
     add::<Stmt>(&mut all, "AllocBuffer(name: \"\", size: Fixed(1))", &["name", "size"]);
     add::<Stmt>(&mut all, "Lock(name: \"\", body: [])", &["name", "body"]);
     add::<MapArgs>(&mut all, "(name: \"\", dir: ToDevice)", &["name", "dir"]);
-    add::<MapSgArgs>(&mut all, "(name: \"\", entries: Fixed(1), size: Fixed(1), dir: ToDevice)", &[
-        "name", "entries", "size", "dir",
-    ]);
+    add::<MapSgArgs>(
+        &mut all,
+        "(name: \"\", entries: Fixed(1), size: Fixed(1), dir: ToDevice)",
+        &["name", "entries", "size", "dir"],
+    );
     add::<SubmitArgs>(&mut all, "(name: \"\", dma: Read)", &["name", "dma"]);
     add::<Process>(&mut all, "(name: \"\", body: [])", &["name", "body"]);
     add::<ProcStmt>(&mut all, "AllocPages(count: Fixed(1))", &["count"]);
@@ -105,8 +106,21 @@ mod tests {
         let all = defaults();
         let types: std::collections::BTreeSet<&str> = all.keys().map(|(of, _)| of.as_str()).collect();
         let wanted = [
-            "AllocPages", "Device", "Driver", "Explore", "FindingPattern", "Inject", "Kernel", "Machine", "MapArgs",
-            "MapSgArgs", "Process", "Queue", "Reserved", "SubmitArgs", "Trample",
+            "AllocPages",
+            "Device",
+            "Driver",
+            "Explore",
+            "FindingPattern",
+            "Inject",
+            "Kernel",
+            "Machine",
+            "MapArgs",
+            "MapSgArgs",
+            "Process",
+            "Queue",
+            "Reserved",
+            "SubmitArgs",
+            "Trample",
         ];
         for name in wanted {
             assert!(types.iter().any(|of| of.ends_with(name)), "no defaults of {name}: {types:?}");

@@ -44,7 +44,8 @@ pub(super) fn without_devices(root: &Node, range: Range<usize>) -> Option<Node> 
 /// Takes drivers away; their devices then have none.
 pub(super) fn without_drivers(root: &Node, range: Range<usize>) -> Option<Node> {
     let mut root = root.clone();
-    let gone: Vec<Node> = drivers(&root).get(range)?.iter().filter_map(|d| d.field("name").cloned()).collect();
+    let gone: Vec<Node> =
+        drivers(&root).get(range)?.iter().filter_map(|d| d.field("name").cloned()).collect();
     forget_drivers(&mut root, &gone);
     for device in list_mut(&mut root, &["machine", "devices"]).into_iter().flatten() {
         if let Node::Fields(device) = device {

@@ -4,8 +4,21 @@ use super::tree::Node;
 
 /// Fields whose numbers name something, or bound the run and not what happens in it.
 const NAMES: [&str; 15] = [
-    "bits", "mask", "errno", "id", "isolation", "nr_cpus", "seeds", "max_steps", "settle_ms", "vendor_id",
-    "device_id", "start", "dma_bits", "bus_dma_limit", "strategy",
+    "bits",
+    "mask",
+    "errno",
+    "id",
+    "isolation",
+    "nr_cpus",
+    "seeds",
+    "max_steps",
+    "settle_ms",
+    "vendor_id",
+    "device_id",
+    "start",
+    "dma_bits",
+    "bus_dma_limit",
+    "strategy",
 ];
 /// A page is as simple as a byte, and easier to believe.
 const PAGE: i128 = 4096;
@@ -73,12 +86,14 @@ fn lower(field: &str, n: i128) -> Vec<i128> {
 
 /// Shorter memory for a line of the memory map: half of it, three quarters.
 pub(super) fn shorter_memory(entry: &Node) -> Vec<Node> {
-    let (Some(Node::Number(start)), Some(Node::Number(end))) = (entry.field("start"), entry.field("end")) else {
+    let (Some(Node::Number(start)), Some(Node::Number(end))) = (entry.field("start"), entry.field("end"))
+    else {
         return Vec::new();
     };
     let length = end + 1 - start;
     let pages = |length: i128| length / PAGE * PAGE;
-    let mut lengths = vec![pages(length / 16), pages(length / 4), pages(length / 2), pages(length - length / 4)];
+    let mut lengths =
+        vec![pages(length / 16), pages(length / 4), pages(length / 2), pages(length - length / 4)];
     lengths.retain(|shorter| *shorter >= PAGE && *shorter < length);
     lengths.dedup();
     let with = |length: i128| {

@@ -159,7 +159,9 @@ fn optional(fields: &Fields) -> Vec<usize> {
     let may = |name: &'static str| {
         let kept = KEPT.contains(&(fields.of.as_str(), name));
         // A driver goes with its devices, and the lists of statements one by one.
-        !kept && name != "driver" && (root && name != "drivers" || defaults::may_be_left_out(&fields.of, name))
+        !kept
+            && name != "driver"
+            && (root && name != "drivers" || defaults::may_be_left_out(&fields.of, name))
     };
     (0..fields.fields.len()).filter(|n| may(fields.fields[*n].0)).collect()
 }
@@ -179,7 +181,9 @@ impl Part {
                 Some(Node::Fields(fields)) => optional(fields).len(),
                 _ => 0,
             },
-            Self::Unwrap { .. } | Self::QueueIntoProbe { .. } | Self::Number { .. } | Self::Memory { .. } => 0,
+            Self::Unwrap { .. } | Self::QueueIntoProbe { .. } | Self::Number { .. } | Self::Memory { .. } => {
+                0
+            }
         }
     }
 
@@ -211,7 +215,9 @@ impl Part {
                 }
                 Some(root)
             }
-            Self::Unwrap { .. } | Self::QueueIntoProbe { .. } | Self::Number { .. } | Self::Memory { .. } => None,
+            Self::Unwrap { .. } | Self::QueueIntoProbe { .. } | Self::Number { .. } | Self::Memory { .. } => {
+                None
+            }
         }?;
         Some(Tree(smaller))
     }
@@ -242,7 +248,9 @@ impl Part {
             Self::QueueIntoProbe { driver } => {
                 let queues = links::drivers(root).get(*driver).and_then(|driver| driver.field("workload"));
                 let count = queues.map_or(0, |queues| queues.items().len());
-                (0..count).filter_map(|queue| links::queue_into_probe(root, *driver, queue).map(Tree)).collect()
+                (0..count)
+                    .filter_map(|queue| links::queue_into_probe(root, *driver, queue).map(Tree))
+                    .collect()
             }
             Self::Number { path, field } => {
                 at(root, path).map_or_else(Vec::new, |node| replaced(path, numbers::simpler(field, node)))
@@ -250,7 +258,9 @@ impl Part {
             Self::Memory { path } => {
                 at(root, path).map_or_else(Vec::new, |node| replaced(path, numbers::shorter_memory(node)))
             }
-            Self::Devices | Self::Drivers | Self::Names { .. } | Self::Words | Self::Items { .. } => Vec::new(),
+            Self::Devices | Self::Drivers | Self::Names { .. } | Self::Words | Self::Items { .. } => {
+                Vec::new()
+            }
         }
     }
 

@@ -92,8 +92,10 @@ fn drop_some(
     switches: bool,
     replay: &(impl Fn(&ChoiceList) -> Option<ChoiceList> + Sync),
 ) -> Result<(), Halt> {
-    let count = |list: &ChoiceList| list.records.iter().filter(|record| is_switch(record) == switches).count();
-    let shorter = |list: &ChoiceList, range: Range<usize>| smaller(replay(&without(list, switches, &range)), list);
+    let count =
+        |list: &ChoiceList| list.records.iter().filter(|record| is_switch(record) == switches).count();
+    let shorter =
+        |list: &ChoiceList, range: Range<usize>| smaller(replay(&without(list, switches, &range)), list);
     drop_blocks(search, best, count, &shorter).map(drop)
 }
 
@@ -104,8 +106,7 @@ fn retarget(
     replay: &(impl Fn(&ChoiceList) -> Option<ChoiceList> + Sync),
 ) -> Result<(), Halt> {
     loop {
-        let places: Vec<usize> =
-            (0..best.records.len()).filter(|at| is_switch(&best.records[*at])).collect();
+        let places: Vec<usize> = (0..best.records.len()).filter(|at| is_switch(&best.records[*at])).collect();
         let mut pairs = Vec::new();
         for (n, &from) in places.iter().enumerate() {
             for &to in places[n + 1..].iter().take(RETARGET_REACH) {

@@ -52,7 +52,10 @@ pub struct Search<'a> {
 
 impl std::fmt::Debug for Search<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Search").field("tried", &self.tried).field("shown", &self.shown).finish_non_exhaustive()
+        f.debug_struct("Search")
+            .field("tried", &self.tried)
+            .field("shown", &self.shown)
+            .finish_non_exhaustive()
     }
 }
 
@@ -105,7 +108,12 @@ impl<'a> Search<'a> {
             next: AtomicUsize::new(at),
             end: AtomicUsize::new(end),
             stop: self.stop,
-            told: Mutex::new(Told { verdicts: BTreeMap::new(), noted: at, journal: self.journal, first: None }),
+            told: Mutex::new(Told {
+                verdicts: BTreeMap::new(),
+                noted: at,
+                journal: self.journal,
+                first: None,
+            }),
         };
         let threads = self.jobs.min(end - at);
         std::thread::scope(|scope| {
