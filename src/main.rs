@@ -10,6 +10,7 @@ mod interrupt;
 mod keep;
 mod output;
 mod regression;
+mod state;
 mod stopwatch;
 mod token;
 

@@ -4,6 +4,7 @@ mod bisect;
 mod conform;
 mod docs;
 mod input;
+mod resume;
 mod run;
 mod save;
 mod shrink;
