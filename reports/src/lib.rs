@@ -10,6 +10,7 @@ pub mod diff;
 pub mod interleaving;
 pub mod json;
 mod layout;
+pub mod pair;
 pub mod summary;
 pub mod trace;
 

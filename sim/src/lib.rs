@@ -11,6 +11,7 @@ pub mod explore;
 pub mod finding;
 pub mod inject;
 mod label;
+mod pack;
 pub mod schedule;
 pub mod sync;
 pub mod trace;

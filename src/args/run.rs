@@ -40,6 +40,9 @@ pub(crate) struct RunArgs {
     /// Write the token of the first signature to this file, those of others to FILE.2, FILE.3, ...
     #[arg(long, value_name = "FILE")]
     pub(crate) save_token: Option<PathBuf>,
+    /// Keep the state of the campaign in this file, and go on from it if it is there
+    #[arg(long, value_name = "FILE")]
+    pub(crate) resume: Option<PathBuf>,
     /// What to print
     #[arg(long, value_enum, default_value_t = Format::Human)]
     pub(crate) format: Format,

@@ -50,7 +50,10 @@ pub(super) fn run(args: &RunArgs, out: &mut Out) -> Result<Exit, Failure> {
         out.flush();
     }
     let expect = simulation.scenario().expect.clone();
-    let result = campaign::run(&simulation, &plan, &expect, interrupt::flag());
+    let result = match &args.resume {
+        None => campaign::run(&simulation, &plan, &expect, interrupt::flag()),
+        Some(path) => campaign::run_kept(&simulation, &plan, &expect, interrupt::flag(), path)?,
+    };
     if human {
         let text = summary(&result.summary, Some(result.rate()), out.paint);
         out.line(&text);

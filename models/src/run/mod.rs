@@ -50,6 +50,8 @@ pub struct Request {
     pub coverage: bool,
     /// What reads-from fuzzing tries to bring about; without it the seed draws that.
     pub guide: Option<Guide>,
+    /// Whether every question that a choice answers is kept.
+    pub record_questions: bool,
 }
 
 impl Request {
@@ -67,6 +69,7 @@ impl Request {
             record_bounces: false,
             coverage: false,
             guide: None,
+            record_questions: false,
         }
     }
 
@@ -84,6 +87,7 @@ impl Request {
             record_bounces: false,
             coverage: false,
             guide: None,
+            record_questions: false,
         }
     }
 }
@@ -175,6 +179,13 @@ impl Simulation {
     #[must_use]
     pub const fn estimate(&self) -> &Estimate {
         &self.estimate
+    }
+
+    /// The same for runs that take their choices from a list: no strategy has to know how long a run is.
+    #[must_use]
+    pub fn for_replay(scenario: Resolved) -> Self {
+        let programs = Arc::new(Programs::new(&scenario));
+        Self { scenario: Arc::new(scenario), programs, estimate: 1.into() }
     }
 
     /// The scenario.

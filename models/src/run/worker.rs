@@ -45,6 +45,12 @@ impl Worker {
         Memory { ram: mem::Memory::new(&[node], machine.cpus, UNTOUCHED, 0), memblock: Memblock::new(rules) }
     }
 
+    /// Whether it runs this very simulation.
+    #[must_use]
+    pub fn is_of(&self, simulation: &Simulation) -> bool {
+        Arc::ptr_eq(&self.simulation.scenario, &simulation.scenario)
+    }
+
     /// One run.
     pub fn run(&mut self, request: &Request) -> Run {
         let scenario = Arc::clone(&self.simulation.scenario);
@@ -54,6 +60,9 @@ impl Worker {
             Source::Replay(list) => Mode::Replay(list.clone()),
         };
         let mut choices = Choices::new(mode, request.record_choices);
+        if request.record_questions {
+            choices.keep_questions();
+        }
         let strategy = request.strategy.unwrap_or_else(|| explore.strategy.into());
         let mut of_swarm = None;
         let schedule = strategy.build_guided(&self.simulation.estimate, request.guide.as_ref(), |of| {

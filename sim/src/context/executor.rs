@@ -48,6 +48,10 @@ impl Sim {
             let frame = slot.frames.borrow().last().copied().unwrap_or("");
             let object = self.object_name(label.obj);
             self.event_of(id, EventKind::Step { label, object, frame });
+            let mut trace = self.trace.borrow_mut();
+            if !trace.truncated {
+                trace.marks.push(self.digest.get().mark());
+            }
         }
         if self.watched {
             let step =
