@@ -10,6 +10,7 @@ pub mod explore;
 pub mod finding;
 pub mod inject;
 mod label;
+pub mod probe;
 pub mod schedule;
 pub mod sync;
 pub mod trace;

@@ -93,6 +93,13 @@ impl Cx {
         self.sim.now()
     }
 
+    /// Virtual time for the record: what is done with it must not show in what the run does or finds, since a search
+    /// takes runs for the same that differ in it.
+    #[must_use]
+    pub fn stamp(&self) -> Nanos {
+        self.sim.now.get()
+    }
+
     /// Announces that this context is about to do `kind` to `obj`, and goes on when it is chosen.
     #[inline]
     pub fn step(&self, kind: Kind, obj: ObjId) -> Step<'_> {
@@ -140,6 +147,9 @@ impl Cx {
     #[inline]
     pub fn enter(&self, function: &'static str) -> Frame<'_> {
         self.sim.slot(self.id).frames.borrow_mut().push(function);
+        if self.sim.searching {
+            self.sim.search_enters(function);
+        }
         if self.sim.config.record {
             self.sim.event_of(self.id, EventKind::Enter(function));
         }
@@ -186,7 +196,9 @@ impl Cx {
             return false;
         }
         // The unlikely answers are the high ones, so that "no" is answer 0 and needs no record.
-        per_mille > 0 && self.choose(stream, what, 1000) >= 1000_u64.saturating_sub(per_mille)
+        per_mille > 0
+            && self.sim.value_of(Some(self.id), stream, what, 1000, ObjId::NONE, &[0, 999])
+                >= 1000_u64.saturating_sub(per_mille)
     }
 
     /// A line of the modelled kernel's log. The text is made only if someone reads it.
