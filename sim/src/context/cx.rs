@@ -93,6 +93,13 @@ impl Cx {
         self.sim.now()
     }
 
+    /// Virtual time for the record: what is done with it must not show in what the run does or finds, since a search
+    /// takes runs for the same that differ in it.
+    #[must_use]
+    pub fn stamp(&self) -> Nanos {
+        self.sim.now.get()
+    }
+
     /// Announces that this context is about to do `kind` to `obj`, and goes on when it is chosen.
     #[inline]
     pub fn step(&self, kind: Kind, obj: ObjId) -> Step<'_> {
@@ -140,6 +147,9 @@ impl Cx {
     #[inline]
     pub fn enter(&self, function: &'static str) -> Frame<'_> {
         self.sim.slot(self.id).frames.borrow_mut().push(function);
+        if self.sim.searching {
+            self.sim.search_enters(function);
+        }
         if self.sim.config.record {
             self.sim.event_of(self.id, EventKind::Enter(function));
         }
@@ -204,7 +214,7 @@ impl Cx {
         if per_mille == 0 {
             return false;
         }
-        let drawn = self.sim.value(Some(self.id), stream, what, 1000, ObjId::NONE);
+        let drawn = self.sim.value_of(Some(self.id), stream, what, 1000, ObjId::NONE, &[0, 999]);
         let happens = drawn >= 1000_u64.saturating_sub(per_mille);
         self.exercised(stream, what, happens);
         happens
