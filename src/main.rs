@@ -8,6 +8,7 @@ mod explain;
 mod input;
 mod interrupt;
 mod output;
+mod report;
 mod stopwatch;
 
 use std::process::ExitCode;

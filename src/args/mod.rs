@@ -4,7 +4,9 @@ mod common;
 mod conform;
 mod diff;
 mod list;
+mod merge;
 mod replay;
+mod report;
 mod run;
 mod scenario;
 mod size;
@@ -17,7 +19,9 @@ pub(crate) use common::{Color, EngineArgs, Format, KernelArgs, OnFinding};
 pub(crate) use conform::ConformArgs;
 pub(crate) use diff::DiffArgs;
 pub(crate) use list::{ListArgs, Listed};
+pub(crate) use merge::MergeArgs;
 pub(crate) use replay::{ReplayArgs, TraceLevel};
+pub(crate) use report::{Report, ReportKind};
 pub(crate) use run::RunArgs;
 pub(crate) use scenario::ScenarioCommand;
 pub(crate) use size::SizeArgs;
@@ -58,6 +62,8 @@ pub(crate) enum Command {
     Replay(ReplayArgs),
     /// Run scenarios and compare with what they expect
     Test(TestArgs),
+    /// Join the results of parts of a test to those of the whole
+    Merge(MergeArgs),
     /// Say how two scenarios differ, and why one fails and the other does not
     Diff(DiffArgs),
     /// Compare the models with recordings of real kernels
@@ -69,6 +75,18 @@ pub(crate) enum Command {
     /// Check scenario files, or begin a new one
     #[command(subcommand)]
     Scenario(ScenarioCommand),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write those of all commands to a folder
+    Man {
+        /// The folder
+        #[arg(long, value_name = "DIR")]
+        dir: Option<std::path::PathBuf>,
+    },
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 mod conform;
 mod diff;
 mod list;
+mod manual;
+mod merge;
 mod replay;
 mod run;
 mod scenario;
@@ -43,10 +45,13 @@ pub(crate) fn dispatch(cli: &Cli, out: &mut Out) -> Result<Exit, Failure> {
         Command::Run(args) => run::run(args, out),
         Command::Replay(args) => replay::replay(args, out),
         Command::Test(args) => test::test(args, out),
+        Command::Merge(args) => merge::merge(args, out),
         Command::Diff(args) => diff::diff(args, out),
         Command::Conform(args) => conform::conform(args, out),
         Command::Size(args) => size::size(args, out),
         Command::List(args) => list::list(args, out),
         Command::Scenario(command) => scenario::scenario(command, out),
+        Command::Completions { shell } => manual::completions(*shell, out),
+        Command::Man { dir } => manual::man(dir.as_deref(), out),
     }
 }

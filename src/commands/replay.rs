@@ -7,15 +7,16 @@ use models::run::{Request, Run, Simulation, Source};
 use models::scenario::intern;
 use reports::json::{RunJson, line};
 use reports::trace::{Level, header, log_line};
-use reports::{case, trace};
+use reports::{Paint, case, trace};
 use sim::choices::{Token, TokenError};
 use sim::explore::catching;
 
 use super::Exit;
-use crate::args::{Format, ReplayArgs, TraceLevel};
+use crate::args::{Format, ReplayArgs, ReportKind, TraceLevel};
 use crate::campaign::Tweaks;
 use crate::input::{Failure, resolve};
 use crate::output::Out;
+use crate::report;
 
 /// A longer file holds something else than a token.
 const MAX_TOKEN_FILE: u64 = 64 << 20;
@@ -26,6 +27,7 @@ pub(super) fn replay(args: &ReplayArgs, out: &mut Out) -> Result<Exit, Failure> 
     {
         return Err(Failure::text(format!("there is nothing from step {from} until step {until}")));
     }
+    report::check(&args.report, &[&ReportKind::OF_A_RUN])?;
     // A token that is none is told at once, whatever the scenario is like.
     let token = read_token(args)?;
     let scenario = resolve(&args.scenario, &args.kernel, out)?;
@@ -49,7 +51,22 @@ pub(super) fn replay(args: &ReplayArgs, out: &mut Out) -> Result<Exit, Failure> 
     if let Some(token) = &token {
         check(token, &run)?;
     }
-    if args.log {
+    let which = format!("{} {seed}", if token.is_some() { "token recorded from seed" } else { "seed" });
+    for wanted in &args.report {
+        let mail = || {
+            let mut text = String::new();
+            for finding in &run.end.findings {
+                text.push_str(&case::finding(finding, Paint::PLAIN));
+                text.push('\n');
+            }
+            if text.is_empty() { "no finding\n".to_owned() } else { text }
+        };
+        let text = report::of_run(wanted.kind, simulation.scenario(), &which, &run, mail)?;
+        report::deliver(wanted, &text, out)?;
+    }
+    if report::takes_stdout(&args.report) {
+        // Standard output is the report's.
+    } else if args.log {
         for entry in run.log() {
             out.line(&log_line(entry.time, &entry.text));
         }
