@@ -234,6 +234,30 @@ impl Cx {
         }
     }
 
+    /// A quantity of a model, for the trace: its value from now on.
+    pub fn counter(&self, name: &'static str, value: impl FnOnce() -> u64) {
+        if self.sim.config.record {
+            self.sim.event_of(self.id, EventKind::Counter { name, value: value() });
+        }
+    }
+
+    /// Part of a space of numbers has somebody from here on, for the trace: `(space, start, length, who)`.
+    pub fn interval_begins(&self, interval: impl FnOnce() -> (String, u64, u64, String)) {
+        self.interval(true, interval);
+    }
+
+    /// It has him no longer.
+    pub fn interval_ends(&self, interval: impl FnOnce() -> (String, u64, u64, String)) {
+        self.interval(false, interval);
+    }
+
+    fn interval(&self, begins: bool, interval: impl FnOnce() -> (String, u64, u64, String)) {
+        if self.sim.config.record {
+            let (space, start, len, what) = interval();
+            self.sim.event_of(self.id, EventKind::Interval { space, start, len, what, begins });
+        }
+    }
+
     /// An injection that a model made, for the trace.
     pub fn injected(&self, text: impl FnOnce() -> String) {
         if self.sim.config.record {
@@ -307,6 +331,9 @@ impl Cx {
     }
 
     pub(crate) fn hold(&self, held: Held) {
+        if self.sim.config.record {
+            self.sim.event_of(self.id, EventKind::Took { lock: self.sim.object_name(held.obj) });
+        }
         self.sim.slot(self.id).held.borrow_mut().push(held);
     }
 
@@ -320,6 +347,10 @@ impl Cx {
         match held.iter().rposition(|held| held.obj == obj) {
             Some(at) => {
                 held.remove(at);
+                drop(held);
+                if self.sim.config.record {
+                    self.sim.event_of(self.id, EventKind::Released { lock: self.sim.object_name(obj) });
+                }
                 true
             }
             None => false,
