@@ -49,11 +49,10 @@ pub fn summary(summary: &Summary, per_second: Option<u64>, paint: Paint) -> Stri
         out.push_str("Ended early: nothing new came any more.\n");
     }
     if let Some(mean) = summary.steps.checked_div(summary.ran) {
-        out.push_str(&format!("steps of a run: {mean} on average, {} at most", summary.max_steps));
+        out.push_str(&format!("steps of a run: {mean} on average, {} at most\n", summary.max_steps));
         if summary.rechecked > 0 {
-            out.push_str(&format!("; {} run twice to compare", counted(summary.rechecked, "seed")));
+            out.push_str(&format!("{} run twice to compare\n", counted(summary.rechecked, "seed")));
         }
-        out.push('\n');
     }
     out.push_str(&format!("digest {:032x}\n", summary.digest));
     if !summary.endings.is_empty() {
