@@ -10,6 +10,7 @@ use reports::{Paint, WIDTH, ascii, wrap};
 
 use crate::args::{EngineArgs, KernelArgs};
 use crate::output::Out;
+use crate::regression::is_regression;
 
 /// At most this many problems are shown.
 const MAX_SHOWN: usize = 20;
@@ -141,6 +142,13 @@ impl Wanted {
         if self.file.is_dir() {
             return Err(Failure::text(format!(
                 "{} is a folder; name a scenario file in it, or try `dmasim test {}`",
+                self.file.display(),
+                self.file.display()
+            )));
+        }
+        if is_regression(&self.file) {
+            return Err(Failure::text(format!(
+                "{} is a regression and no scenario: `dmasim test {}` repeats it",
                 self.file.display(),
                 self.file.display()
             )));

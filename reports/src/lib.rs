@@ -5,10 +5,12 @@
 //! pasted into a mail.
 
 pub mod case;
+pub mod coverage;
 pub mod diff;
 pub mod interleaving;
 pub mod json;
 mod layout;
+pub mod pair;
 pub mod summary;
 pub mod trace;
 

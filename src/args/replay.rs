@@ -30,6 +30,9 @@ pub(crate) struct ReplayArgs {
     /// The file with the token to repeat
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
+    /// Where a choice of the token does not fit, go on with the closest one that does
+    #[arg(long, conflicts_with = "seed")]
+    pub(crate) nearest: bool,
     /// How much of the trace to show
     #[arg(long, value_enum, default_value_t = TraceLevel::Brief, value_name = "LEVEL")]
     pub(crate) trace: TraceLevel,

@@ -19,6 +19,9 @@ pub(crate) struct TestArgs {
     /// Worker threads; results do not depend on it [default: one for each CPU]
     #[arg(short, long, value_name = "N", value_parser = parse_jobs)]
     pub(crate) jobs: Option<usize>,
+    /// Record anew the regressions whose run is another one but shows the same; look at the differences first
+    #[arg(long)]
+    pub(crate) update: bool,
     /// What to print
     #[arg(long, value_enum, default_value_t = Format::Human)]
     pub(crate) format: Format,

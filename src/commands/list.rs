@@ -13,6 +13,7 @@ use super::test::scenario_files;
 use crate::args::{ListArgs, Listed};
 use crate::input::Failure;
 use crate::output::Out;
+use crate::regression::{Regression, is_regression};
 
 const ALL: [Listed; 5] =
     [Listed::Scenarios, Listed::Versions, Listed::Behaviours, Listed::Findings, Listed::Strategies];
@@ -64,6 +65,14 @@ fn entry(out: &mut Out, name: &str, what: &str) {
 fn scenarios(dir: &Path, out: &mut Out) -> Result<(), Failure> {
     for file in scenario_files(dir)? {
         let name = file.display().to_string();
+        if is_regression(&file) {
+            let why = Regression::read(&file).map_or_else(
+                |_| "an unusable regression".to_owned(),
+                |regression| format!("regression: {}", regression.why),
+            );
+            entry(out, &name, &why);
+            continue;
+        }
         let Ok(loaded) = load(&file) else {
             out.line(&format!("  {}", ascii(&name)));
             out.line(&format!("      unusable: `dmasim scenario check {name}` says why"));

@@ -16,6 +16,7 @@ use crate::expect;
 use crate::input::{Failure, Wanted, variant, warn_kinds};
 use crate::interrupt;
 use crate::output::Out;
+use crate::regression::{Regression, compare, is_regression};
 
 /// Folders that hold parts of scenarios and no scenarios.
 const PARTS: [&str; 2] = ["machines", "drivers"];
@@ -33,6 +34,14 @@ pub(super) fn test(args: &TestArgs, out: &mut Out) -> Result<Exit, Failure> {
     let human = args.format == Format::Human;
     let mut all = TestJson { passed: 0, failed: 0, unusable: 0, interrupted: false, scenarios: Vec::new() };
     for file in &files {
+        if is_regression(file) {
+            if stop.load(Ordering::Relaxed) {
+                all.interrupted = true;
+                break;
+            }
+            regression(file, args, &mut all, out)?;
+            continue;
+        }
         let wanted = Wanted::of(file);
         let loaded = match wanted.load() {
             Ok(loaded) => loaded,
@@ -147,6 +156,62 @@ fn one(scenario: Resolved, args: &TestArgs, all: &mut TestJson, out: &mut Out) {
         digest: format!("{:032x}", summary.digest),
         remarks: verdict.remarks(),
     });
+}
+
+/// Repeats a regression.
+fn regression(file: &Path, args: &TestArgs, all: &mut TestJson, out: &mut Out) -> Result<(), Failure> {
+    let human = args.format == Format::Human;
+    let name = file.display().to_string();
+    let compared = Regression::read(file).and_then(|regression| {
+        let compared = compare(&regression, file)?;
+        Ok((regression, compared))
+    });
+    let (regression, mut compared) = match compared {
+        Ok(compared) => compared,
+        Err(failure) => {
+            unusable(&name, &failure, human, all, out);
+            return Ok(());
+        }
+    };
+    let update = args.update && compared.shows && compared.now != regression;
+    if update {
+        crate::keep::write_for_user(file, &compared.now.text(&head_comment(file)))?;
+        compared.remarks.retain(|remark| !remark.contains("--update"));
+        compared.remarks.push("it was recorded anew".to_owned());
+    }
+    let passed = (compared.same || update) && compared.shows;
+    if human {
+        let word = if passed { out.paint.good("passed  ") } else { out.paint.bad("failed  ") };
+        let what = match (compared.same, compared.shows) {
+            (true, _) => "the same run",
+            (false, true) => "another run, the same outcome",
+            (false, false) => "another run",
+        };
+        out.line(&format!("{word} {:<64} regression  {what}", ascii(&name)));
+        for remark in &compared.remarks {
+            indented(out, if passed { "note:     " } else { "but:      " }, remark);
+        }
+        out.flush();
+    }
+    if passed {
+        all.passed += 1;
+    } else {
+        all.failed += 1;
+    }
+    all.scenarios.push(TestedJson {
+        scenario: name,
+        result: if passed { "passed" } else { "failed" },
+        seeds: 1,
+        digest: compared.now.digest,
+        remarks: compared.remarks,
+    });
+    Ok(())
+}
+
+/// The comment at the head of a file.
+fn head_comment(file: &Path) -> String {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    text.lines().take_while(|line| line.starts_with("//")).map(|line| format!("{line}\n")).collect()
 }
 
 fn outcome(summary: &sim::explore::Summary) -> String {

@@ -12,7 +12,7 @@ use super::iommu_init::pci_iommu_init;
 use super::sequence::MS;
 use crate::device::{driver_register, pci_scan};
 use crate::driver::start_processes;
-use crate::iommu::core::DomainPolicy;
+use crate::iommu::core::{DomainPolicy, load_iommu_modules};
 use crate::kernel::{Kx, Phase};
 use crate::mem::{PhysAddr, PhysRange};
 use crate::profile::Behaviour;
@@ -97,6 +97,7 @@ async fn free_initmem(kx: &Kx) {
 
 /// User space loads modules, each in a process of its own.
 fn load_modules(kx: &Kx) {
+    load_iommu_modules(kx);
     for index in 0..kx.k.programs.drivers.len() {
         let Registers::Module { after_ms } = &kx.k.programs.drivers[index].registers else { continue };
         let name = intern(&format!("modprobe {}", kx.k.programs.drivers[index].name)).unwrap_or("modprobe");

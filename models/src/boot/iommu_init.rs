@@ -151,7 +151,8 @@ pub(super) async fn pci_iommu_init(kx: &Kx) {
     match kx.k.iommu.detected.get() {
         Some(IommuDriver::Amd) => amd_iommu_init(kx).await,
         Some(IommuDriver::Intel) => intel_iommu_init(kx).await,
-        None => {}
+        // Those that the firmware names come later, with their modules.
+        Some(IommuDriver::Virtio | IommuDriver::Smmu) | None => {}
     }
     if kx.k.globals.secure_guest.get() {
         return;

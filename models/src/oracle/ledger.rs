@@ -25,6 +25,8 @@ pub enum MapKind {
     Scatter,
     /// `dma_alloc_coherent`.
     Coherent,
+    /// `iommu_map` for a user of its own domain.
+    User,
 }
 
 impl MapKind {
@@ -33,6 +35,7 @@ impl MapKind {
             Self::Single => "page",
             Self::Scatter => "scatter-gather",
             Self::Coherent => "coherent",
+            Self::User => "user",
         }
     }
 }

@@ -6,6 +6,8 @@
 mod bus;
 mod content;
 mod end;
+mod iotlb;
+mod iova;
 mod junk;
 mod kinds;
 mod ledger;
@@ -14,6 +16,8 @@ mod place;
 
 pub use bus::device_dma;
 pub use end::end_of_run;
+pub use iotlb::check_flushed;
+pub use iova::check_iova;
 pub use junk::{field_offset, junk_word};
 pub use kinds::FINDINGS;
 pub use ledger::{Ledger, MapKind, NewMapping};

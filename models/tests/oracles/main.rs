@@ -13,3 +13,4 @@ mod queued_lock;
 mod silence;
 mod support;
 mod table;
+mod translation;

@@ -1,6 +1,7 @@
 //! What a scenario is expected to find.
 
 use serde::{Deserialize, Serialize};
+use sim::Finding;
 
 /// What must come out of a campaign.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +62,18 @@ pub struct FindingPattern {
     pub seeds: SeedCount,
 }
 
+impl FindingPattern {
+    /// Whether `finding` is one of those that this describes.
+    #[must_use]
+    pub fn fits(&self, finding: &Finding) -> bool {
+        let fits = |wanted: &Option<String>, test: &dyn Fn(&str) -> bool| wanted.as_deref().is_none_or(test);
+        self.kind == finding.kind
+            && fits(&self.function, &|function| finding.frames.contains(&function))
+            && fits(&self.object, &|object| finding.object == object)
+            && fits(&self.text, &|text| finding.title.contains(text))
+    }
+}
+
 /// In how many seeds of a campaign a finding must come up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SeedCount {
@@ -73,5 +86,17 @@ pub enum SeedCount {
 impl Default for SeedCount {
     fn default() -> Self {
         Self::AtLeast(1)
+    }
+}
+
+impl FindingPattern {
+    /// Whether the finding is one of those that the pattern describes.
+    #[must_use]
+    pub fn fits(&self, finding: &sim::Finding) -> bool {
+        let fits = |wanted: &Option<String>, test: &dyn Fn(&str) -> bool| wanted.as_deref().is_none_or(test);
+        self.kind == finding.kind
+            && fits(&self.function, &|function| finding.frames.contains(&function))
+            && fits(&self.object, &|object| finding.object == object)
+            && fits(&self.text, &|text| finding.title.contains(text))
     }
 }
