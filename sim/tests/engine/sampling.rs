@@ -220,7 +220,8 @@ fn delays_are_at_most_as_many_as_allowed_and_in_any_place() {
             for (step, next) in steps.iter().zip(steps.iter().skip(1)) {
                 *done.entry(step).or_default() += 1;
                 // Whoever goes on is where its turn or so many delays put it.
-                let open: Vec<_> = ["a", "b", "c"].into_iter().filter(|n| done.get(n).copied() != Some(6)).collect();
+                let open: Vec<_> =
+                    ["a", "b", "c"].into_iter().filter(|n| done.get(n).copied() != Some(6)).collect();
                 let from = if open.contains(step) {
                     open.iter().position(|n| n == step)
                 } else {
@@ -297,7 +298,12 @@ fn rff_finds_a_rare_combination_of_reads_in_fewer_seeds() {
     let untaught = first(Strategy::Rff, false, 1);
     let median = |of: &sim::explore::SeedsToFinding| of.median().unwrap_or(of.cap);
     assert!(3 * median(&rff) < median(&random), "rff {}, random {}", rff.words(), random.words());
-    assert!(2 * median(&rff) < median(&untaught), "rff {}, without learning {}", rff.words(), untaught.words());
+    assert!(
+        2 * median(&rff) < median(&untaught),
+        "rff {}, without learning {}",
+        rff.words(),
+        untaught.words()
+    );
     assert_eq!(first(Strategy::Rff, true, 3), rff, "the number of workers changes nothing");
 }
 
