@@ -102,8 +102,8 @@ fn busy() -> Program {
             let vars = Rc::clone(&vars);
             task(cx, "t", cpu, async move |cx| {
                 let mut own = 0;
-                for n in 0..6 {
-                    let _frame = cx.enter(PLACES[n]);
+                for (n, place) in PLACES.into_iter().enumerate() {
+                    let _frame = cx.enter(place);
                     let var = &vars[(n * (1 + usize::from(cpu))) % 4];
                     if n % 2 == 0 {
                         var.write_once(cx, i32::from(cpu) + 1).await;
