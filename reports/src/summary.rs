@@ -76,7 +76,8 @@ fn signatures(out: &mut String, summary: &Summary, paint: Paint) {
     let heading = format!("What was found: {}", counted(list.len() as u64, "signature"));
     out.push_str(&format!("\n{}\n", paint.heading(&heading)));
     out.push_str("   no.  first seed      seeds      share\n");
-    for (n, SignatureStats { finding, count, first_seed, .. }) in list.iter().take(MAX_SIGNATURES).enumerate() {
+    for (n, SignatureStats { finding, count, first_seed, .. }) in list.iter().take(MAX_SIGNATURES).enumerate()
+    {
         let share = percent(*count, summary.ran);
         out.push_str(&format!("  {:>4}  {first_seed:>10}  {count:>9}  {share:>9}\n", n + 1));
         paragraph(out, "        ", &finding.signature());

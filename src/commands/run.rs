@@ -116,10 +116,7 @@ pub(super) fn run(args: &RunArgs, out: &mut Out) -> Result<Exit, Failure> {
 }
 
 fn head(scenario: &Resolved, plan: &Plan, args: &RunArgs) -> Head {
-    let strategy = args
-        .engine
-        .strategy
-        .unwrap_or_else(|| scenario.explore.strategy.into());
+    let strategy = args.engine.strategy.unwrap_or_else(|| scenario.explore.strategy.into());
     let settings = [
         ("kernel", kernel_words(scenario)),
         ("cmdline", scenario.cmdline.clone()),
