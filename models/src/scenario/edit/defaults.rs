@@ -71,6 +71,7 @@ fn defaults() -> Defaults {
         "(name: \"\", entries: Fixed(1), size: Fixed(1), dir: ToDevice)",
         &["name", "entries", "size", "dir"],
     );
+    add::<PartArgs>(&mut all, "(name: \"\")", &["name"]);
     add::<SubmitArgs>(&mut all, "(name: \"\", dma: Read)", &["name", "dma"]);
     add::<Process>(&mut all, "(name: \"\", body: [])", &["name", "body"]);
     add::<ProcStmt>(&mut all, "AllocPages(count: Fixed(1))", &["count"]);
