@@ -9,8 +9,9 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use models::run::{Request, Simulation};
 use models::scenario::{Expect, Resolved};
-use sim::explore::{Campaign, Progress, Summary};
-use sim::schedule::Strategy;
+use sim::coverage::Coverage;
+use sim::explore::{Campaign, Observe, Progress, Summary};
+use sim::schedule::{Guide, Strategy};
 
 use crate::args::{EngineArgs, OnFinding};
 use crate::expect::Tally;
@@ -28,6 +29,10 @@ pub(crate) struct Tweaks {
     strategy: Option<Strategy>,
     max_steps: Option<u64>,
     on_finding_stop: Option<bool>,
+    /// Whether it is noted what runs exercise.
+    coverage: bool,
+    /// The campaign ends when nothing new came for so many seeds.
+    until_flat: Option<u64>,
 }
 
 impl Tweaks {
@@ -36,7 +41,19 @@ impl Tweaks {
             strategy: args.strategy,
             max_steps: args.max_steps,
             on_finding_stop: args.on_finding.map(|what| what == OnFinding::Stop),
+            coverage: false,
+            until_flat: None,
         }
+    }
+
+    /// The same, looking at what runs exercise.
+    pub(crate) fn observing(self, coverage: bool, until_flat: Option<u64>) -> Self {
+        Self { coverage, until_flat, ..self }
+    }
+
+    /// Who goes on in runs of this scenario.
+    pub(crate) fn strategy(self, scenario: &Resolved) -> Strategy {
+        self.strategy.unwrap_or_else(|| scenario.explore.strategy.into())
     }
 
     /// The request with these settings.
@@ -64,6 +81,8 @@ pub(crate) struct Plan {
 pub(crate) struct Result {
     pub(crate) summary: Summary,
     pub(crate) tally: Tally,
+    /// What the runs exercised, if that was noted.
+    pub(crate) coverage: Option<Coverage>,
     pub(crate) elapsed: Duration,
     /// Seeds that were run earlier, and not in that time.
     pub(crate) earlier: u64,
@@ -92,26 +111,37 @@ pub(crate) fn run(simulation: &Simulation, plan: &Plan, expect: &Expect, stop: &
         jobs: plan.jobs.unwrap_or(cores),
         recheck_every: RECHECK_EVERY,
     };
+    let fuzz = plan.tweaks.strategy(simulation.scenario()) == Strategy::Rff;
+    let observe = Observe { fuzz, until_flat: plan.tweaks.until_flat };
+    let observed = fuzz || plan.tweaks.coverage || plan.tweaks.until_flat.is_some();
     let make = || {
         let mut worker = simulation.worker();
         let mut last = None;
         let tally = &tally;
-        move |seed: u64| {
-            let outcome = worker.run(&plan.tweaks.on(Request::quick(seed))).into_outcome();
+        move |seed: u64, guide: Option<&Guide>| {
+            let request = Request { coverage: observed, guide: guide.cloned(), ..Request::quick(seed) };
+            let observed = worker.run(&plan.tweaks.on(request)).into_observed();
             // A seed that is run twice to compare counts once.
-            if last != Some(seed) {
-                last = Some(seed);
-                if !outcome.findings.is_empty() {
-                    tally.lock().unwrap_or_else(PoisonError::into_inner).add(expect, seed, &outcome.findings);
-                }
+            let findings = &observed.outcome.findings;
+            if last.replace(seed) != Some(seed) && !findings.is_empty() {
+                tally.lock().unwrap_or_else(PoisonError::into_inner).add(expect, seed, findings);
             }
-            outcome
+            observed
         }
     };
-    let summary = campaign.run(make, &bar, stop);
+    let (summary, coverage) = if observed {
+        let (summary, coverage) = campaign.run_observed(make, &bar, stop, observe);
+        (summary, Some(coverage))
+    } else {
+        let plain = || {
+            let mut run = make();
+            move |seed| run(seed, None).outcome
+        };
+        (campaign.run(plain, &bar, stop), None)
+    };
     bar.finish();
     let tally = tally.into_inner().unwrap_or_else(PoisonError::into_inner);
-    Result { summary, tally, elapsed: watch.elapsed(), earlier: 0 }
+    Result { summary, tally, coverage, elapsed: watch.elapsed(), earlier: 0 }
 }
 
 /// Seeds that are run before the state is written for the first time.
@@ -171,7 +201,7 @@ pub(crate) fn run_kept(
         tally.merge(rest.tally);
     }
     summary.interrupted = state.next < plan.seeds.end;
-    Ok(Result { summary, tally, elapsed: watch.elapsed(), earlier })
+    Ok(Result { summary, tally, coverage: None, elapsed: watch.elapsed(), earlier })
 }
 
 /// The progress bar.

@@ -6,6 +6,8 @@ use serde::Serialize;
 use sim::explore::{SignatureStats, Summary};
 use sim::{Finding, RunEnd};
 
+use crate::coverage::CoverageJson;
+
 /// One signature of a campaign, or one finding of a run.
 #[derive(Clone, Debug, Serialize)]
 pub struct FindingJson {
@@ -91,6 +93,8 @@ pub struct CampaignJson {
     pub findings: Vec<FindingJson>,
     /// The verdict.
     pub expectation: ExpectationJson,
+    /// What the runs exercised; null unless that was asked for.
+    pub coverage: Option<CoverageJson>,
 }
 
 impl CampaignJson {
@@ -116,6 +120,7 @@ impl CampaignJson {
             endings: summary.endings.clone(),
             findings: summary.by_first_seed().iter().map(finding).collect(),
             expectation,
+            coverage: None,
         }
     }
 }

@@ -5,6 +5,7 @@
 //! pasted into a mail.
 
 pub mod case;
+pub mod coverage;
 pub mod diff;
 pub mod interleaving;
 pub mod json;

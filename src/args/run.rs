@@ -22,6 +22,18 @@ pub(crate) struct RunArgs {
     /// Worker threads; results do not depend on it [default: one for each CPU]
     #[arg(short, long, value_name = "N", value_parser = parse_jobs)]
     pub(crate) jobs: Option<usize>,
+    /// Say what the runs exercised: orders of accesses, functions, lock order, injections
+    #[arg(long)]
+    pub(crate) coverage: bool,
+    /// End when nothing new came for N seeds: no order of accesses, function, lock order, injection, signature
+    #[arg(
+        long,
+        value_name = "N",
+        num_args = 0..=1,
+        default_missing_value = "256",
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
+    pub(crate) until_flat: Option<u64>,
     /// Explain every signature, and not only the first five
     #[arg(long)]
     pub(crate) all: bool,

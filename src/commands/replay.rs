@@ -5,6 +5,7 @@ use reports::json::{RunJson, line};
 use reports::trace::{Level, header, log_line};
 use reports::{case, trace};
 use sim::explore::catching;
+use sim::schedule::Strategy;
 
 use super::Exit;
 use crate::args::{Format, ReplayArgs, TraceLevel};
@@ -34,6 +35,10 @@ pub(super) fn replay(args: &ReplayArgs, out: &mut Out) -> Result<Exit, Failure> 
         (None, Some(token)) => Source::Replay(token.choices.clone()),
         (None, None) => Source::Seed(seed),
     };
+    let strategy = tweaks.strategy(simulation.scenario());
+    if token.is_none() && strategy == Strategy::Rff && !out.quiet {
+        out.error_line(super::run::ALONE);
+    }
     let request = tweaks.on(Request::full(source));
     let run = match catching(|| simulation.worker().run(&request)) {
         Ok(run) => run,

@@ -2,12 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
+use models::kernel::Draws;
 use models::run::{LogLine, Request, Simulation, Source};
-use models::scenario::{Expect, Resolved, Strategy};
+use models::scenario::{Expect, Resolved};
 use reports::case::{Case, Neighbour};
+use reports::coverage::{CoverageJson, coverage as coverage_text};
 use reports::json::{CampaignJson, ExpectationJson, line};
 use reports::summary::{Head, summary};
 use sim::explore::{SignatureStats, catching};
+use sim::schedule::Strategy;
 
 use super::Exit;
 use crate::args::{Format, RunArgs};
@@ -17,6 +20,10 @@ use crate::explain::{Explained, explain};
 use crate::input::{Failure, command, kernel_words, resolve};
 use crate::interrupt;
 use crate::output::Out;
+
+/// What a seed means to reads-from fuzzing.
+pub(super) const ALONE: &str = "note: with rff this is the seed as the first of its campaign: what a seed does later in a \
+                                campaign depends on what came before it, and is repeated by its token";
 
 /// So many signatures are explained unless all are asked for.
 const EXPLAINED: usize = 5;
@@ -29,9 +36,12 @@ pub(super) fn run(args: &RunArgs, out: &mut Out) -> Result<Exit, Failure> {
     let plan = Plan {
         seeds: campaign::seeds(&scenario, one.as_ref().or(args.seeds.as_ref())),
         jobs: args.jobs,
-        tweaks: Tweaks::of(&args.engine),
+        tweaks: Tweaks::of(&args.engine).observing(args.coverage, args.until_flat),
         quiet: out.quiet,
     };
+    if args.seed.is_some() && plan.tweaks.strategy(&scenario) == Strategy::Rff && !out.quiet {
+        out.error_line(ALONE);
+    }
     let simulation = Simulation::new(scenario);
     let human = args.format == Format::Human;
     if human {
@@ -46,6 +56,12 @@ pub(super) fn run(args: &RunArgs, out: &mut Out) -> Result<Exit, Failure> {
     };
     if human {
         let text = summary(&result.summary, Some(result.rate()), out.paint);
+        out.line(&text);
+        out.flush();
+    }
+    if let Some(coverage) = result.coverage.as_ref().filter(|_| human && args.coverage) {
+        let allowed = Draws::allowed(&simulation.scenario().inject);
+        let text = coverage_text(coverage, &allowed, out.paint);
         out.line(&text);
         out.flush();
     }
@@ -72,7 +88,10 @@ pub(super) fn run(args: &RunArgs, out: &mut Out) -> Result<Exit, Failure> {
             token_of(explained.get(at), &simulation, plan.tweaks, stats)
         };
         let name = (simulation.scenario().name.as_str(), simulation.scenario().digest.0);
-        let json = CampaignJson::new(name, &result.summary, judged(verdict.as_ref()), token);
+        let mut json = CampaignJson::new(name, &result.summary, judged(verdict.as_ref()), token);
+        if let Some(coverage) = result.coverage.as_ref().filter(|_| args.coverage) {
+            json.coverage = Some(CoverageJson::new(coverage, &Draws::allowed(&simulation.scenario().inject)));
+        }
         let text = line(&json).map_err(|error| Failure::text(error.to_string()))?;
         out.line(&text);
     }
@@ -88,7 +107,7 @@ fn head(scenario: &Resolved, plan: &Plan, args: &RunArgs) -> Head {
     let strategy = args
         .engine
         .strategy
-        .map_or_else(|| strategy_words(scenario.explore.strategy), |strategy| strategy.to_string());
+        .unwrap_or_else(|| scenario.explore.strategy.into());
     let settings = [
         ("kernel", kernel_words(scenario)),
         ("cmdline", scenario.cmdline.clone()),
@@ -100,16 +119,6 @@ fn head(scenario: &Resolved, plan: &Plan, args: &RunArgs) -> Head {
         scenario: scenario.name.clone(),
         about: scenario.about.clone(),
         settings: settings.into_iter().map(|(word, value)| (word.to_owned(), value)).collect(),
-    }
-}
-
-/// The strategy as it is named on the command line.
-fn strategy_words(strategy: Strategy) -> String {
-    match strategy {
-        Strategy::Swarm => "swarm".to_owned(),
-        Strategy::RoundRobin => "round-robin".to_owned(),
-        Strategy::Random => "random".to_owned(),
-        Strategy::Pct(depth) => format!("pct:{depth}"),
     }
 }
 
@@ -159,6 +168,7 @@ fn token_of(
     }
     let request =
         Request { record: false, details: false, ..tweaks.on(Request::full(Source::Seed(stats.first_seed))) };
+    let request = Request { guide: stats.guide.clone(), ..request };
     let mut run = catching(|| simulation.worker().run(&request)).ok()?;
     Some(run.token(simulation.scenario(), stats.first_seed, stats.finding.signature_hash()).encode())
 }
@@ -209,7 +219,10 @@ fn cases(
                 }
                 let seed = stats.first_seed.to_string();
                 let text = command("replay", &args.scenario, &args.kernel, &args.engine, &["--seed", &seed]);
-                out.line(&format!("  to repeat it: {text}\n"));
+                out.line(&match stats.guide {
+                    None => format!("  to repeat it: {text}\n"),
+                    Some(_) => "  to repeat it: the same campaign from its first seed on\n".to_owned(),
+                });
                 continue;
             }
         };
@@ -252,10 +265,15 @@ fn reproduce(
     saved: Option<&Path>,
 ) -> Vec<String> {
     let replay = |rest: &[&str]| command("replay", &args.scenario, &args.kernel, &args.engine, rest);
-    let mut lines = vec![
-        "the seed as it was drawn:".to_owned(),
-        format!("  {}", replay(&["--seed", &stats.first_seed.to_string()])),
-    ];
+    let mut lines = match stats.guide {
+        None => vec![
+            "the seed as it was drawn:".to_owned(),
+            format!("  {}", replay(&["--seed", &stats.first_seed.to_string()])),
+        ],
+        Some(_) => vec![
+            "the seed alone does not repeat it: it was guided by what earlier seeds had shown".to_owned(),
+        ],
+    };
     let run = if explained.shortened.is_some() { "the shortened run" } else { "the same from its choices" };
     if let Some(file) = saved {
         lines.push(format!("{run}:"));

@@ -219,7 +219,7 @@ impl Kx {
             Some(_) => self.report_two_owners(range, "the page allocator, since memblock_free_all"),
             None => {
                 let mem = self.k.mem.borrow();
-                let other = mem.memblock.owners_in(range).find(|owned| owned.owner != owner).copied();
+                let other = mem.memblock.owners_in(range).into_iter().find(|owned| owned.owner != owner);
                 drop(mem);
                 if let Some(other) = other {
                     self.report_two_owners(range, &reserved_by(&other.owner));
@@ -443,7 +443,7 @@ impl Kx {
         let line = |owned: &crate::memblock::OwnedRange| {
             format!("{}..{} {}", owned.range.start, owned.range.end, reserved_by(&owned.owner))
         };
-        let mut lines: Vec<String> = mem.memblock.owners_in(range).take(12).map(line).collect();
+        let mut lines: Vec<String> = mem.memblock.owners_in(range).iter().take(12).map(line).collect();
         if lines.is_empty() {
             lines.push("nobody".to_owned());
         }

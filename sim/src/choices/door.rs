@@ -102,6 +102,12 @@ impl Choices {
         !self.named && matches!(self.source, Source::Seed(_))
     }
 
+    /// Whether choices are answered from a seed.
+    #[must_use]
+    pub(crate) const fn by_seed(&self) -> bool {
+        matches!(self.source, Source::Seed(_))
+    }
+
     /// The raw stream for schedule strategies; what they draw is not a choice of its own, the switch is.
     #[inline]
     pub(crate) fn schedule_rng(&mut self) -> &mut Rng {

@@ -143,6 +143,11 @@ impl Cx {
         if self.sim.config.record {
             self.sim.event_of(self.id, EventKind::Enter(function));
         }
+        if self.sim.config.coverage
+            && let Some(coverage) = &mut *self.sim.coverage.borrow_mut()
+        {
+            coverage.entered(function);
+        }
         Frame { cx: self, function }
     }
 
@@ -170,7 +175,17 @@ impl Cx {
     /// A choice of one among `of` alternatives, 0 being the simplest. `what` says what is decided.
     #[must_use]
     pub fn choose(&self, stream: Stream, what: &'static str, of: u64) -> u64 {
-        self.sim.value(Some(self.id), stream, what, of, ObjId::NONE)
+        let taken = self.sim.value(Some(self.id), stream, what, of, ObjId::NONE);
+        self.exercised(stream, what, taken != 0);
+        taken
+    }
+
+    fn exercised(&self, stream: Stream, what: &'static str, fired: bool) {
+        if stream == Stream::Injection
+            && let Some(coverage) = &mut *self.sim.coverage.borrow_mut()
+        {
+            coverage.injection(what, fired);
+        }
     }
 
     /// The same, about an object.
@@ -186,7 +201,13 @@ impl Cx {
             return false;
         }
         // The unlikely answers are the high ones, so that "no" is answer 0 and needs no record.
-        per_mille > 0 && self.choose(stream, what, 1000) >= 1000_u64.saturating_sub(per_mille)
+        if per_mille == 0 {
+            return false;
+        }
+        let drawn = self.sim.value(Some(self.id), stream, what, 1000, ObjId::NONE);
+        let happens = drawn >= 1000_u64.saturating_sub(per_mille);
+        self.exercised(stream, what, happens);
+        happens
     }
 
     /// A line of the modelled kernel's log. The text is made only if someone reads it.

@@ -53,7 +53,8 @@ impl Sim {
     }
 
     fn ask_strategy(&self, eligible: CtxSet, current: Option<CtxId>) -> CtxId {
-        let view = View { eligible, current, pending: &self.pending, step: self.steps.get() };
+        let view = View { eligible, current, pending: &self.pending, step: self.steps.get(), sim: self };
+        self.decisions.set(self.decisions.get() + 1);
         let mut choices = self.choices.borrow_mut();
         let picked = self.scheduler.borrow_mut().pick(&view, choices.schedule_rng());
         debug_assert!(eligible.contains(picked), "a strategy picks among the eligible");

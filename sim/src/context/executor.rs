@@ -8,6 +8,7 @@ use super::timer::Due;
 use super::{Ended, RunEnd, Sim};
 use crate::choices::{ChoiceList, Choices, Mode};
 use crate::inject::Delays;
+use crate::schedule::Executed;
 use crate::trace::EventKind;
 use crate::{CtxId, CtxSet, Kind, Label, Nanos, ObjId};
 
@@ -27,6 +28,22 @@ impl Sim {
         let now = self.now.get() + self.config.step_ns;
         self.now.set(now);
         self.mix(u64::from(label.obj.0) << 16 | u64::from(id.0) << 8 | label.kind as u64);
+        if self.observed {
+            self.observe(id, label);
+        }
+        if steps >= self.next_look.get() && !self.makes_progress(id, steps) {
+            return false;
+        }
+        if now >= self.next_deadline.get() {
+            self.fire_due();
+        }
+        true
+    }
+
+    /// Tells the trace, the strategy and the coverage of a step, as far as they want to know.
+    #[inline(never)]
+    fn observe(&self, id: CtxId, label: Label) {
+        let slot = self.slot(id);
         if self.config.record {
             let frame = slot.frames.borrow().last().copied().unwrap_or("");
             let object = self.object_name(label.obj);
@@ -36,13 +53,18 @@ impl Sim {
                 trace.marks.push(self.digest.get().mark());
             }
         }
-        if steps >= self.next_look.get() && !self.makes_progress(id, steps) {
-            return false;
+        if self.watched {
+            let step =
+                Executed { id, label, alive: CtxSet(self.alive.get()), pending: &self.pending, sim: self };
+            let mut choices = self.choices.borrow_mut();
+            self.scheduler.borrow_mut().executed(&step, choices.schedule_rng());
         }
-        if now >= self.next_deadline.get() {
-            self.fire_due();
+        if self.config.coverage
+            && let Some(coverage) = &mut *self.coverage.borrow_mut()
+        {
+            let frame = slot.frames.borrow().last().copied().unwrap_or("");
+            coverage.step(slot.serial.get(), label, frame, || self.object_text(label.obj));
         }
-        true
     }
 
     /// Whether a delay is injected before the step that `id` is about to announce. It then sleeps.
@@ -62,6 +84,9 @@ impl Sim {
             delays.draw(self.steps.get(), &mut choices, delay_word(label.kind), || site(self))
         };
         self.delays.set(delays);
+        if let Some(coverage) = &mut *self.coverage.borrow_mut() {
+            coverage.injection("delay", drawn != 0);
+        }
         if drawn == 0 {
             return false;
         }
@@ -109,6 +134,7 @@ impl Sim {
         let (what, obj) = match wait {
             Wait::Object { obj, .. } => {
                 self.parked.set(self.parked.get() | id.bit());
+                self.pending[id.index()].set(Label::new(Kind::Wait, obj));
                 ("block", obj)
             }
             Wait::Clock(_) => {
@@ -215,6 +241,9 @@ impl Sim {
                 self.decide(Some(id), eligible, "end", ObjId::NONE);
             }
         }
+        for id in self.alive().iter() {
+            self.note_steps(id);
+        }
         self.call_end_hook();
         self.tear_down()
     }
@@ -264,7 +293,14 @@ impl Sim {
         }
         let mut choices = Choices::new(Mode::Replay(ChoiceList::default()), false);
         std::mem::swap(&mut choices, &mut self.choices.borrow_mut());
+        let mut coverage = self.coverage.take();
+        if let Some(coverage) = &mut coverage {
+            coverage.locks = self.lockdep.borrow().edges();
+        }
         RunEnd {
+            decisions: self.decisions.get(),
+            contexts: self.contexts.take(),
+            coverage,
             ended: self.ended.get(),
             steps: self.steps.get(),
             time: self.now.get(),

@@ -1,9 +1,15 @@
 //! Many runs: campaigns over seeds, and shrinking what a failing run chose.
 
 mod campaign;
+mod first;
+mod fuzz;
+mod observed;
 mod panics;
 pub mod shrink;
 
 pub use campaign::{Campaign, Outcome, Progress, SignatureStats, Summary};
+pub use first::{FirstFinding, SeedsToFinding};
+pub use fuzz::Fuzzer;
+pub use observed::{Observe, Observed};
 pub use panics::catching;
 pub use shrink::{Minimised, minimise};
