@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use super::super::error::SourceText;
 use super::super::parse::parse;
 use super::super::schema::{
-    Device, Driver, Expect, Explore, FindingPattern, Inject, Iommu, Kernel, Machine, MapArgs, MapSgArgs,
+    Device, Driver, Expect, Explore, FindingPattern, Inject, Iommu, Kernel, Machine, MapArgs, MapSgArgs, PartArgs,
     ProcStmt, Process, Queue, Registers, Reserved, Stmt, SubmitArgs, Trample,
 };
 use super::tree::{self, Fields, Node};
