@@ -10,6 +10,7 @@ mod interrupt;
 mod keep;
 mod output;
 mod regression;
+mod report;
 mod state;
 mod stopwatch;
 mod token;

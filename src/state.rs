@@ -112,7 +112,7 @@ impl Signature {
             ending: intern(&self.ending)?,
             details: Vec::new(),
         };
-        Ok(SignatureStats { finding, count: self.count, first_seed: self.first_seed })
+        Ok(SignatureStats { finding, count: self.count, first_seed: self.first_seed, guide: None })
     }
 }
 

@@ -12,6 +12,7 @@ pub mod finding;
 pub mod inject;
 mod label;
 mod pack;
+pub mod probe;
 pub mod schedule;
 pub mod sync;
 pub mod trace;

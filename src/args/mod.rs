@@ -5,7 +5,9 @@ mod common;
 mod conform;
 mod diff;
 mod list;
+mod merge;
 mod replay;
+mod report;
 mod run;
 mod save;
 mod scenario;
@@ -21,7 +23,9 @@ pub(crate) use common::{Color, EngineArgs, Format, KernelArgs, OnFinding};
 pub(crate) use conform::ConformArgs;
 pub(crate) use diff::DiffArgs;
 pub(crate) use list::{ListArgs, Listed};
+pub(crate) use merge::MergeArgs;
 pub(crate) use replay::{ReplayArgs, TraceLevel};
+pub(crate) use report::{Report, ReportKind};
 pub(crate) use run::RunArgs;
 pub(crate) use save::SaveArgs;
 pub(crate) use scenario::ScenarioCommand;
@@ -70,6 +74,8 @@ pub(crate) enum Command {
     Save(SaveArgs),
     /// Find out which change of the kernel brings a finding in, and which takes it out
     Bisect(BisectArgs),
+    /// Join the results of parts of a test to those of the whole
+    Merge(MergeArgs),
     /// Say how two scenarios differ, and why one fails and the other does not
     Diff(DiffArgs),
     /// Compare the models with recordings of real kernels
@@ -81,6 +87,18 @@ pub(crate) enum Command {
     /// Check scenario files, or begin a new one
     #[command(subcommand)]
     Scenario(ScenarioCommand),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write those of all commands to a folder
+    Man {
+        /// The folder
+        #[arg(long, value_name = "DIR")]
+        dir: Option<std::path::PathBuf>,
+    },
 }
 
 #[cfg(test)]

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::report::parse_report;
 use super::value::{parse_jobs, parse_seed, parse_seeds};
-use super::{EngineArgs, Format, KernelArgs};
+use super::{EngineArgs, Format, KernelArgs, Report};
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
@@ -41,8 +42,11 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) save_token: Option<PathBuf>,
     /// Keep the state of the campaign in this file, and go on from it if it is there
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["coverage", "until_flat"])]
     pub(crate) resume: Option<PathBuf>,
+    /// Write a report: lkml, dmesg, html, perfetto, junit, ktap, sarif, github or jsonl, to FILE or to standard output
+    #[arg(long, value_name = "KIND[=FILE]", value_parser = parse_report)]
+    pub(crate) report: Vec<Report>,
     /// What to print
     #[arg(long, value_enum, default_value_t = Format::Human)]
     pub(crate) format: Format,

@@ -5,7 +5,7 @@ use std::path::Path;
 use models::oracle::FINDINGS;
 use models::profile::{Behaviour, BehaviourSet, Version};
 use models::scenario::load;
-use reports::{WIDTH, ascii, wrap};
+use reports::{SCREEN, ascii, wrap};
 use sim::schedule::Strategy;
 
 use super::Exit;
@@ -52,7 +52,7 @@ fn section(what: Listed, args: &ListArgs, out: &mut Out) -> Result<(), Failure> 
 fn entry(out: &mut Out, name: &str, what: &str) {
     let column = 28;
     let mut head = format!("  {}", ascii(name));
-    for line in wrap(&ascii(what), WIDTH - column) {
+    for line in wrap(&ascii(what), SCREEN - column) {
         if head.len() >= column {
             out.line(&head);
             head.clear();
@@ -80,7 +80,7 @@ fn scenarios(dir: &Path, out: &mut Out) -> Result<(), Failure> {
         };
         out.line(&format!("  {}", ascii(&name)));
         let about = |out: &mut Out, first: &str, text: &str| {
-            for (n, line) in wrap(&ascii(text), WIDTH - 6 - first.len()).iter().enumerate() {
+            for (n, line) in wrap(&ascii(text), SCREEN - 6 - first.len()).iter().enumerate() {
                 let lead = if n == 0 { first.to_owned() } else { " ".repeat(first.len()) };
                 out.line(format!("      {lead}{line}").trim_end());
             }

@@ -4,6 +4,8 @@ mod bisect;
 mod conform;
 mod diff;
 mod list;
+mod manual;
+mod merge;
 mod replay;
 mod run;
 mod save;
@@ -52,10 +54,13 @@ pub(crate) fn dispatch(cli: &Cli, out: &mut Out) -> Result<Exit, Failure> {
         Command::Shrink(args) => shrink::shrink(args, out),
         Command::Save(args) => save::save(args, out),
         Command::Bisect(args) => bisect::bisect(args, out),
+        Command::Merge(args) => merge::merge(args, out),
         Command::Diff(args) => diff::diff(args, out),
         Command::Conform(args) => conform::conform(args, out),
         Command::Size(args) => size::size(args, out),
         Command::List(args) => list::list(args, out),
         Command::Scenario(command) => scenario::scenario(command, out),
+        Command::Completions { shell } => manual::completions(*shell, out),
+        Command::Man { dir } => manual::man(dir.as_deref(), out),
     }
 }

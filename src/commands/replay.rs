@@ -3,15 +3,16 @@
 use models::run::{Request, Run, Simulation, Source};
 use reports::json::{RunJson, line};
 use reports::trace::{Level, header, log_line};
-use reports::{case, trace};
+use reports::{Paint, case, trace};
 use sim::explore::catching;
 use sim::schedule::Strategy;
 
 use super::Exit;
-use crate::args::{Format, ReplayArgs, TraceLevel};
+use crate::args::{Format, ReplayArgs, ReportKind, TraceLevel};
 use crate::campaign::Tweaks;
 use crate::input::{Failure, resolve};
 use crate::output::Out;
+use crate::report;
 use crate::token;
 
 pub(super) fn replay(args: &ReplayArgs, out: &mut Out) -> Result<Exit, Failure> {
@@ -20,6 +21,7 @@ pub(super) fn replay(args: &ReplayArgs, out: &mut Out) -> Result<Exit, Failure> 
     {
         return Err(Failure::text(format!("there is nothing from step {from} until step {until}")));
     }
+    report::check(&args.report, &[&ReportKind::OF_A_RUN])?;
     // A token that is none is told at once, whatever the scenario is like.
     let token = token::read(args.token.as_deref(), args.token_file.as_deref())?;
     let scenario = resolve(&args.scenario, &args.kernel, out)?;
@@ -53,7 +55,22 @@ pub(super) fn replay(args: &ReplayArgs, out: &mut Out) -> Result<Exit, Failure> 
             _ => token::compare(token, simulation.scenario().digest.0, &run, out)?,
         }
     }
-    if args.log {
+    let which = format!("{} {seed}", if token.is_some() { "token recorded from seed" } else { "seed" });
+    for wanted in &args.report {
+        let mail = || {
+            let mut text = String::new();
+            for finding in &run.end.findings {
+                text.push_str(&case::finding(finding, Paint::PLAIN));
+                text.push('\n');
+            }
+            if text.is_empty() { "no finding\n".to_owned() } else { text }
+        };
+        let text = report::of_run(wanted.kind, simulation.scenario(), &which, &run, mail)?;
+        report::deliver(wanted, &text, out)?;
+    }
+    if report::takes_stdout(&args.report) {
+        // Standard output is the report's.
+    } else if args.log {
         for entry in run.log() {
             out.line(&log_line(entry.time, &entry.text));
         }

@@ -116,6 +116,11 @@ pub struct Ledger {
     gone: RefCell<Vec<(usize, DmaAddr, u64, Site)>>,
 }
 
+/// The space of addresses that a device uses, in a recorded run.
+fn addresses_of(node: &DeviceNode) -> String {
+    format!("addresses of {}", node.bdf)
+}
+
 /// So many former mappings are remembered.
 const MEMORY: usize = 64;
 
@@ -151,6 +156,7 @@ impl Ledger {
                 piece
             })
             .collect();
+        kx.interval_begins(|| (addresses_of(&node), new.dma.0, new.size, format!("{:?} mapping by {}", new.ops, kx.function())));
         let mapping = Mapping {
             device: node.index,
             new: *new,
@@ -246,6 +252,7 @@ impl Ledger {
             at.map(|at| live.swap_remove(at))
         };
         let Some(mapping) = mapping else { return };
+        kx.interval_ends(|| (addresses_of(&node), dma.0, size, String::new()));
         let mut gone = self.gone.borrow_mut();
         if gone.len() >= MEMORY {
             gone.remove(0);

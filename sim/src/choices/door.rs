@@ -7,6 +7,7 @@ use super::{
     Answer, Asked, ChoiceList, Divergence, Enumeration, Misfit, Offer, Record, Rng, Site, Stream, Streams,
 };
 use crate::Name;
+use crate::explore::Search;
 
 /// From where choices are answered.
 #[derive(Clone, Debug)]
@@ -17,6 +18,8 @@ pub enum Mode {
     Replay(ChoiceList),
     /// By enumeration.
     Enumerate(Enumeration),
+    /// By a search that leaves out what commutes.
+    Search(Box<Search>),
 }
 
 #[derive(Debug)]
@@ -24,6 +27,7 @@ enum Source {
     Seed(Streams),
     Replay(Replay, Streams),
     Enumerate(Enumeration, Streams),
+    Search(Box<Search>, Streams),
 }
 
 /// The one door. See the module's text.
@@ -59,6 +63,7 @@ impl Choices {
             Mode::Seed(seed) => (Source::Seed(Streams::new(seed)), false),
             Mode::Replay(list) => (Source::Replay(Replay::new(&list), Streams::new(0)), true),
             Mode::Enumerate(walk) => (Source::Enumerate(walk, Streams::new(0)), false),
+            Mode::Search(search) => (Source::Search(search, Streams::new(0)), false),
         };
         let records = record.then(Vec::new);
         Self { source, named: named || record, records, asked: None, counts: BTreeMap::new() }
@@ -112,9 +117,10 @@ impl Choices {
     #[inline]
     pub(crate) fn schedule_rng(&mut self) -> &mut Rng {
         match &mut self.source {
-            Source::Seed(streams) | Source::Replay(_, streams) | Source::Enumerate(_, streams) => {
-                streams.get(Stream::Schedule)
-            }
+            Source::Seed(streams)
+            | Source::Replay(_, streams)
+            | Source::Enumerate(_, streams)
+            | Source::Search(_, streams) => streams.get(Stream::Schedule),
         }
     }
 
@@ -135,6 +141,19 @@ impl Choices {
         of: u64,
         name: impl FnOnce() -> (Name, Name),
     ) -> u64 {
+        self.value_of(stream, what, of, &[], name)
+    }
+
+    /// The same, for a choice whose answers fall into few classes: a search tries `classes` alone, if there are any.
+    #[inline]
+    pub(crate) fn value_of(
+        &mut self,
+        stream: Stream,
+        what: &'static str,
+        of: u64,
+        classes: &[u64],
+        name: impl FnOnce() -> (Name, Name),
+    ) -> u64 {
         if of <= 1 {
             return 0;
         }
@@ -142,6 +161,7 @@ impl Choices {
             return match &mut self.source {
                 Source::Seed(streams) => streams.get(stream).below(of),
                 Source::Enumerate(walk, _) => walk.answer(of),
+                Source::Search(search, _) => search.value(of, classes),
                 Source::Replay(..) => 0,
             };
         }
@@ -153,6 +173,7 @@ impl Choices {
         let taken = match &mut self.source {
             Source::Seed(streams) => streams.get(stream).below(of),
             Source::Enumerate(walk, _) => walk.answer(of),
+            Source::Search(search, _) => search.value(of, classes),
             Source::Replay(replay, _) => match replay.take(&site) {
                 None => 0,
                 Some(Answer::Value { taken, of: recorded }) => {
@@ -212,7 +233,11 @@ impl Choices {
             return taken;
         }
         // An enumeration does not enumerate lengths of delays: the schedule already covers their orders.
-        if matches!(self.source, Source::Enumerate(..)) { 0 } else { self.value(stream, what, of, name) }
+        if matches!(self.source, Source::Enumerate(..) | Source::Search(..)) {
+            0
+        } else {
+            self.value(stream, what, of, name)
+        }
     }
 
     /// What is recorded for a schedule decision at which `who` is about to do `what` on `object`.
@@ -226,6 +251,8 @@ impl Choices {
         let site = self.site(who, what, object);
         let decision = match &mut self.source {
             Source::Seed(_) => Decision::Strategy,
+            // The search is asked by itself.
+            Source::Search(..) => Decision::Default,
             Source::Enumerate(walk, _) => Decision::Nth(if of > 1 { walk.answer(of) } else { 0 }),
             Source::Replay(replay, _) => match replay.take(&site) {
                 None => Decision::Default,
@@ -265,7 +292,7 @@ impl Choices {
     pub fn misfits(&self) -> Vec<Misfit> {
         match &self.source {
             Source::Replay(replay, _) => replay.misfits(),
-            Source::Seed(_) | Source::Enumerate(..) => Vec::new(),
+            Source::Seed(_) | Source::Enumerate(..) | Source::Search(..) => Vec::new(),
         }
     }
 
@@ -280,7 +307,7 @@ impl Choices {
     pub fn divergence(&self) -> Option<Divergence> {
         match &self.source {
             Source::Replay(replay, _) => replay.divergence.clone().or_else(|| replay.unused()),
-            Source::Seed(_) | Source::Enumerate(..) => None,
+            Source::Seed(_) | Source::Enumerate(..) | Source::Search(..) => None,
         }
     }
 
@@ -289,7 +316,27 @@ impl Choices {
     pub fn into_enumeration(self) -> Option<Enumeration> {
         match self.source {
             Source::Enumerate(walk, _) => Some(walk),
-            Source::Seed(_) | Source::Replay(..) => None,
+            Source::Seed(_) | Source::Replay(..) | Source::Search(..) => None,
+        }
+    }
+
+    /// The search, to be advanced, if one answered the choices.
+    #[must_use]
+    pub fn into_search(self) -> Option<Box<Search>> {
+        match self.source {
+            Source::Search(search, _) => Some(search),
+            Source::Seed(_) | Source::Replay(..) | Source::Enumerate(..) => None,
+        }
+    }
+
+    pub(crate) const fn searching(&self) -> bool {
+        matches!(self.source, Source::Search(..))
+    }
+
+    pub(crate) fn search(&mut self) -> Option<&mut Search> {
+        match &mut self.source {
+            Source::Search(search, _) => Some(search),
+            Source::Seed(_) | Source::Replay(..) | Source::Enumerate(..) => None,
         }
     }
 }

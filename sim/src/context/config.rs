@@ -62,6 +62,8 @@ pub enum Ended {
 pub struct RunEnd {
     /// Why it ended.
     pub ended: Ended,
+    /// Whether a search broke it off, since it had seen all that could follow.
+    pub abandoned: bool,
     /// Steps executed.
     pub steps: u64,
     /// Virtual time at the end.

@@ -32,7 +32,9 @@ impl Sim {
         }
         let set = CtxSet(eligible);
         let staying = current.filter(|id| set.contains(*id));
-        let next = if self.by_strategy {
+        let next = if self.searching {
+            self.decide_by_search(current, set, staying, what, obj)
+        } else if self.by_strategy {
             // Counting the bits would cost more than all else here.
             if eligible & eligible.wrapping_sub(1) == 0 {
                 set.first()

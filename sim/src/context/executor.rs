@@ -8,6 +8,7 @@ use super::timer::Due;
 use super::{Ended, RunEnd, Sim};
 use crate::choices::{ChoiceList, Choices, Mode};
 use crate::inject::Delays;
+use crate::probe;
 use crate::schedule::Executed;
 use crate::trace::EventKind;
 use crate::{CtxId, CtxSet, Kind, Label, Nanos, ObjId};
@@ -27,6 +28,7 @@ impl Sim {
         self.steps.set(steps);
         let now = self.now.get() + self.config.step_ns;
         self.now.set(now);
+        probe::touch(label.obj, label.kind.op());
         self.mix(u64::from(label.obj.0) << 16 | u64::from(id.0) << 8 | label.kind as u64);
         if self.observed {
             self.observe(id, label);
@@ -112,6 +114,7 @@ impl Sim {
     #[inline]
     #[must_use]
     pub fn injecting(&self) -> bool {
+        // A search takes the end of injection for a deadline: to cross it is not to read the clock.
         self.now.get() < self.injection_ends.get()
     }
 
@@ -154,6 +157,7 @@ impl Sim {
     /// `id` can go on.
     pub(crate) fn wake(&self, id: CtxId) {
         if self.deadlocked.get() & id.bit() == 0 {
+            probe::enable(id);
             self.unpark(id);
             self.sleeping.set(self.sleeping.get() & !id.bit());
             self.ready.set(self.ready.get() | id.bit());
@@ -244,6 +248,9 @@ impl Sim {
         for id in self.alive().iter() {
             self.note_steps(id);
         }
+        if self.searching {
+            self.search_ends();
+        }
         self.call_end_hook();
         self.tear_down()
     }
@@ -261,6 +268,9 @@ impl Sim {
             self.nothing_can_run(live);
             return false;
         }
+        if self.searching {
+            self.search_waits();
+        }
         self.now.set(self.now.get().max(next));
         self.current.set(NOBODY);
         self.fire_due();
@@ -276,6 +286,7 @@ impl Sim {
 
     fn tear_down(self: Rc<Self>) -> RunEnd {
         self.stopped.set(true);
+        probe::listen(false);
         // Dropping a future may run guards, and guards do nothing once the run is stopped.
         for slot in &self.slots {
             let task = slot.future.borrow_mut().take();
@@ -302,6 +313,7 @@ impl Sim {
             contexts: self.contexts.take(),
             coverage,
             ended: self.ended.get(),
+            abandoned: self.abandoned.get(),
             steps: self.steps.get(),
             time: self.now.get(),
             digest: digest.value(),

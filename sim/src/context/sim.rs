@@ -10,8 +10,9 @@ use super::state::{NOBODY, START, Slot, SpawnSpec, Task, ctx};
 use super::timer::Clock;
 use super::{Class, Cx, Ended, RunConfig};
 use crate::choices::{Choices, Stream};
-use crate::inject::Delays;
 use crate::coverage::{AccessName, RunCoverage, text_hash};
+use crate::inject::Delays;
+use crate::probe::{self, Op};
 use crate::schedule::{Born, ContextWork, Schedule};
 use crate::sync::{Clocks, LockDep, Rcu, SyncClock};
 use crate::trace::{CtxRecord, Digest, Event, EventKind, Trace};
@@ -37,6 +38,12 @@ pub struct Sim {
     pub(super) chosen: Cell<u8>,
     /// The slot in which the search for a free one begins.
     next_slot: Cell<u8>,
+    /// Whether a search decides, and listens to what transitions touch.
+    pub(super) searching: bool,
+    /// Whether the search needs no more of this run.
+    pub(super) abandoned: Cell<bool>,
+    /// Contexts whose order a search varies.
+    pub(super) focused: Cell<u64>,
     /// Whether the strategy answers every schedule decision: nothing is recorded, replayed or enumerated.
     pub(super) by_strategy: bool,
     pub(super) now: Cell<Nanos>,
@@ -122,6 +129,9 @@ impl Sim {
             chosen: Cell::new(NOBODY),
             next_slot: Cell::new(0),
             by_strategy: choices.unnamed_seed(),
+            searching: choices.searching(),
+            abandoned: Cell::new(false),
+            focused: Cell::new(0),
             now: Cell::new(0),
             next_deadline: Cell::new(Nanos::MAX),
             steps: Cell::new(0),
@@ -152,6 +162,7 @@ impl Sim {
             trace: RefCell::new(Trace::default()),
             at_end: RefCell::new(None),
         });
+        probe::listen(sim.searching);
         sim.scheduler.borrow_mut().begin(sim.choices.borrow_mut().schedule_rng());
         sim
     }
@@ -169,12 +180,20 @@ impl Sim {
     /// Virtual time.
     #[must_use]
     pub fn now(&self) -> Nanos {
+        probe::read_clock();
         self.now.get()
     }
 
     /// Steps executed so far.
     #[must_use]
     pub fn steps(&self) -> u64 {
+        probe::read_clock();
+        self.steps.get()
+    }
+
+    /// The same for the record; see [`Cx::stamp`].
+    #[must_use]
+    pub fn stamped_steps(&self) -> u64 {
         self.steps.get()
     }
 
@@ -197,6 +216,7 @@ impl Sim {
 
     /// Ids for `count` parts of one object, consecutive from the one returned.
     pub fn objects_of(&self, name: &'static str, count: u32) -> ObjId {
+        probe::touch(probe::OBJECTS, Op::Write);
         let mut objects = self.objects.borrow_mut();
         let first = objects.next;
         objects.blocks.push(Block { first, text: name, key: 0, parts: &[] });
@@ -289,6 +309,9 @@ impl Sim {
 
     pub(super) fn call_end_hook(self: &Rc<Self>) {
         let Some(hook) = self.at_end.borrow_mut().take() else { return };
+        if self.abandoned.get() {
+            return;
+        }
         let spec = SpawnSpec::device("end of run");
         let id = CtxSet(!self.alive.get()).first().unwrap_or(CtxId(0));
         self.slot(id).begin(&spec, Name::new(spec.name), self.serials.get());
@@ -313,6 +336,8 @@ impl Sim {
         };
         let name = Name { text: spec.name, nth };
         let serial = self.serials.get();
+        probe::touch(probe::SPAWNS, Op::Write);
+        probe::enable(id);
         self.serials.set(serial + 1);
         let parent = ctx(self.current.get());
         let by = parent.map(|parent| self.slot(parent).serial.get());
@@ -326,6 +351,9 @@ impl Sim {
             self.daemons.set(self.daemons.get() | id.bit());
         }
         self.ready.set(self.ready.get() | id.bit());
+        if self.searching {
+            self.search_meets(id, name);
+        }
         self.pending[id.index()].set(START);
         self.cpu_add(id);
         self.clocks.borrow_mut().fork(parent, id);
@@ -360,10 +388,16 @@ impl Sim {
         }
         self.check_ended_clean(id);
         self.note_steps(id);
+        if self.serials.get() as usize >= MAX_CONTEXTS {
+            // Its slot is given out again: to whom depends on the order.
+            probe::touch(probe::SPAWNS, Op::Write);
+        }
         // What it left behind does not haunt the next context in this slot.
         let slot = self.slot(id);
         slot.held.borrow_mut().clear();
-        slot.rcu_nesting.set(0);
+        if slot.rcu_nesting.replace(0) > 0 {
+            probe::touch(probe::RCU, Op::Same(0));
+        }
         self.cpu_remove(id);
         let gone = !id.bit();
         self.alive.set(self.alive.get() & gone);
@@ -418,7 +452,20 @@ impl Sim {
         of: u64,
         obj: ObjId,
     ) -> u64 {
-        let taken = self.choices.borrow_mut().value(stream, what, of, || {
+        self.value_of(who, stream, what, of, obj, &[])
+    }
+
+    /// The same, for a choice whose answers fall into few classes: a search tries `classes` alone, if there are any.
+    pub(crate) fn value_of(
+        &self,
+        who: Option<CtxId>,
+        stream: Stream,
+        what: &'static str,
+        of: u64,
+        obj: ObjId,
+        classes: &[u64],
+    ) -> u64 {
+        let taken = self.choices.borrow_mut().value_of(stream, what, of, classes, || {
             (who.map_or(Name::new("run"), |id| self.name_of(id)), self.object_name(obj))
         });
         self.mix(taken);

@@ -1,6 +1,7 @@
 //! Many runs: campaigns over seeds, and shrinking what a failing run chose.
 
 mod campaign;
+pub mod dpor;
 mod first;
 mod fuzz;
 mod observed;
@@ -8,6 +9,7 @@ mod panics;
 pub mod shrink;
 
 pub use campaign::{Campaign, Outcome, Progress, SignatureStats, Summary};
+pub use dpor::Search;
 pub use first::{FirstFinding, SeedsToFinding};
 pub use fuzz::Fuzzer;
 pub use observed::{Observe, Observed};

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::context::{Held, Sim, Wait};
+use crate::probe::{self, Op};
 use crate::{Class, CtxId, CtxSet, Draft, ObjId};
 
 /// At most this many classes of locks.
@@ -94,6 +95,10 @@ impl Sim {
         let slot = self.slot(id);
         let hardirq = slot.class.get() == Class::Hardirq;
         let irqs_on = !hardirq && slot.irq_off.get() == 0 && slot.class.get() != Class::Device;
+        // The same use again changes nothing; the other use of a class makes the finding.
+        if hardirq || irqs_on {
+            probe::touch(probe::lock_usage(class.id), Op::Same(u32::from(hardirq)));
+        }
         let mut lockdep = self.lockdep.borrow_mut();
         let known = if hardirq { lockdep.in_hardirq } else { lockdep.irqs_on };
         if known & class.bit() != 0 || !(hardirq || irqs_on) {
@@ -134,6 +139,7 @@ impl Sim {
             }
             return;
         }
+        probe::touch(probe::LOCK_ORDER, Op::Same(u32::from(held.class.id) << 8 | u32::from(class.id)));
         if lockdep.after[held.class.id as usize] & class.bit() != 0 {
             return;
         }
@@ -201,6 +207,10 @@ impl Sim {
         let mut seen = 0;
         let mut front = self.waited_for(id).0;
         while let Some(next) = CtxSet(front).first() {
+            probe::touch(probe::wait_of(next), Op::Read);
+            if self.slot(next).class.get() != Class::Device {
+                probe::touch(probe::cpu(self.slot(next).cpu.get()), Op::Read);
+            }
             if next == id {
                 let mut chain = Vec::new();
                 let mut at = through[id.index()];

@@ -88,15 +88,3 @@ impl Default for SeedCount {
         Self::AtLeast(1)
     }
 }
-
-impl FindingPattern {
-    /// Whether the finding is one of those that the pattern describes.
-    #[must_use]
-    pub fn fits(&self, finding: &sim::Finding) -> bool {
-        let fits = |wanted: &Option<String>, test: &dyn Fn(&str) -> bool| wanted.as_deref().is_none_or(test);
-        self.kind == finding.kind
-            && fits(&self.function, &|function| finding.frames.contains(&function))
-            && fits(&self.object, &|object| finding.object == object)
-            && fits(&self.text, &|text| finding.title.contains(text))
-    }
-}
