@@ -108,6 +108,7 @@ fn devices_with_demands() {
     for device in ["untrusted: true", "dma_bits: 32", "bus_dma_limit: 0xffffffff", restricted] {
         // A driver asks for no more bits than its device drives.
         let probe = if device == "dma_bits: 32" { PROBE.replace("bits: 64", "bits: 32") } else { PROBE.to_owned() };
+        let probe: &'static str = probe.leak();
         for cmdline in ["quiet", "amd_iommu=off", "swiotlb=force"] {
             for version in ["5.13", "5.15", "next-2021-06"] {
                 // With the IOMMU the pool is given up, and both need it: see below.
@@ -116,7 +117,7 @@ fn devices_with_demands() {
                 }
                 let world = World {
                     body: BUSY,
-                    probe: &probe,
+                    probe,
                     remove: REMOVE,
                     device,
                     cmdline,

@@ -61,6 +61,18 @@ pub struct FindingPattern {
     pub seeds: SeedCount,
 }
 
+impl FindingPattern {
+    /// Whether `finding` is one of those that this describes.
+    #[must_use]
+    pub fn fits(&self, finding: &sim::Finding) -> bool {
+        let fits = |wanted: &Option<String>, test: &dyn Fn(&str) -> bool| wanted.as_deref().is_none_or(test);
+        self.kind == finding.kind
+            && fits(&self.function, &|function| finding.frames.contains(&function))
+            && fits(&self.object, &|object| finding.object == object)
+            && fits(&self.text, &|text| finding.title.contains(text))
+    }
+}
+
 /// In how many seeds of a campaign a finding must come up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SeedCount {
