@@ -109,7 +109,7 @@ pub(super) fn run(args: &RunArgs, out: &mut Out) -> Result<Exit, Failure> {
     for wanted in &args.report {
         let told = Told { args, list: &list, explained: &explained, saved: &saved, ran: result.summary.ran };
         let text = if ReportKind::OF_RESULTS.contains(&wanted.kind) {
-            report::of_results(wanted.kind, &as_test(&simulation, &result.summary, verdict.as_ref()))?
+            report::of_results(wanted.kind, &as_test(&simulation, &result.summary, verdict.as_ref()), true)?
         } else {
             one_run(wanted.kind, &simulation, &plan, &told)?
         };
