@@ -10,10 +10,19 @@ use super::group::{
 };
 use super::objects::PROBE_LOCK;
 use super::release::iommu_release_device;
-use super::{DomainType, IommuDomain, IommuDriver, IommuGroup, iommu_get_dma_domain};
+use super::{DeviceEntry, DomainType, IommuDomain, IommuDriver, IommuGroup, iommu_get_dma_domain};
 use crate::device::{Device, DeviceNode};
 use crate::kernel::{Kx, NoMemory, Symbol};
 use crate::profile::Behaviour;
+
+/// From now on no device in the IOMMU's scope reaches memory until it is attached to a domain.
+pub(super) fn block_all(kx: &Kx) {
+    for (index, device) in kx.k.scenario.machine.devices.iter().enumerate() {
+        if !device.outside_iommu {
+            kx.k.iommu.set_entry(index, DeviceEntry::Blocked);
+        }
+    }
+}
 
 /// An IOMMU driver registers with the bus: all devices so far are grouped, then each group gets its default domain and
 /// its devices are attached.
@@ -27,7 +36,8 @@ pub async fn bus_set_iommu(kx: &Kx, driver: IommuDriver) {
     let one_setup = kx.k.has(Behaviour::OneDefaultDomainSetup);
     let nodes: Vec<Rc<DeviceNode>> = kx.k.devices.borrow().iter().cloned().collect();
     for node in &nodes {
-        if !node.present.get() || !node.group.get().is_null() {
+        let outside = node.spec(&kx.k).outside_iommu;
+        if outside || !node.present.get() || !node.group.get().is_null() {
             continue;
         }
         let _probe = kx.k.has(Behaviour::IommuProbeLock).then(|| kx.enter("probe_iommu_group"));
@@ -64,7 +74,7 @@ pub async fn bus_set_iommu(kx: &Kx, driver: IommuDriver) {
 ///
 /// Source: `drivers/iommu/iommu.c: iommu_bus_notifier()`, `iommu_probe_device()`, v5.13, v6.1, v6.12.
 pub async fn iommu_bus_notifier_add(kx: &Kx, node: &Rc<DeviceNode>) {
-    if kx.k.iommu.registered.get().is_none() {
+    if kx.k.iommu.registered.get().is_none() || node.spec(&kx.k).outside_iommu {
         return;
     }
     let _frame = kx.enter("iommu_probe_device");

@@ -9,6 +9,15 @@ pub(super) fn check(checker: &mut Checker<'_>, machine: &Machine, world: &World<
     checker.name("name", &machine.name);
     checker.range("cpus", machine.cpus.into(), 1, limits::CPUS.into());
     checker.range("nr_cpus", machine.nr_cpus.into(), 1, limits::NR_CPUS.into());
+    if let Some(possible) = machine.possible_cpus {
+        checker.range("possible_cpus", possible.into(), machine.cpus.into(), limits::NR_CPUS.into());
+    }
+    if let Some(early) = machine.early {
+        checker.field("early", |c| {
+            c.range("per_cpu", early.per_cpu, 0, limits::PHYS_MAX);
+            c.range("per_cpu_unit", early.per_cpu_unit, 1, limits::BYTES);
+        });
+    }
     if machine.cpus > machine.nr_cpus {
         let message = format!("{} CPUs, but the kernel has room for {}", machine.cpus, machine.nr_cpus);
         checker.error(&[Seg::Field("cpus")], message);

@@ -63,9 +63,9 @@ pub async fn swiotlb_init_remap(kx: &Kx, addressing_limit: bool, guest_encrypted
         return;
     }
     if defaults.nareas == 0 {
-        adjust_nareas(kx, &mut defaults, u32::from(kx.k.cpus()));
+        adjust_nareas(kx, &mut defaults, kx.k.possible_cpus());
     }
-    let asked = defaults.boot_nslabs(u32::from(kx.k.cpus()));
+    let asked = defaults.boot_nslabs(kx.k.possible_cpus());
     let mut nslabs = asked;
     let (start, buffer) = loop {
         let bytes = align_up(nslabs << IO_TLB_SHIFT, PAGE_SIZE);
