@@ -37,7 +37,7 @@ macro_rules! types {
 
 types! {
     ScenarioFile Variant Kernel MachineRef DriverRef Explore Strategy OnFinding Expect FindingPattern SeedCount
-    Machine CpuVendor E820Entry E820Kind Node AddrRange Region Reserved Early Freed FreedBy FreedAt Iommu MemEncrypt Device Cap Plugged Unplugged
+    Machine CpuVendor E820Entry E820Change E820Kind Node AddrRange Region Reserved Early Freed FreedBy FreedAt Iommu MemEncrypt Device Cap Plugged Unplugged
     Driver Registers ProbeType Queue Stmt MapArgs MapSgArgs SubmitArgs Access Dir Attr OnError BufferSource DeviceArg
     Process ProcStmt Inject AllocFail Chance Delay HotUnplug Trample Window Dist JunkClass CpuChoice
 }
@@ -48,6 +48,7 @@ const REQUIRED: &[(&str, &[(&str, &str)])] = &[
     ("Kernel", &[("version", "\"5.13\"")]),
     ("Machine", &[("name", "\"m\""), ("cpu_vendor", "Amd"), ("cpus", "1"), ("e820", "[]")]),
     ("E820Entry", &[("start", "0"), ("end", "1"), ("kind", "Usable")]),
+    ("E820Change", &[("start", "0"), ("end", "1")]),
     ("Node", &[("id", "0"), ("ranges", "[]")]),
     ("AddrRange", &[("start", "0"), ("end", "1")]),
     ("Region", &[("start", "0"), ("size", "1")]),

@@ -2,6 +2,7 @@
 
 mod conform;
 mod diff;
+mod import;
 mod list;
 mod replay;
 mod run;
@@ -45,6 +46,7 @@ pub(crate) fn dispatch(cli: &Cli, out: &mut Out) -> Result<Exit, Failure> {
         Command::Test(args) => test::test(args, out),
         Command::Diff(args) => diff::diff(args, out),
         Command::Conform(args) => conform::conform(args, out),
+        Command::Import(args) => import::import(args, out),
         Command::Size(args) => size::size(args, out),
         Command::List(args) => list::list(args, out),
         Command::Scenario(command) => scenario::scenario(command, out),

@@ -4,7 +4,7 @@
 
 use super::cmdline::{memparse, words};
 use crate::mem::{PAGE_SIZE, PhysAddr, PhysRange, align_down, align_up};
-use crate::scenario::schema::{E820Entry, E820Kind, Machine};
+use crate::scenario::schema::{E820Change, E820Entry, E820Kind, Machine};
 
 /// More entries than this are refused, as by the kernel. Source: `E820_MAX_ENTRIES`.
 const MAX_ENTRIES: usize = 3_200;
@@ -73,6 +73,8 @@ impl E820Kind {
 pub struct MemoryMap {
     entries: Vec<E820Entry>,
     log: Vec<String>,
+    /// How many lines are about the firmware's own map.
+    firmware_lines: usize,
 }
 
 impl MemoryMap {
@@ -80,9 +82,16 @@ impl MemoryMap {
     /// no RAM.
     #[must_use]
     pub fn new(machine: &Machine, cmdline: &str) -> Self {
-        let mut map = Self { entries: machine.e820.clone(), log: Vec::new() };
+        Self::build(&machine.e820, &machine.e820_changes, cmdline)
+    }
+
+    /// The same from its parts.
+    #[must_use]
+    pub fn build(firmware: &[E820Entry], changes: &[E820Change], cmdline: &str) -> Self {
+        let mut map = Self { entries: firmware.to_vec(), log: Vec::new(), firmware_lines: 0 };
         map.log.push("BIOS-provided physical RAM map:".to_owned());
         map.print("BIOS-e820");
+        map.firmware_lines = map.log.len();
         let mut user = false;
         for (name, value) in words(cmdline) {
             let Some(value) = value else { continue };
@@ -109,14 +118,21 @@ impl MemoryMap {
         }
         map.update(0, PAGE_SIZE - 1, E820Kind::Usable, E820Kind::Reserved);
         map.remove(BIOS.0, BIOS.1, Some(E820Kind::Usable));
+        for change in changes {
+            match (change.from, change.to) {
+                (Some(from), Some(to)) => map.update(change.start, change.end, from, to),
+                (None, Some(to)) => map.add(change.start, change.end, to),
+                (from, None) => map.remove(change.start, change.end, from),
+            }
+        }
         map.update_table();
         map
     }
 
-    /// What the kernel says of the map.
+    /// What the kernel says: of the firmware's map, and of what becomes of it when the command line has been read.
     #[must_use]
-    pub fn log(&self) -> &[String] {
-        &self.log
+    pub fn log(&self) -> (&[String], &[String]) {
+        self.log.split_at(self.firmware_lines)
     }
 
     /// Ranges of RAM, cut to pages, in ascending order.

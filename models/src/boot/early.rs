@@ -5,7 +5,7 @@ use crate::mem::{PAGE_SIZE, PhysAddr, PhysRange, align_up};
 use crate::memblock::Bounds;
 use crate::profile::{Behaviour, IommuDefault, Version};
 use crate::scenario::schema::{CpuVendor, FreedAt, FreedBy, MemEncrypt, Region};
-use crate::swiotlb::kernel::setup_static_pool;
+use crate::swiotlb::kernel::{setup_io_tlb_npages, setup_static_pool};
 use crate::swiotlb::{IO_TLB_DEFAULT_SLABS, IO_TLB_SEGSIZE};
 
 /// Bytes of per-CPU data of one CPU in the embedded first chunk.
@@ -21,9 +21,10 @@ pub(super) async fn setup_arch(kx: &Kx) {
     kx.step(sim::Kind::Point, sim::ObjId::NONE).await;
     let scenario = &kx.k.scenario;
     let machine = &scenario.machine;
-    for line in kx.k.scenario.map.log() {
-        kx.log(|| line.clone());
-    }
+    let (firmware, later) = kx.k.scenario.map.log();
+    firmware.iter().for_each(|line| kx.log(|| line.clone()));
+    early_params(kx);
+    later.iter().for_each(|line| kx.log(|| line.clone()));
     let mut max = 0;
     for range in kx.k.scenario.map.usable() {
         let _ = kx.k.mem.borrow_mut().memblock.add(range.start, range.size());
@@ -46,7 +47,6 @@ pub(super) async fn setup_arch(kx: &Kx) {
         }
     }
     kx.k.mem.borrow_mut().memblock.allow_resize();
-    early_params(kx);
     setup_static_pool(kx);
     log_nodes(kx);
     if machine.early.is_none() {
@@ -101,9 +101,6 @@ fn early_params(kx: &Kx) {
     };
     let strict = driver_strict || line.strict.unwrap_or(default == IommuDefault::DmaStrict);
     globals.iommu_dma_strict.set(strict);
-    if line.intel_iommu.enable == Some(true) && config.intel_iommu {
-        kx.log(|| "DMAR: IOMMU enabled".to_owned());
-    }
     match kx.k.scenario.machine.mem_encrypt {
         MemEncrypt::None => {}
         MemEncrypt::Sme => globals.sme_active.set(line.mem_encrypt.unwrap_or(true)),
@@ -114,6 +111,19 @@ fn early_params(kx: &Kx) {
     }
     if line.iommu.soft {
         globals.swiotlb.set(true);
+    }
+    if line.swiotlb.areas.is_some() {
+        setup_io_tlb_npages(kx);
+    }
+}
+
+/// Reads the parameters that are not early ones, as far as somebody says something.
+///
+/// Source: `drivers/iommu/intel/iommu.c: intel_iommu_setup()`, v5.13, v6.1, v6.12.
+pub(super) fn parse_args(kx: &Kx) {
+    let asked = kx.k.scenario.command_line.intel_iommu.enable == Some(true);
+    if asked && kx.k.profile().config.intel_iommu {
+        kx.log(|| "DMAR: IOMMU enabled".to_owned());
     }
 }
 
@@ -233,5 +243,8 @@ pub(super) fn tells_memory_late(kx: &Kx) -> bool {
 /// Source: `mm/mm_init.c: mem_init_print_info()`, v6.1, v6.12.
 pub(super) fn mem_init_print_info(kx: &Kx, pages: u64) {
     let total: u64 = kx.k.scenario.map.usable().map(PhysRange::size).sum();
-    kx.log(|| format!("Memory: {}K/{}K available", pages * 4, total >> 10));
+    kx.log(|| {
+        let (free, total) = (pages * 4, total >> 10);
+        format!("Memory: {free}K/{total}K available ({}K reserved)", total.saturating_sub(free))
+    });
 }

@@ -3,8 +3,8 @@
 //! Source: `init/main.c: start_kernel()`, `kernel_init_freeable()`, v5.13.
 
 use super::early::{
-    give_back, mem_init_print_info, memblock_free_all, setup_arch, setup_per_cpu_areas, tells_memory_late,
-    vfs_caches_init_early,
+    give_back, mem_init_print_info, memblock_free_all, parse_args, setup_arch, setup_per_cpu_areas,
+    tells_memory_late, vfs_caches_init_early,
 };
 use super::initcalls::do_basic_setup;
 use super::iommu_init::pci_iommu_alloc;
@@ -24,6 +24,7 @@ pub async fn boot(kx: &Kx) {
         kx.log(|| format!("Command line: {}", kx.k.scenario.cmdline));
         setup_arch(kx).await;
         setup_per_cpu_areas(kx);
+        parse_args(kx);
         vfs_caches_init_early(kx);
         let _frame = kx.enter("mm_init");
         let _inner = kx.enter("mem_init");

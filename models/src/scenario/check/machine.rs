@@ -25,6 +25,16 @@ pub(super) fn check(checker: &mut Checker<'_>, machine: &Machine, world: &World<
     if checker.count("e820", machine.e820.len(), limits::E820) {
         checker.field("e820", |c| e820(c, machine));
     }
+    if checker.count("e820_changes", machine.e820_changes.len(), limits::E820) {
+        for (i, change) in machine.e820_changes.iter().enumerate() {
+            let at = [Seg::Field("e820_changes"), Seg::Index(i)];
+            if change.start > change.end {
+                checker.error_help(&at, "it ends before it starts", "both ends belong to a change");
+            } else if change.end > limits::PHYS_MAX {
+                checker.error(&at, "it lies above 52 bits");
+            }
+        }
+    }
     if checker.count("nodes", machine.nodes.len(), limits::REGIONS) {
         checker.field("nodes", |c| nodes(c, machine));
     }

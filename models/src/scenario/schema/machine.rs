@@ -23,6 +23,10 @@ pub struct Machine {
     pub nr_cpus: u32,
     /// The memory map, in ascending order.
     pub e820: Vec<E820Entry>,
+    /// What the kernel changes in the map for this machine's sake, after what it does on every PC: memory without a cache,
+    /// memory that graphics or firmware uses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub e820_changes: Vec<E820Change>,
     /// NUMA nodes, with memory that may be plugged in later. Empty: the firmware names none, and the kernel fakes one of
     /// all memory.
     #[serde(default)]
@@ -112,6 +116,22 @@ pub struct Early {
     pub per_cpu: u64,
     /// Bytes from one CPU's area to the next.
     pub per_cpu_unit: u64,
+}
+
+/// A change of the map of memory; both ends belong to the range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct E820Change {
+    /// First byte.
+    pub start: u64,
+    /// Last byte.
+    pub end: u64,
+    /// What is changed there. Absent: everything.
+    #[serde(default)]
+    pub from: Option<E820Kind>,
+    /// What it becomes. Absent: it is taken out of the map.
+    #[serde(default)]
+    pub to: Option<E820Kind>,
 }
 
 /// A NUMA node.
