@@ -2,6 +2,7 @@
 
 mod conform;
 mod docs;
+mod import;
 mod input;
 mod run;
 mod size;

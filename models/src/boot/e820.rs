@@ -2,6 +2,8 @@
 //!
 //! Plain data. Source: `arch/x86/kernel/e820.c`, `arch/x86/kernel/setup.c: trim_bios_range()`, v6.1 and v6.12.
 
+use std::borrow::Cow;
+
 use super::cmdline::{memparse, words};
 use crate::mem::{PAGE_SIZE, PhysAddr, PhysRange, align_down, align_up};
 use crate::scenario::schema::{E820Change, E820Entry, E820Kind, Machine};
@@ -26,16 +28,25 @@ impl E820Kind {
             Self::Pmem => 7,
             Self::Pram => 12,
             Self::SoftReserved => 0xefff_ffff,
+            Self::Other(number) => number,
         }
     }
 
-    /// The kind of this number.
+    /// The kind of this number; there is none of number 0.
     #[must_use]
     pub fn of_number(number: u64) -> Option<Self> {
-        Self::ALL.iter().copied().find(|kind| u64::from(kind.number()) == number)
+        let number = u32::try_from(number).ok().filter(|number| *number != 0)?;
+        Some(Self::ALL.iter().copied().find(|kind| kind.number() == number).unwrap_or(Self::Other(number)))
     }
 
-    /// All kinds.
+    /// The kind of this name in the log.
+    #[must_use]
+    pub fn of_words(words: &str) -> Option<Self> {
+        let other = || Self::of_number(words.strip_prefix("type ")?.parse().ok()?);
+        Self::ALL.iter().copied().find(|kind| kind.words() == words).or_else(other)
+    }
+
+    /// All kinds that have a name.
     pub const ALL: [Self; 8] = [
         Self::Usable,
         Self::Reserved,
@@ -49,8 +60,8 @@ impl E820Kind {
 
     /// Its name in the log (`e820_print_type`).
     #[must_use]
-    pub const fn words(self) -> &'static str {
-        match self {
+    pub fn words(self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
             Self::Usable => "usable",
             Self::Reserved => "reserved",
             Self::AcpiData => "ACPI data",
@@ -59,7 +70,8 @@ impl E820Kind {
             Self::Pmem => "persistent (type 7)",
             Self::Pram => "persistent (type 12)",
             Self::SoftReserved => "soft reserved",
-        }
+            Self::Other(number) => return Cow::Owned(format!("type {number}")),
+        })
     }
 
     /// Whether neighbours of this kind stay apart (`e820_nomerge`).
@@ -213,8 +225,8 @@ impl MemoryMap {
     /// Source: `arch/x86/kernel/e820.c: e820__range_remove()`.
     fn remove(&mut self, start: u64, last: u64, kind: Option<E820Kind>) {
         // The kernel's end is exclusive, so the last byte of the address space is none of it.
-        let shown = last.min(u64::MAX - 2);
-        let words = kind.map_or("", E820Kind::words);
+        let shown = last.min(u64::MAX - 1);
+        let words = kind.map_or(Cow::Borrowed(""), E820Kind::words);
         self.log
             .push(format!("e820: remove [mem {start:#010x}-{shown:#010x}] {words}").trim_end().to_owned());
         self.cut(start, last, kind, None);

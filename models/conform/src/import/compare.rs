@@ -84,9 +84,9 @@ fn goes_on(kind: Kind, log: &Log, iommu_done: bool, seen: bool) -> bool {
     use crate::boot::line::Event;
     let has = |test: &dyn Fn(&Event) -> bool| log.entries.iter().any(|entry| test(&entry.event));
     match kind {
-        Kind::FirmwareMap | Kind::MapChange | Kind::UserMap => {
-            has(&|event| matches!(event, Event::Memory(_)))
-        }
+        // Changes are told to those who debug.
+        Kind::MapChange => seen,
+        Kind::FirmwareMap | Kind::UserMap => has(&|event| matches!(event, Event::Memory(_))),
         // Only with lines about memblock.
         Kind::PoolRequest | Kind::NodeRange | Kind::Memory | Kind::BroughtUp => seen,
         Kind::Areas | Kind::PoolFewer => has(&|event| matches!(event, Event::Memory(_))) || iommu_done,
@@ -99,7 +99,10 @@ fn goes_on(kind: Kind, log: &Log, iommu_done: bool, seen: bool) -> bool {
 /// Why a fact may differ although the machine is the same.
 fn why(imported: &Imported, kind: Kind, fact: &Fact) -> Option<String> {
     let found = &imported.found;
-    let exact = found.release.starts_with(found.version);
+    let exact = found
+        .release
+        .strip_prefix(found.version)
+        .is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_digit()));
     if let Some(name) = found.iommu.unmodelled
         && kind == Kind::Group
     {

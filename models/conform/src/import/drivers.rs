@@ -79,7 +79,8 @@ fn driver_line(text: &str) -> Option<(&str, &str)> {
             let end = rest.find([' ', ',']).unwrap_or(rest.len());
             let word = rest[..end].strip_suffix(':').unwrap_or(&rest[..end]);
             // Behind the address stands a colon, or the name of an interface and a colon.
-            rest.contains(':').then_some(word)?
+            let colon = rest[..end].ends_with(':') || rest[end..].contains(':');
+            colon.then_some(word)?
         }
     };
     (address.len() <= 12 && PciAddress::parse(address).is_some()).then_some((driver, address))

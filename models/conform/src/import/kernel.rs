@@ -1,7 +1,7 @@
 //! Version, command line, configuration and CPUs.
 
 use models::boot::cmdline::CommandLine;
-use models::profile::Version;
+use models::profile::{BehaviourSet, Profile, Version};
 use models::scenario::limits;
 
 use super::{Found, Source};
@@ -35,12 +35,37 @@ fn nearest(release: &str) -> (&'static str, bool) {
     (version.name(), exact)
 }
 
+/// What lies between a version that cannot be run and the one that stands for it: behaviours that it has, and that it
+/// has not.
+fn changes(release: &str, nearest: &str) -> Option<(Vec<String>, Vec<String>)> {
+    let mut parts = release.split(|c: char| !c.is_ascii_digit());
+    let wanted = Version::from_name(&format!("{}.{}", parts.next()?, parts.next()?))?;
+    let (wanted, has) =
+        (BehaviourSet::of_version(wanted), BehaviourSet::of_version(Version::from_name(nearest)?));
+    let names = |of: BehaviourSet, not: BehaviourSet| -> Vec<String> {
+        of.iter()
+            .filter(|behaviour| !not.has(*behaviour))
+            .map(|behaviour| behaviour.name().to_owned())
+            .collect()
+    };
+    let (apply, revert) = (names(wanted, has), names(has, wanted));
+    let none: &[&str] = &[];
+    let profile = Profile::new(nearest, &apply, &revert, none).ok()?;
+    (profile.set == wanted).then_some((apply, revert))
+}
+
 pub(super) fn gather(source: &Source<'_>, found: &mut Found) {
     let (version, exact) = nearest(&source.kernel.release);
     found.version = version;
     if !exact {
+        (found.apply, found.revert) = changes(&source.kernel.release, version).unwrap_or_default();
+        let with = if found.apply.is_empty() && found.revert.is_empty() {
+            ""
+        } else {
+            " (with the changes that are known to lie between)"
+        };
         found.assumptions.push(format!(
-            "{} cannot be run: {version} is the nearest version that can, and stands for it",
+            "{} cannot be run: {version}, the nearest version that can{with}, stands for it",
             source.kernel.release
         ));
     }

@@ -32,9 +32,8 @@ pub(crate) struct Change {
 /// The kind that the log's words stand for.
 fn kind_of(words: &str) -> Option<E820Kind> {
     let words = words.trim();
-    let known = E820Kind::ALL.iter().copied().find(|kind| kind.words() == words);
     // `/sys/firmware/memmap` has other words.
-    known.or(match words {
+    E820Kind::of_words(words).or(match words {
         "System RAM" => Some(E820Kind::Usable),
         "Reserved" => Some(E820Kind::Reserved),
         "ACPI Tables" => Some(E820Kind::AcpiData),

@@ -55,6 +55,8 @@ pub(crate) struct Found {
     pub(crate) path: PathBuf,
     pub(crate) release: String,
     pub(crate) version: &'static str,
+    pub(crate) apply: Vec<String>,
+    pub(crate) revert: Vec<String>,
     pub(crate) config: Vec<(String, String)>,
     pub(crate) cmdline: String,
     pub(crate) memory: memory::MemoryFound,

@@ -236,8 +236,12 @@ fn named(source: &Source<'_>, ranges: Vec<PhysRange>) -> Vec<(String, PhysRange)
     }
     let name = |range: &PhysRange| {
         let mut names: Vec<&str> = Vec::new();
-        for (owned, name) in &owners {
-            if overlap(*owned, *range) && !names.contains(&name.as_str()) && !name.is_empty() {
+        // Who asked last has what an earlier one gave back.
+        let mut left = vec![*range];
+        for (owned, name) in owners.iter().rev() {
+            let still = !within(&left, &[*owned]).is_empty();
+            left = without(&left, &[*owned]);
+            if still && !names.contains(&name.as_str()) && !name.is_empty() {
                 names.push(name);
             }
         }

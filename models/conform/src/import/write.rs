@@ -57,15 +57,24 @@ fn head(found: &Found, out: &mut String) {
 
 fn kernel(found: &Found, out: &mut String) {
     let _ = writeln!(out, "    // {}", remark(&found.release));
-    if found.config.is_empty() {
+    if found.config.is_empty() && found.apply.is_empty() && found.revert.is_empty() {
         let _ = writeln!(out, "    kernel: (version: {}),", quoted(found.version));
     } else {
-        let _ =
-            writeln!(out, "    kernel: (\n        version: {},\n        config: [", quoted(found.version));
-        for (option, why) in &found.config {
-            let _ = writeln!(out, "            {}, // {}", quoted(option), remark(why));
+        let _ = writeln!(out, "    kernel: (\n        version: {},", quoted(found.version));
+        for (name, list) in [("apply", &found.apply), ("revert", &found.revert)] {
+            if !list.is_empty() {
+                let list: Vec<String> = list.iter().map(|behaviour| quoted(behaviour)).collect();
+                let _ = writeln!(out, "        {name}: [{}],", list.join(", "));
+            }
         }
-        out.push_str("        ],\n    ),\n");
+        if !found.config.is_empty() {
+            out.push_str("        config: [\n");
+            for (option, why) in &found.config {
+                let _ = writeln!(out, "            {}, // {}", quoted(option), remark(why));
+            }
+            out.push_str("        ],\n");
+        }
+        out.push_str("    ),\n");
     }
     let _ = writeln!(out, "    cmdline: {},", quoted(&found.cmdline));
 }

@@ -105,6 +105,8 @@ pub enum E820Kind {
     Pram,
     /// RAM with a special purpose (EFI).
     SoftReserved,
+    /// Any other number of the firmware, such as 20; not for the kernel.
+    Other(u32),
 }
 
 /// Early allocations as a real machine made them: they are among the `reserved` of the machine, and the model makes none
