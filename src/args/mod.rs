@@ -4,6 +4,7 @@ mod bisect;
 mod common;
 mod conform;
 mod diff;
+mod import;
 mod list;
 mod merge;
 mod replay;
@@ -22,6 +23,7 @@ pub(crate) use bisect::BisectArgs;
 pub(crate) use common::{Color, EngineArgs, Format, KernelArgs, OnFinding};
 pub(crate) use conform::ConformArgs;
 pub(crate) use diff::DiffArgs;
+pub(crate) use import::ImportArgs;
 pub(crate) use list::{ListArgs, Listed};
 pub(crate) use merge::MergeArgs;
 pub(crate) use replay::{ReplayArgs, TraceLevel};
@@ -80,6 +82,8 @@ pub(crate) enum Command {
     Diff(DiffArgs),
     /// Compare the models with recordings of real kernels
     Conform(ConformArgs),
+    /// Make a scenario from the log of a real boot
+    Import(ImportArgs),
     /// Find the size of the bounce pool that a workload needs, and what is wrong with the one it has
     Size(SizeArgs),
     /// List scenarios, kernel versions, behaviours, kinds of findings, strategies

@@ -3,6 +3,7 @@
 mod bisect;
 mod conform;
 mod diff;
+mod import;
 mod list;
 mod manual;
 mod merge;
@@ -57,6 +58,7 @@ pub(crate) fn dispatch(cli: &Cli, out: &mut Out) -> Result<Exit, Failure> {
         Command::Merge(args) => merge::merge(args, out),
         Command::Diff(args) => diff::diff(args, out),
         Command::Conform(args) => conform::conform(args, out),
+        Command::Import(args) => import::import(args, out),
         Command::Size(args) => size::size(args, out),
         Command::List(args) => list::list(args, out),
         Command::Scenario(command) => scenario::scenario(command, out),

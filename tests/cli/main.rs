@@ -3,6 +3,7 @@
 mod bisect;
 mod conform;
 mod docs;
+mod import;
 mod input;
 mod resume;
 mod run;

@@ -388,9 +388,11 @@ impl Kx {
     }
 
     /// Initialises the page structures that were left, and hands their free pages over; then the lists of memblock go.
+    /// Returns how many pages that were.
     ///
     /// Source: `mm/mm_init.c: page_alloc_init_late(), deferred_init_memmap()`, `mm/memblock.c: memblock_discard()`.
-    pub async fn page_alloc_init_late(&self) {
+    pub async fn page_alloc_init_late(&self) -> u64 {
+        let mut late = 0;
         let _frame = self.enter("page_alloc_init_late");
         if let Some(mut deferred) = self.k.bootmem.deferred.take()
             && deferred.first().is_some()
@@ -401,6 +403,7 @@ impl Kx {
             let pages: u64 = pieces.into_iter().map(|run| free_run(&mut mem, run)).sum();
             drop(mem);
             self.sim().mix(pages);
+            late = pages;
             self.log(|| "node 0 deferred pages initialised in 0ms".to_owned());
         }
         let arrays = self.k.mem.borrow_mut().memblock.discard().unwrap_or_default();
@@ -412,6 +415,7 @@ impl Kx {
             }
         }
         self.k.globals.phase.set(Phase::Discarded);
+        late
     }
 
     /// Gives the part of the kernel's image that only the boot needed to the page allocator.
