@@ -36,6 +36,11 @@ impl Tweaks {
         }
     }
 
+    /// Those of a search, which needs no strategy.
+    pub(crate) fn of_search(max_steps: Option<u64>, on_finding: Option<OnFinding>) -> Self {
+        Self { strategy: None, max_steps, on_finding_stop: on_finding.map(|what| what == OnFinding::Stop) }
+    }
+
     /// The request with these settings.
     pub(crate) fn on(self, request: Request) -> Request {
         Request {

@@ -1,5 +1,6 @@
 //! What may be typed: one file for each command, and what several of them share.
 
+mod check;
 mod common;
 mod conform;
 mod diff;
@@ -13,6 +14,7 @@ mod value;
 
 use clap::{ArgAction, Parser, Subcommand};
 
+pub(crate) use check::CheckArgs;
 pub(crate) use common::{Color, EngineArgs, Format, KernelArgs, OnFinding};
 pub(crate) use conform::ConformArgs;
 pub(crate) use diff::DiffArgs;
@@ -56,6 +58,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Repeat one run, from its seed or token, and show what happens in it
     Replay(ReplayArgs),
+    /// Run every interleaving of a small scenario, and say what was proved
+    Check(CheckArgs),
     /// Run scenarios and compare with what they expect
     Test(TestArgs),
     /// Say how two scenarios differ, and why one fails and the other does not

@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod check;
 mod conform;
 mod diff;
 mod list;
@@ -42,6 +43,7 @@ pub(crate) fn dispatch(cli: &Cli, out: &mut Out) -> Result<Exit, Failure> {
     match &cli.command {
         Command::Run(args) => run::run(args, out),
         Command::Replay(args) => replay::replay(args, out),
+        Command::Check(args) => check::check(args, out),
         Command::Test(args) => test::test(args, out),
         Command::Diff(args) => diff::diff(args, out),
         Command::Conform(args) => conform::conform(args, out),

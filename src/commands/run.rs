@@ -219,6 +219,7 @@ fn cases(
             of: list.len(),
             finding,
             first_seed: stats.first_seed,
+            searched: false,
             count: stats.count,
             ran,
             trace: &explained.run.end.trace,

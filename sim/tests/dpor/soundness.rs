@@ -6,7 +6,7 @@ use crate::common::{enumerate, search};
 use crate::programs::{FLAVOURS, Flavour, build, generate};
 
 /// Programs with more interleavings are left out.
-const MOST: u64 = 500;
+const MOST: u64 = 300;
 
 fn compare(flavour: Flavour, seeds: std::ops::Range<u64>) {
     let (mut compared, mut runs, mut of, mut blocked) = (0, 0, 0, 0);
@@ -40,7 +40,7 @@ fn compare(flavour: Flavour, seeds: std::ops::Range<u64>) {
 
 #[test]
 fn the_search_finds_what_enumeration_finds() {
-    let count = std::env::var("DPOR_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(600);
+    let count = std::env::var("DPOR_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(500);
     let first = std::env::var("DPOR_FIRST").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
     for flavour in FLAVOURS {
         compare(flavour, first..first + count);
