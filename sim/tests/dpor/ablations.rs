@@ -18,7 +18,6 @@ fn found_wrong(planted: Planted) -> bool {
             // A search that has a mistake may take one thing for another, and need not even end.
             let Some((_, found)) = search(source.config, &limits, &program, 4 * MOST) else { return true };
             if found != expected {
-                println!("{planted:?}: seed {seed}, {flavour:?}");
                 return true;
             }
         }

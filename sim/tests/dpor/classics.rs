@@ -185,7 +185,6 @@ fn the_classics_have_as_many_classes_as_is_published() {
             wrong.push(format!("{name}: {} and not {expected}", counts.complete));
         }
     }
-    println!("{}", lines.join("\n"));
     assert!(wrong.is_empty(), "{wrong:#?}");
     for line in lines {
         assert!(PAGE.contains(&line), "docs/check.md has no line\n{line}");

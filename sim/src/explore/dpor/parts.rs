@@ -45,8 +45,8 @@ struct Part {
 }
 
 impl Part {
-    fn new(limits: &Limits, prefix: Vec<u32>, sleepers: Vec<Sleeper>) -> Self {
-        let mut search = Search::repeat(limits.clone(), &prefix);
+    fn new(limits: &Limits, prefix: &[u32], sleepers: Vec<Sleeper>) -> Self {
+        let mut search = Search::repeat(limits.clone(), prefix);
         search.prefix_sleepers = sleepers;
         Self { search, target: 0, found: BTreeMap::new(), failed: 0, limited: 0, panic: None }
     }
@@ -346,7 +346,7 @@ fn one<R: FnMut(Box<Search>) -> RunEnd>(part: &mut Part, runner: &mut R) -> bool
 /// The subtrees below the first `depth` branching decisions.
 fn split(limits: &Limits, depth: u32, run: &mut impl FnMut(Box<Search>) -> RunEnd) -> Vec<Part> {
     if depth == 0 {
-        return vec![Part::new(limits, Vec::new(), Vec::new())];
+        return vec![Part::new(limits, &[], Vec::new())];
     }
     let mut search = Box::new(Search::new(limits.clone()));
     search.depth = Some(depth);
@@ -354,15 +354,15 @@ fn split(limits: &Limits, depth: u32, run: &mut impl FnMut(Box<Search>) -> RunEn
     loop {
         let Ok(end) = catching(|| run(search)) else {
             // The search of the one part will say so.
-            return vec![Part::new(limits, Vec::new(), Vec::new())];
+            return vec![Part::new(limits, &[], Vec::new())];
         };
         let abandoned = end.abandoned;
         let Some(back) = end.choices.into_search() else { return parts };
         search = back;
         if search.at_leaf() {
-            parts.push(Part::new(limits, search.path(), std::mem::take(&mut search.prefix_sleepers)));
+            parts.push(Part::new(limits, &search.path(), std::mem::take(&mut search.prefix_sleepers)));
         } else if !abandoned {
-            parts.push(Part::new(limits, search.path(), Vec::new()));
+            parts.push(Part::new(limits, &search.path(), Vec::new()));
         }
         if search.astray() || parts.len() > MOST_PARTS || !search.advance(abandoned) {
             return parts;
