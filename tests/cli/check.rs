@@ -37,7 +37,8 @@ fn folder() -> Folder {
     folder
 }
 
-const FOCUS: [&str; 5] = ["--from-function", "tiny_request", "--context", "tiny", "--preemptions"];
+const FOCUS: [&str; 7] =
+    ["--from-function", "tiny_request", "--context", "tiny", "--answers", "1", "--preemptions"];
 
 fn words<'a>(file: &'a str, bound: &'a str, rest: &[&'a str]) -> Vec<&'a str> {
     let mut words = vec!["--quiet", "check", file];
