@@ -1,6 +1,7 @@
 //! What may be typed: one file for each command, and what several of them share.
 
 mod bisect;
+mod check;
 mod common;
 mod conform;
 mod diff;
@@ -20,6 +21,7 @@ mod value;
 use clap::{ArgAction, Parser, Subcommand};
 
 pub(crate) use bisect::BisectArgs;
+pub(crate) use check::CheckArgs;
 pub(crate) use common::{Color, EngineArgs, Format, KernelArgs, OnFinding};
 pub(crate) use conform::ConformArgs;
 pub(crate) use diff::DiffArgs;
@@ -68,6 +70,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Repeat one run, from its seed or token, and show what happens in it
     Replay(ReplayArgs),
+    /// Run every interleaving of a small scenario, and say what was proved
+    Check(CheckArgs),
     /// Run scenarios and compare with what they expect
     Test(TestArgs),
     /// Make a finding's schedule and scenario as small as they go

@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod bisect;
+mod check;
 mod conform;
 mod diff;
 mod import;
@@ -51,6 +52,7 @@ pub(crate) fn dispatch(cli: &Cli, out: &mut Out) -> Result<Exit, Failure> {
     match &cli.command {
         Command::Run(args) => run::run(args, out),
         Command::Replay(args) => replay::replay(args, out),
+        Command::Check(args) => check::check(args, out),
         Command::Test(args) => test::test(args, out),
         Command::Shrink(args) => shrink::shrink(args, out),
         Command::Save(args) => save::save(args, out),

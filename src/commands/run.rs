@@ -262,6 +262,7 @@ impl Told<'_> {
                 of: self.list.len(),
                 finding,
                 first_seed: stats.first_seed,
+                searched: false,
                 count: stats.count,
                 ran: self.ran,
                 trace: &explained.run.end.trace,
