@@ -76,9 +76,14 @@ fn iommu(iommu: Iommu) -> String {
     match iommu {
         Iommu::None => "none".to_owned(),
         Iommu::AmdVi { ppr, gt, .. } => list("AMD-Vi", &[(ppr, "PPR"), (gt, "GT")]),
-        Iommu::Vtd { snoop, write_buffer_flush, platform_opt_in } => list(
+        Iommu::Vtd { snoop, write_buffer_flush, platform_opt_in, pass_through } => list(
             "VT-d",
-            &[(snoop, "snooping"), (write_buffer_flush, "write buffer flush"), (platform_opt_in, "opt-in")],
+            &[
+                (snoop, "snooping"),
+                (write_buffer_flush, "write buffer flush"),
+                (platform_opt_in, "opt-in"),
+                (!pass_through, "no pass-through"),
+            ],
         ),
         Iommu::Virtio { second_ms, .. } => list("virtio-iommu", &[(second_ms.is_some(), "a second one")]),
         Iommu::Smmu { second_ms, .. } => list("SMMU", &[(second_ms.is_some(), "a second one")]),

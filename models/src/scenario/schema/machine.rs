@@ -206,6 +206,9 @@ pub enum Iommu {
         /// The firmware asks for DMA protection (`DMAR_PLATFORM_OPT_IN`), which turns the IOMMU on.
         #[serde(default)]
         platform_opt_in: bool,
+        /// The unit can pass addresses through as they are. If it cannot, an identity domain maps all memory to itself.
+        #[serde(default = "default_true")]
+        pass_through: bool,
     },
     /// Paravirtual ones (virtio-iommu). The firmware names them (VIOT), their driver is a module, and until it has them
     /// devices reach memory as it is.
