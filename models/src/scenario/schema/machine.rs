@@ -259,6 +259,9 @@ pub enum Iommu {
         /// The unit is emulated and wants to be told of every mapping (caching mode): flushing is strict.
         #[serde(default, skip_serializing_if = "is_false")]
         caching_mode: bool,
+        /// The unit can pass addresses through as they are. If it cannot, an identity domain maps all memory to itself.
+        #[serde(default = "default_true")]
+        pass_through: bool,
     },
     /// Paravirtual ones (virtio-iommu). The firmware names them (VIOT), their driver is a module, and until it has them
     /// devices reach memory as it is.
