@@ -4,6 +4,7 @@ use models::run::{Request, Run, Simulation, Source};
 use reports::case::Shortened;
 use sim::Finding;
 use sim::choices::{ChoiceList, Record, Token};
+use sim::schedule::Guide;
 use sim::explore::{SignatureStats, catching, minimise};
 
 use crate::campaign::Tweaks;
@@ -48,7 +49,7 @@ pub(crate) fn explain(
     stats: &SignatureStats,
 ) -> Result<Explained, String> {
     let source = Source::Seed(stats.first_seed);
-    explain_run(simulation, tweaks, stats.finding.signature_hash(), source)
+    explain_run(simulation, tweaks, stats.finding.signature_hash(), source, stats.guide.as_ref())
 }
 
 /// Repeats the run with these choices, recorded and shortened.
@@ -60,13 +61,17 @@ pub(crate) fn explain_run(
     tweaks: Tweaks,
     hash: u64,
     source: Source,
+    guide: Option<&Guide>,
 ) -> Result<Explained, String> {
     let (seed, what) = match source {
         Source::Seed(seed) => (seed, format!("seed {seed}")),
         Source::Replay(_) | Source::Search(_) => (0, "the run".to_owned()),
     };
     let shows = |findings: &[Finding]| findings.iter().any(|finding| finding.signature_hash() == hash);
-    let full = |source| catching(|| simulation.worker().run(&tweaks.on(Request::full(source))));
+    let full = |source| {
+        let request = Request { guide: guide.cloned(), ..tweaks.on(Request::full(source)) };
+        catching(|| simulation.worker().run(&request))
+    };
     let mut first =
         full(source).map_err(|message| format!("{what} makes the simulator itself panic: {message}"))?;
     if !shows(&first.end.findings) {

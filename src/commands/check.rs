@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use models::run::{Request, Simulation, Source};
+use models::scenario::Resolved;
 use reports::case::{Case, Neighbour};
 use reports::json::{CheckJson, FindingJson, line};
 use reports::summary::Head;
@@ -69,7 +70,7 @@ pub(super) fn check(args: &CheckArgs, out: &mut Out) -> Result<Exit, Failure> {
         if resumed {
             out.line(&format!("Taken up again after {before} runs.\n"));
         }
-        cases(out, args, &report, &explained);
+        cases(out, args, simulation.scenario(), &report, &explained);
         conclude(out, args, &report, &claim, interrupted, rate);
     } else {
         let json = json(&simulation, &report, &explained, &claim, interrupted, args);
@@ -130,14 +131,15 @@ fn explain_all(
     let explain = |(n, (hash, found)): (usize, (&u64, &Found))| {
         let explained = (n < most).then(|| {
             let search = Box::new(Search::repeat(limits.clone(), &found.path));
-            explain_run(simulation, tweaks, *hash, Source::Search(search))
+            explain_run(simulation, tweaks, *hash, Source::Search(search), None)
         });
         (*hash, found.clone(), explained)
     };
     list.into_iter().enumerate().map(explain).collect()
 }
 
-fn cases(out: &mut Out, args: &CheckArgs, report: &Report, list: &Explanations) {
+fn cases(out: &mut Out, args: &CheckArgs, scenario: &Resolved, report: &Report, list: &Explanations) {
+    let (kernel, machine) = (kernel_words(scenario), scenario.machine.name.as_str());
     let engine = EngineArgs { strategy: None, max_steps: args.max_steps, on_finding: args.on_finding };
     let number = |hash: u64| list.iter().position(|(other, ..)| *other == hash).map(|n| n + 1);
     for (n, (hash, found, explained)) in list.iter().enumerate() {
@@ -173,6 +175,8 @@ fn cases(out: &mut Out, args: &CheckArgs, report: &Report, list: &Explanations) 
                 })
                 .collect(),
             reproduce: vec![command("replay", &args.scenario, &args.kernel, &engine, &token)],
+            kernel: &kernel,
+            machine,
         };
         let text = case.render(out.paint);
         out.line(&text);

@@ -1,9 +1,14 @@
 //! The command as a user types it: outcomes, exit codes, JSON, and what it says to mistakes.
 
+mod bisect;
 mod check;
 mod conform;
 mod docs;
+mod import;
 mod input;
+mod resume;
 mod run;
+mod save;
+mod shrink;
 mod size;
 mod support;

@@ -202,6 +202,7 @@ impl Kx {
             self.k.mem.borrow_mut().memblock.alloc_try_nid(size, align, bounds, NodeId::NO_NODE, owner)?;
         self.sim().mix(addr.0);
         self.note(|| format!("memblock: {size} bytes at {addr} for {}", owner.site));
+        self.took_memory(addr, size, owner.site);
         if self.k.scenario.command_line.memblock_debug {
             self.log(|| format!("memblock_alloc_try_nid: {size} bytes align={align:#x} nid=-1 from={:#018x} max_addr={:#018x} {}", bounds.min.0, bounds.max.0, owner.site));
             self.log(|| {
@@ -219,7 +220,7 @@ impl Kx {
             Some(_) => self.report_two_owners(range, "the page allocator, since memblock_free_all"),
             None => {
                 let mem = self.k.mem.borrow();
-                let other = mem.memblock.owners_in(range).find(|owned| owned.owner != owner).copied();
+                let other = mem.memblock.owners_in(range).into_iter().find(|owned| owned.owner != owner);
                 drop(mem);
                 if let Some(other) = other {
                     self.report_two_owners(range, &reserved_by(&other.owner));
@@ -286,6 +287,7 @@ impl Kx {
         let _ = mem.memblock.free(base, size);
         drop(mem);
         self.note(|| format!("memblock: [{:#x}-{:#x}] freed", base.0, (base.0 + size).saturating_sub(1)));
+        self.left_memory(base, size);
         self.sim().mix(base.0 ^ size);
         self.note_given_back(range);
         self.note_stack(id, true);
@@ -328,6 +330,7 @@ impl Kx {
         self.note(|| format!("{object} freed: {size} bytes at {base} go to the page allocator"));
         self.sim().mix(base.0 ^ size);
         drop(mem);
+        self.left_memory(base, size);
         match (freed, before) {
             (Ok(_), _) => self.note_given_back(range),
             (Err(_), Some(before)) => {
@@ -385,9 +388,11 @@ impl Kx {
     }
 
     /// Initialises the page structures that were left, and hands their free pages over; then the lists of memblock go.
+    /// Returns how many pages that were.
     ///
     /// Source: `mm/mm_init.c: page_alloc_init_late(), deferred_init_memmap()`, `mm/memblock.c: memblock_discard()`.
-    pub async fn page_alloc_init_late(&self) {
+    pub async fn page_alloc_init_late(&self) -> u64 {
+        let mut late = 0;
         let _frame = self.enter("page_alloc_init_late");
         if let Some(mut deferred) = self.k.bootmem.deferred.take()
             && deferred.first().is_some()
@@ -398,6 +403,7 @@ impl Kx {
             let pages: u64 = pieces.into_iter().map(|run| free_run(&mut mem, run)).sum();
             drop(mem);
             self.sim().mix(pages);
+            late = pages;
             self.log(|| "node 0 deferred pages initialised in 0ms".to_owned());
         }
         let arrays = self.k.mem.borrow_mut().memblock.discard().unwrap_or_default();
@@ -409,6 +415,7 @@ impl Kx {
             }
         }
         self.k.globals.phase.set(Phase::Discarded);
+        late
     }
 
     /// Gives the part of the kernel's image that only the boot needed to the page allocator.
@@ -443,7 +450,7 @@ impl Kx {
         let line = |owned: &crate::memblock::OwnedRange| {
             format!("{}..{} {}", owned.range.start, owned.range.end, reserved_by(&owned.owner))
         };
-        let mut lines: Vec<String> = mem.memblock.owners_in(range).take(12).map(line).collect();
+        let mut lines: Vec<String> = mem.memblock.owners_in(range).iter().take(12).map(line).collect();
         if lines.is_empty() {
             lines.push("nobody".to_owned());
         }

@@ -27,11 +27,11 @@ limits! {
     /// Lines of a memory map.
     E820: usize = 256;
     /// NUMA nodes, and early reservations.
-    REGIONS: usize = 64;
+    REGIONS: usize = 256;
     /// Times that one reservation is given back.
     FREES: usize = 8;
     /// Devices of a machine.
-    DEVICES: usize = 64;
+    DEVICES: usize = 256;
     /// Drivers of a scenario.
     DRIVERS: usize = 64;
     /// Queues of a driver.
@@ -64,6 +64,8 @@ limits! {
     STEPS: u64 = 1_000_000_000;
     /// Depth of probabilistic concurrency testing.
     PCT_DEPTH: u32 = 64;
+    /// Delays of delay-bounded scheduling.
+    DELAYS: u32 = 64;
     /// The highest address that a machine may have memory at: 52 bits.
     PHYS_MAX: u64 = (1 << 52) - 1;
     /// The largest error number of the kernel.

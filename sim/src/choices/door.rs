@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::record::Replay;
-use super::{Answer, ChoiceList, Divergence, Enumeration, Record, Rng, Site, Stream, Streams};
+use super::{
+    Answer, Asked, ChoiceList, Divergence, Enumeration, Misfit, Offer, Record, Rng, Site, Stream, Streams,
+};
 use crate::Name;
 use crate::explore::Search;
 
@@ -35,6 +37,8 @@ pub struct Choices {
     /// Whether sites must be told apart: when recording or replaying.
     named: bool,
     records: Option<Vec<Record>>,
+    /// Every question, if that is wanted.
+    asked: Option<Vec<Asked>>,
     counts: BTreeMap<u64, u32>,
 }
 
@@ -61,7 +65,32 @@ impl Choices {
             Mode::Enumerate(walk) => (Source::Enumerate(walk, Streams::new(0)), false),
             Mode::Search(search) => (Source::Search(search, Streams::new(0)), false),
         };
-        Self { source, named: named || record, records: record.then(Vec::new), counts: BTreeMap::new() }
+        let records = record.then(Vec::new);
+        Self { source, named: named || record, records, asked: None, counts: BTreeMap::new() }
+    }
+
+    /// Keeps every question with what could be answered, from now on.
+    pub fn keep_questions(&mut self) {
+        self.named = true;
+        self.asked = Some(Vec::new());
+    }
+
+    /// Whether questions are kept.
+    pub(crate) const fn keeps_questions(&self) -> bool {
+        self.asked.is_some()
+    }
+
+    /// A schedule decision was asked for.
+    pub(crate) fn asked_switch(&mut self, site: Site, contexts: Vec<Name>) {
+        if let Some(asked) = &mut self.asked {
+            asked.push(Asked { site, offer: Offer::Contexts(contexts) });
+        }
+    }
+
+    /// The questions that were kept, in order.
+    #[must_use]
+    pub fn take_questions(&mut self) -> Vec<Asked> {
+        self.asked.take().unwrap_or_default()
     }
 
     /// Whether choices have to be named: the caller need not look up names otherwise.
@@ -76,6 +105,12 @@ impl Choices {
     #[must_use]
     pub(crate) const fn unnamed_seed(&self) -> bool {
         !self.named && matches!(self.source, Source::Seed(_))
+    }
+
+    /// Whether choices are answered from a seed.
+    #[must_use]
+    pub(crate) const fn by_seed(&self) -> bool {
+        matches!(self.source, Source::Seed(_))
     }
 
     /// The raw stream for schedule strategies; what they draw is not a choice of its own, the switch is.
@@ -132,6 +167,9 @@ impl Choices {
         }
         let (who, object) = name();
         let site = self.site(who, what, object);
+        if let Some(asked) = &mut self.asked {
+            asked.push(Asked { site, offer: Offer::Alternatives(of) });
+        }
         let taken = match &mut self.source {
             Source::Seed(streams) => streams.get(stream).below(of),
             Source::Enumerate(walk, _) => walk.answer(of),
@@ -144,12 +182,14 @@ impl Choices {
                             &site,
                             format!("{taken} of {recorded} alternatives"),
                             format!("{of} alternatives"),
+                            Offer::Alternatives(of),
                         );
                     }
                     taken.min(of - 1)
                 }
                 Some(Answer::Switch(to)) => {
-                    replay.diverge(&site, format!("a switch to {to}"), format!("a choice of {of}"));
+                    let recorded = format!("a switch to {to}");
+                    replay.diverge(&site, recorded, format!("a choice of {of}"), Offer::Alternatives(of));
                     0
                 }
             },
@@ -218,7 +258,8 @@ impl Choices {
                 None => Decision::Default,
                 Some(Answer::Switch(to)) => Decision::Switch(to),
                 Some(Answer::Value { taken, of }) => {
-                    replay.diverge(&site, format!("{taken} of {of}"), "a schedule decision".to_owned());
+                    let now = "a schedule decision".to_owned();
+                    replay.diverge(&site, format!("{taken} of {of}"), now, Offer::Contexts(Vec::new()));
                     Decision::Default
                 }
             },
@@ -240,9 +281,18 @@ impl Choices {
         }
     }
 
-    pub(crate) fn diverge(&mut self, site: &Site, recorded: String, now: String) {
+    pub(crate) fn diverge(&mut self, site: &Site, recorded: String, now: String, offer: Offer) {
         if let Source::Replay(replay, _) = &mut self.source {
-            replay.diverge(site, recorded, now);
+            replay.diverge(site, recorded, now, offer);
+        }
+    }
+
+    /// All recorded choices that did not fit, or were never asked for. Empty unless replaying.
+    #[must_use]
+    pub fn misfits(&self) -> Vec<Misfit> {
+        match &self.source {
+            Source::Replay(replay, _) => replay.misfits(),
+            Source::Seed(_) | Source::Enumerate(..) | Source::Search(..) => Vec::new(),
         }
     }
 

@@ -9,6 +9,7 @@ use super::{Ended, RunEnd, Sim};
 use crate::choices::{ChoiceList, Choices, Mode};
 use crate::inject::Delays;
 use crate::probe;
+use crate::schedule::Executed;
 use crate::trace::EventKind;
 use crate::{CtxId, CtxSet, Kind, Label, Nanos, ObjId};
 
@@ -29,10 +30,8 @@ impl Sim {
         self.now.set(now);
         probe::touch(label.obj, label.kind.op());
         self.mix(u64::from(label.obj.0) << 16 | u64::from(id.0) << 8 | label.kind as u64);
-        if self.config.record {
-            let frame = slot.frames.borrow().last().copied().unwrap_or("");
-            let object = self.object_name(label.obj);
-            self.event_of(id, EventKind::Step { label, object, frame });
+        if self.observed {
+            self.observe(id, label);
         }
         if steps >= self.next_look.get() && !self.makes_progress(id, steps) {
             return false;
@@ -41,6 +40,33 @@ impl Sim {
             self.fire_due();
         }
         true
+    }
+
+    /// Tells the trace, the strategy and the coverage of a step, as far as they want to know.
+    #[inline(never)]
+    fn observe(&self, id: CtxId, label: Label) {
+        let slot = self.slot(id);
+        if self.config.record {
+            let frame = slot.frames.borrow().last().copied().unwrap_or("");
+            let object = self.object_name(label.obj);
+            self.event_of(id, EventKind::Step { label, object, frame });
+            let mut trace = self.trace.borrow_mut();
+            if !trace.truncated {
+                trace.marks.push(self.digest.get().mark());
+            }
+        }
+        if self.watched {
+            let step =
+                Executed { id, label, alive: CtxSet(self.alive.get()), pending: &self.pending, sim: self };
+            let mut choices = self.choices.borrow_mut();
+            self.scheduler.borrow_mut().executed(&step, choices.schedule_rng());
+        }
+        if self.config.coverage
+            && let Some(coverage) = &mut *self.coverage.borrow_mut()
+        {
+            let frame = slot.frames.borrow().last().copied().unwrap_or("");
+            coverage.step(slot.serial.get(), label, frame, || self.object_text(label.obj));
+        }
     }
 
     /// Whether a delay is injected before the step that `id` is about to announce. It then sleeps.
@@ -60,6 +86,9 @@ impl Sim {
             delays.draw(self.steps.get(), &mut choices, delay_word(label.kind), || site(self))
         };
         self.delays.set(delays);
+        if let Some(coverage) = &mut *self.coverage.borrow_mut() {
+            coverage.injection("delay", drawn != 0);
+        }
         if drawn == 0 {
             return false;
         }
@@ -108,6 +137,7 @@ impl Sim {
         let (what, obj) = match wait {
             Wait::Object { obj, .. } => {
                 self.parked.set(self.parked.get() | id.bit());
+                self.pending[id.index()].set(Label::new(Kind::Wait, obj));
                 ("block", obj)
             }
             Wait::Clock(_) => {
@@ -215,6 +245,9 @@ impl Sim {
                 self.decide(Some(id), eligible, "end", ObjId::NONE);
             }
         }
+        for id in self.alive().iter() {
+            self.note_steps(id);
+        }
         if self.searching {
             self.search_ends();
         }
@@ -271,7 +304,14 @@ impl Sim {
         }
         let mut choices = Choices::new(Mode::Replay(ChoiceList::default()), false);
         std::mem::swap(&mut choices, &mut self.choices.borrow_mut());
+        let mut coverage = self.coverage.take();
+        if let Some(coverage) = &mut coverage {
+            coverage.locks = self.lockdep.borrow().edges();
+        }
         RunEnd {
+            decisions: self.decisions.get(),
+            contexts: self.contexts.take(),
+            coverage,
             ended: self.ended.get(),
             abandoned: self.abandoned.get(),
             steps: self.steps.get(),

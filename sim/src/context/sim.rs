@@ -10,9 +10,10 @@ use super::state::{NOBODY, START, Slot, SpawnSpec, Task, ctx};
 use super::timer::Clock;
 use super::{Class, Cx, Ended, RunConfig};
 use crate::choices::{Choices, Stream};
+use crate::coverage::{AccessName, RunCoverage, text_hash};
 use crate::inject::Delays;
 use crate::probe::{self, Op};
-use crate::schedule::Schedule;
+use crate::schedule::{Born, ContextWork, Schedule};
 use crate::sync::{Clocks, LockDep, Rcu, SyncClock};
 use crate::trace::{CtxRecord, Digest, Event, EventKind, Trace};
 use crate::{CtxId, CtxSet, Finding, Label, MAX_CONTEXTS, Name, Nanos, ObjId};
@@ -64,7 +65,14 @@ pub struct Sim {
     objects: RefCell<Objects>,
     names: RefCell<Vec<(&'static str, u32)>>,
     serials: Cell<u32>,
-    all_names: RefCell<Vec<Name>>,
+    /// Every context that ever lived, by serial number. Steps are filled in when it ends.
+    pub(super) contexts: RefCell<Vec<ContextWork>>,
+    pub(super) decisions: Cell<u64>,
+    /// Whether somebody is told of each step: the trace, the strategy, or the coverage.
+    pub(super) observed: bool,
+    /// Whether the strategy is.
+    pub(super) watched: bool,
+    pub(crate) coverage: RefCell<Option<Box<RunCoverage>>>,
     pub(crate) lockdep: RefCell<LockDep>,
     pub(crate) clocks: RefCell<Clocks>,
     pub(crate) rcu: Rcu,
@@ -105,6 +113,8 @@ impl Sim {
     #[must_use]
     pub fn new(config: RunConfig, choices: Choices, scheduler: Box<dyn Schedule>) -> Rc<Self> {
         let cpus = config.cpus.max(1);
+        // Replays and enumerations do not ask the strategy.
+        let watched = choices.by_seed() && scheduler.watches();
         let sim = Rc::new_cyclic(|this| Self {
             this: Weak::clone(this),
             config,
@@ -140,7 +150,11 @@ impl Sim {
             objects: RefCell::new(Objects { blocks: Vec::new(), next: 1 }),
             names: RefCell::new(Vec::new()),
             serials: Cell::new(0),
-            all_names: RefCell::new(Vec::new()),
+            contexts: RefCell::new(Vec::new()),
+            decisions: Cell::new(0),
+            observed: config.record || config.coverage || watched,
+            watched,
+            coverage: RefCell::new(config.coverage.then(Box::default)),
             lockdep: RefCell::new(LockDep::new()),
             clocks: RefCell::new(Clocks::new(config.races)),
             rcu: Rcu::new(),
@@ -284,7 +298,7 @@ impl Sim {
     /// Name of the context with this serial number, also of one that has ended.
     #[must_use]
     pub fn context_name(&self, serial: u32) -> Name {
-        self.all_names.borrow().get(serial as usize).copied().unwrap_or_default()
+        self.contexts.borrow().get(serial as usize).map(|context| context.name).unwrap_or_default()
     }
 
     /// Has `hook` called when the run is over, however it ended. It may look at everything and report findings, but
@@ -325,7 +339,12 @@ impl Sim {
         probe::touch(probe::SPAWNS, Op::Write);
         probe::enable(id);
         self.serials.set(serial + 1);
-        self.all_names.borrow_mut().push(name);
+        let parent = ctx(self.current.get());
+        let by = parent.map(|parent| self.slot(parent).serial.get());
+        self.contexts.borrow_mut().push(ContextWork { name, parent: by, steps: 0 });
+        if let Some(coverage) = &mut *self.coverage.borrow_mut() {
+            coverage.born(name);
+        }
         self.slot(id).begin(&spec, name, serial);
         self.alive.set(self.alive.get() | id.bit());
         if spec.daemon {
@@ -337,8 +356,9 @@ impl Sim {
         }
         self.pending[id.index()].set(START);
         self.cpu_add(id);
-        self.clocks.borrow_mut().fork(ctx(self.current.get()), id);
-        self.scheduler.borrow_mut().spawned(id, self.choices.borrow_mut().schedule_rng());
+        self.clocks.borrow_mut().fork(parent, id);
+        let born = Born { id, name, parent };
+        self.scheduler.borrow_mut().spawned(&born, self.choices.borrow_mut().schedule_rng());
         self.mix(u64::from(serial) << 8 | u64::from(id.0));
         if self.config.record {
             let cpu = (spec.class != Class::Device).then_some(spec.cpu);
@@ -367,6 +387,7 @@ impl Sim {
             self.event_of(id, EventKind::Ended);
         }
         self.check_ended_clean(id);
+        self.note_steps(id);
         if self.serials.get() as usize >= MAX_CONTEXTS {
             // Its slot is given out again: to whom depends on the order.
             probe::touch(probe::SPAWNS, Op::Write);
@@ -385,6 +406,37 @@ impl Sim {
         self.rcu_reader_gone(id);
         let task = slot.future.borrow_mut().take();
         drop(task);
+    }
+
+    /// Fills in how many steps `id` took.
+    pub(super) fn note_steps(&self, id: CtxId) {
+        let slot = self.slot(id);
+        if let Some(context) = self.contexts.borrow_mut().get_mut(slot.serial.get() as usize) {
+            context.steps = slot.steps.get();
+        }
+    }
+
+    /// Text of an object's name.
+    pub(crate) fn object_text(&self, obj: ObjId) -> &'static str {
+        let objects = self.objects.borrow();
+        let at = objects.blocks.partition_point(|block| block.first <= obj.0);
+        match at.checked_sub(1).map(|at| objects.blocks[at]) {
+            Some(block) if obj != ObjId::NONE => {
+                block.parts.get((obj.0 - block.first) as usize).copied().unwrap_or(block.text)
+            }
+            _ => "",
+        }
+    }
+
+    /// A hash of the text of an object's name.
+    pub(crate) fn text_hash(&self, obj: ObjId) -> u64 {
+        text_hash(self.object_text(obj))
+    }
+
+    /// A hash of what `id` does or is about to do: the function, what it does, and the object's text.
+    pub(crate) fn access(&self, id: CtxId, label: Label) -> u64 {
+        let function = self.slot(id).frames.borrow().last().copied().unwrap_or("");
+        AccessName { function, kind: label.kind, object: self.object_text(label.obj) }.hash()
     }
 
     pub(super) fn name_of(&self, id: CtxId) -> Name {

@@ -1,5 +1,7 @@
 //! Lock order, interrupt safety, and the wait-for graph.
 
+use std::collections::BTreeSet;
+
 use crate::context::{Held, Sim, Wait};
 use crate::probe::{self, Op};
 use crate::{Class, CtxId, CtxSet, Draft, ObjId};
@@ -51,6 +53,11 @@ pub(crate) struct LockDep {
 impl LockDep {
     pub(crate) fn new() -> Self {
         Self { after: [0; MAX_CLASSES], in_hardirq: 0, irqs_on: 0, edges: Vec::new() }
+    }
+
+    /// The orders of classes that were seen.
+    pub(crate) fn edges(&self) -> BTreeSet<(&'static str, &'static str)> {
+        self.edges.iter().map(|edge| (edge.from.name, edge.to.name)).collect()
     }
 
     /// Whether `to` can be reached from `from`.

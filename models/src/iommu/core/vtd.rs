@@ -1,6 +1,7 @@
 //! Intel VT-d.
 
-use super::{DeviceEntry, IommuDriver, bus_set_iommu};
+use super::probe::block_all;
+use super::{IommuDriver, bus_set_iommu};
 use crate::kernel::Kx;
 use crate::profile::Behaviour;
 use crate::scenario::schema::Iommu;
@@ -31,10 +32,7 @@ pub fn detect_intel_iommu(kx: &Kx) -> bool {
 /// Source: `drivers/iommu/intel/iommu.c: intel_iommu_init()`, v5.13.
 pub async fn intel_iommu_init(kx: &Kx) {
     let _frame = kx.enter("intel_iommu_init");
-    kx.log(|| "DMAR: IOMMU enabled".to_owned());
-    for index in 0..kx.k.scenario.machine.devices.len() {
-        kx.k.iommu.set_entry(index, DeviceEntry::Blocked);
-    }
+    block_all(kx);
     kx.delay(20_000_000).await;
     if kx.k.has(Behaviour::IntelIommuSwiotlbVeto) {
         let untrusted = kx.k.scenario.machine.devices.iter().any(|device| device.untrusted);
@@ -48,6 +46,11 @@ pub async fn intel_iommu_init(kx: &Kx) {
             },
         );
     }
-    bus_set_iommu(kx, IommuDriver::Intel).await;
+    // An emulated unit has to be told of every mapping: what batching saves is lost.
+    if matches!(kx.k.scenario.machine.iommu, Iommu::Vtd { caching_mode: true, .. }) {
+        kx.log(|| "DMAR: IOMMU batching disallowed due to virtualization".to_owned());
+        kx.k.globals.iommu_dma_strict.set(true);
+    }
+    let _ = bus_set_iommu(kx, IommuDriver::Intel).await;
     kx.log(|| "DMAR: Intel(R) Virtualization Technology for Directed I/O".to_owned());
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub enum Expect {
     /// No finding at all.
     Clean {
-        /// Lines that the modelled kernel log must hold.
+        /// Parts of lines that the modelled kernel's log must hold, all of them in one of the first 16 seeds.
         #[serde(default)]
         log: Vec<String>,
     },
@@ -19,14 +19,14 @@ pub enum Expect {
         /// Whether other findings are allowed too.
         #[serde(default)]
         others: bool,
-        /// Lines that the modelled kernel log must hold.
+        /// Parts of lines that the modelled kernel's log must hold, all of them in one of the first 16 seeds.
         #[serde(default)]
         log: Vec<String>,
     },
 }
 
 impl Expect {
-    /// Lines that the modelled kernel log must hold.
+    /// Parts of lines that the modelled kernel's log must hold.
     #[must_use]
     pub fn log(&self) -> &[String] {
         match self {
@@ -59,6 +59,18 @@ pub struct FindingPattern {
     /// In how many seeds.
     #[serde(default)]
     pub seeds: SeedCount,
+}
+
+impl FindingPattern {
+    /// Whether `finding` is one of those that this describes.
+    #[must_use]
+    pub fn fits(&self, finding: &sim::Finding) -> bool {
+        let fits = |wanted: &Option<String>, test: &dyn Fn(&str) -> bool| wanted.as_deref().is_none_or(test);
+        self.kind == finding.kind
+            && fits(&self.function, &|function| finding.frames.contains(&function))
+            && fits(&self.object, &|object| finding.object == object)
+            && fits(&self.text, &|text| finding.title.contains(text))
+    }
 }
 
 /// In how many seeds of a campaign a finding must come up.

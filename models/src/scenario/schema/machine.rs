@@ -15,12 +15,20 @@ pub struct Machine {
     pub cpu_vendor: CpuVendor,
     /// CPUs present at boot (1 to 32).
     pub cpus: u32,
+    /// CPUs for which there are tables, those included that may be plugged in later (`nr_cpu_ids`). Absent: `cpus`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub possible_cpus: Option<u32>,
     /// `CONFIG_NR_CPUS`: the length of tables such as `__per_cpu_offset`.
     #[serde(default = "default_nr_cpus")]
     pub nr_cpus: u32,
     /// The memory map, in ascending order.
     pub e820: Vec<E820Entry>,
-    /// NUMA nodes. Empty: the firmware names none, and the kernel fakes one of all memory.
+    /// What the kernel changes in the map for this machine's sake, after what it does on every PC: memory without a cache,
+    /// memory that graphics or firmware uses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub e820_changes: Vec<E820Change>,
+    /// NUMA nodes, with memory that may be plugged in later. Empty: the firmware names none, and the kernel fakes one of
+    /// all memory.
     #[serde(default)]
     pub nodes: Vec<Node>,
     /// The IOMMU.
@@ -29,6 +37,9 @@ pub struct Machine {
     /// Memory encryption of the CPU.
     #[serde(default)]
     pub mem_encrypt: MemEncrypt,
+    /// Whether the kernel is the first domain of a Xen host: it sets a bounce pool up a second time if boot did not.
+    #[serde(default)]
+    pub xen_dom0: bool,
     /// Where the boot loader put the kernel.
     #[serde(default = "default_kernel_image")]
     pub kernel_image: Region,
@@ -41,6 +52,9 @@ pub struct Machine {
     /// Further memory that the kernel reserves early (ACPI tables, EFI runtime, a crash kernel).
     #[serde(default)]
     pub reserved: Vec<Reserved>,
+    /// Where the memory lies that the kernel takes for itself before the bounce pool. Absent: the model allocates it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub early: Option<Early>,
     /// Devices, in the order in which the bus scan meets them.
     #[serde(default)]
     pub devices: Vec<Device>,
@@ -57,6 +71,8 @@ fn default_kernel_image() -> Region {
 /// Who made a CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CpuVendor {
+    /// Arm. What is modelled of the boot is that of x86 all the same, with the memory map of the machine's firmware.
+    Arm,
     /// Advanced Micro Devices.
     Amd,
     /// Intel.
@@ -90,6 +106,39 @@ pub enum E820Kind {
     Unusable,
     /// Persistent memory.
     Pmem,
+    /// Persistent memory by an older standard, or by `memmap=nn!ss`.
+    Pram,
+    /// RAM with a special purpose (EFI).
+    SoftReserved,
+    /// Any other number of the firmware, such as 20; not for the kernel.
+    Other(u32),
+}
+
+/// Early allocations as a real machine made them: they are among the `reserved` of the machine, and the model makes none
+/// of its own (node data, memory map, per-CPU areas, hash tables).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Early {
+    /// Where the per-CPU areas lie.
+    pub per_cpu: u64,
+    /// Bytes from one CPU's area to the next.
+    pub per_cpu_unit: u64,
+}
+
+/// A change of the map of memory; both ends belong to the range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct E820Change {
+    /// First byte.
+    pub start: u64,
+    /// Last byte.
+    pub end: u64,
+    /// What is changed there. Absent: everything.
+    #[serde(default)]
+    pub from: Option<E820Kind>,
+    /// What it becomes. Absent: it is taken out of the map.
+    #[serde(default)]
+    pub to: Option<E820Kind>,
 }
 
 /// A NUMA node.
@@ -189,6 +238,12 @@ pub enum Iommu {
         /// Guest translation is supported.
         #[serde(default)]
         gt: bool,
+        /// Nanoseconds that it takes for one command of its queue. 0: a command is done as soon as it is written.
+        #[serde(default)]
+        command_ns: u64,
+        /// The IOMMU is emulated and wants to be told of every mapping (`IOMMU_CAP_NPCACHE`): flushing is strict.
+        #[serde(default, skip_serializing_if = "is_false")]
+        np_cache: bool,
     },
     /// Intel's.
     Vtd {
@@ -201,7 +256,36 @@ pub enum Iommu {
         /// The firmware asks for DMA protection (`DMAR_PLATFORM_OPT_IN`), which turns the IOMMU on.
         #[serde(default)]
         platform_opt_in: bool,
+        /// The unit is emulated and wants to be told of every mapping (caching mode): flushing is strict.
+        #[serde(default, skip_serializing_if = "is_false")]
+        caching_mode: bool,
     },
+    /// Paravirtual ones (virtio-iommu). The firmware names them (VIOT), their driver is a module, and until it has them
+    /// devices reach memory as it is.
+    Virtio {
+        /// Milliseconds from the start of user space until the first one is probed.
+        #[serde(default)]
+        first_ms: u64,
+        /// The same for a second one. Absent: there is none.
+        #[serde(default)]
+        second_ms: Option<u64>,
+    },
+    /// Arm's SMMUs. The firmware names them (device tree, IORT), and their driver is a module here. One that was reset
+    /// refuses what belongs to no domain.
+    Smmu {
+        /// Milliseconds from the start of user space until the first one is probed.
+        #[serde(default)]
+        first_ms: u64,
+        /// The same for a second one. Absent: there is none.
+        #[serde(default)]
+        second_ms: Option<u64>,
+    },
+}
+
+/// Fields that came later are not written where they say nothing: scenarios without them keep their digest.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 fn default_true() -> bool {
@@ -218,9 +302,25 @@ pub enum MemEncrypt {
     Sme,
     /// This machine is a guest whose memory is encrypted from the host.
     Sev,
+    /// It is a secure guest of a POWER host (Protected Execution Facility): the host sees only what the guest shares with
+    /// it, and its bounce pool may lie anywhere.
+    Pef,
+    /// It is a protected guest of an s390 host (Secure Execution): the host sees only what the guest shares with it.
+    Pv,
 }
 
-/// A device on the PCI bus.
+/// The bus that a device is on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Bus {
+    /// PCI: drivers are matched once the bus has finished with the device.
+    #[default]
+    Pci,
+    /// The platform bus, for devices that the firmware names: drivers are matched as soon as the device is on the bus's
+    /// list.
+    Platform,
+}
+
+/// A device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Device {
@@ -229,6 +329,9 @@ pub struct Device {
     /// What it is, for reports.
     #[serde(default)]
     pub name: String,
+    /// The bus that it is on.
+    #[serde(default)]
+    pub bus: Bus,
     /// PCI vendor.
     #[serde(default)]
     pub vendor_id: u16,
@@ -241,13 +344,23 @@ pub struct Device {
     /// PCI capabilities that matter for DMA.
     #[serde(default)]
     pub caps: Vec<Cap>,
+    /// The firmware keeps memory for it (RMRR): it cannot be given to a domain of a user.
+    #[serde(default)]
+    pub rmrr: bool,
+    /// Which of the machine's IOMMUs it is behind, where there are two: 0 or 1.
+    #[serde(default)]
+    pub iommu_instance: u32,
     /// Devices with the same number are not isolated from one another and share an IOMMU group.
     #[serde(default)]
     pub isolation: Option<u32>,
     /// The firmware marks its port as external-facing: it is not trusted.
     #[serde(default)]
     pub untrusted: bool,
-    /// How many address bits the hardware can drive; for the reader, nothing checks it yet.
+    /// No IOMMU has it in its scope: it joins no group, and its DMA is not translated. So it is with an IOMMU's own
+    /// function, and with what the firmware's tables leave out.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub outside_iommu: bool,
+    /// How many address bits the hardware can drive. Bits above do not reach the bus.
     #[serde(default = "default_dma_bits")]
     pub dma_bits: u32,
     /// The highest address that the bus above it carries.
