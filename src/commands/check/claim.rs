@@ -20,7 +20,7 @@ pub(super) fn claim(report: &Report, limits: &Limits, interrupted: bool) -> Stri
             () if !report.given_up.is_empty() => "Given up in part",
             () => "Stopped at the limit",
         };
-        let percent = if of == 0 { 0 } else { done * 100 / of };
+        let percent = (done * 100).checked_div(of).unwrap_or(0);
         let found = match report.failed {
             0 => "no finding so far, which proves nothing about the rest".to_owned(),
             failed => format!("{failed} runs have findings"),
