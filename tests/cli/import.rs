@@ -35,11 +35,14 @@ fn what_cannot_be_imported_is_named() {
     folder.write("mine.log", log);
     folder.write("other.log", log);
     folder.write("state.txt", "@@@BEGIN s1.cmdline\nquiet\n@@@END s1.cmdline\n");
-    folder.dmasim(&["import", "mne.log"]).exits(2).complains(&["there is no mne.log; did you mean mine.log?"]);
-    folder.dmasim(&["import", "mine.log"]).exits(2).complains(&[
-        "mine.log: no line \"BIOS-e820: [mem ...]\"",
-        "lines 1 to 2 were read",
-    ]);
+    folder
+        .dmasim(&["import", "mne.log"])
+        .exits(2)
+        .complains(&["there is no mne.log; did you mean mine.log?"]);
+    folder
+        .dmasim(&["import", "mine.log"])
+        .exits(2)
+        .complains(&["mine.log: no line \"BIOS-e820: [mem ...]\"", "lines 1 to 2 were read"]);
     folder.dmasim(&["import", "mine.log", "other.log"]).exits(2).complains(&["one boot makes one scenario"]);
     folder.dmasim(&["import", "state.txt"]).exits(2).complains(&["the log of the boot is missing"]);
     folder.dmasim(&["import", "mine.log", "--boot", "2"]).exits(2).complains(&["no boot number 2"]);
