@@ -112,7 +112,8 @@ impl Signature {
             ending: intern(&self.ending)?,
             details: Vec::new(),
         };
-        Ok(SignatureStats { finding, count: self.count, first_seed: self.first_seed })
+        // Campaigns that guide their runs are not kept.
+        Ok(SignatureStats { finding, count: self.count, first_seed: self.first_seed, guide: None })
     }
 }
 
