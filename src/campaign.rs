@@ -165,10 +165,6 @@ pub(crate) fn run_kept(
 ) -> std::result::Result<Result, Failure> {
     let watch = Stopwatch::start();
     let scenario = simulation.scenario();
-    if plan.tweaks.strategy(scenario) == Strategy::Rff {
-        // What it does next depends on all that it has seen, which is not kept.
-        return Err(Failure::text("a campaign with the strategy rff cannot go on from a file: take another one"));
-    }
     let asked = Asked {
         engine: sim::ENGINE_VERSION,
         scenario: scenario.digest.to_string(),

@@ -112,6 +112,7 @@ impl Signature {
             ending: intern(&self.ending)?,
             details: Vec::new(),
         };
+        // Campaigns that guide their runs are not kept.
         Ok(SignatureStats { finding, count: self.count, first_seed: self.first_seed, guide: None })
     }
 }

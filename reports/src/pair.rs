@@ -124,7 +124,7 @@ fn window(out: &mut String, paint: Paint, with: Side<'_>, without: Side<'_>, fai
     match next {
         Some(next) => paragraph(out, "  before  ", &line(with.trace, &a[next])),
         None => {
-            paragraph(out, "  before  ", &format!("{} (it never comes to it)", line(without.trace, stays)))
+            paragraph(out, "  before  ", &format!("{} (it never comes to it)", line(without.trace, stays)));
         }
     }
     let end = next.unwrap_or(a.len());

@@ -42,7 +42,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) save_token: Option<PathBuf>,
     /// Keep the state of the campaign in this file, and go on from it if it is there
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["coverage", "until_flat"])]
+    #[arg(long, value_name = "FILE")]
     pub(crate) resume: Option<PathBuf>,
     /// Write a report: lkml, dmesg, html, perfetto, junit, ktap, sarif, github or jsonl, to FILE or to standard output
     #[arg(long, value_name = "KIND[=FILE]", value_parser = parse_report)]

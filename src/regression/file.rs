@@ -171,7 +171,6 @@ impl Regression {
                     return Err(format!("... `on_finding` is \"stop\" or \"continue\", and not \"{other}\""));
                 }
             },
-            ..EngineArgs::default()
         })
     }
 

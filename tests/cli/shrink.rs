@@ -111,7 +111,7 @@ fn the_result_does_not_depend_on_the_number_of_threads() {
 #[test]
 fn only_the_schedule_is_made_shorter_if_asked_for() {
     let folder = buggy();
-    let words = ["shrink", "buggy.ron", "--seed", "1", "--schedule-only", "--signature", "dma-api-misuse"];
+    let words = ["shrink", "buggy.ron", "--seeds", "20", "--schedule-only", "--signature", "dma-api-misuse"];
     let json = folder.dmasim(&[&words[..], &["--format", "json"]].concat()).json();
     assert_eq!(json["before"]["devices"], json["after"]["devices"]);
     assert!(
