@@ -1,5 +1,6 @@
 //! What may be typed: one file for each command, and what several of them share.
 
+mod bugs;
 mod common;
 mod conform;
 mod diff;
@@ -13,6 +14,7 @@ mod value;
 
 use clap::{ArgAction, Parser, Subcommand};
 
+pub(crate) use bugs::BugsArgs;
 pub(crate) use common::{Color, EngineArgs, Format, KernelArgs, OnFinding};
 pub(crate) use conform::ConformArgs;
 pub(crate) use diff::DiffArgs;
@@ -64,6 +66,8 @@ pub(crate) enum Command {
     Conform(ConformArgs),
     /// Find the size of the bounce pool that a workload needs, and what is wrong with the one it has
     Size(SizeArgs),
+    /// Show the collection of real bugs, and how many seeds it takes to find each
+    Bugs(BugsArgs),
     /// List scenarios, kernel versions, behaviours, kinds of findings, strategies
     List(ListArgs),
     /// Check scenario files, or begin a new one

@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod bugs;
 mod conform;
 mod diff;
 mod list;
@@ -46,6 +47,7 @@ pub(crate) fn dispatch(cli: &Cli, out: &mut Out) -> Result<Exit, Failure> {
         Command::Diff(args) => diff::diff(args, out),
         Command::Conform(args) => conform::conform(args, out),
         Command::Size(args) => size::size(args, out),
+        Command::Bugs(args) => bugs::bugs(args, out),
         Command::List(args) => list::list(args, out),
         Command::Scenario(command) => scenario::scenario(command, out),
     }

@@ -5,7 +5,7 @@ use crate::device::Device;
 use crate::iommu::dma::{iommu_dma_map_coherent, iommu_dma_unmap_coherent};
 use crate::kernel::{GfpFlags, Kx};
 use crate::mem::{DmaAddr, Gfp, PhysAddr, Ptr};
-use crate::oracle::{MapKind, NewMapping};
+use crate::oracle::{MapKind, NewMapping, Unmapped};
 use crate::swiotlb::Direction;
 use crate::swiotlb::kernel::{is_swiotlb_for_alloc, swiotlb_alloc, swiotlb_free};
 
@@ -22,6 +22,14 @@ pub struct Coherent {
     order: u8,
     /// Heap id of the memory; 0 if it comes from a restricted pool.
     id: u32,
+}
+
+impl Coherent {
+    /// The same for a driver that has got its CPU address wrong.
+    #[must_use]
+    pub const fn with_cpu_offset(self, offset: u64) -> Self {
+        Self { phys: self.phys.wrapping_add(offset), ..self }
+    }
 }
 
 /// Allocates coherent memory.
@@ -51,6 +59,7 @@ pub async fn dma_alloc_attrs(kx: &Kx, dev: Ptr<Device>, size: u64) -> Option<Coh
         kind: MapKind::Coherent,
         ops,
         given: true,
+        entries: 0,
     };
     kx.k.ledger.mapped(kx, dev, &new, &[(new.dma, new.phys, size)]);
     Some(coherent)
@@ -106,7 +115,8 @@ pub async fn dma_free_attrs(kx: &Kx, dev: Ptr<Device>, coherent: &Coherent) {
     let _frame = kx.enter("dma_free_attrs");
     let ops = get_dma_ops(kx, dev).await;
     let Coherent { phys, dma, size, order, id } = *coherent;
-    kx.k.ledger.unmapping(kx, dev, dma, size, Direction::Bidirectional, MapKind::Coherent, ops);
+    let (dir, kind) = (Direction::Bidirectional, MapKind::Coherent);
+    kx.k.ledger.unmapping(kx, dev, &Unmapped { dma, size, dir, kind, ops, phys: Some(phys), entries: 0 });
     if ops == Ops::Iommu {
         iommu_dma_unmap_coherent(kx, dev, dma, size).await;
     }

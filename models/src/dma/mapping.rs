@@ -6,7 +6,7 @@ use crate::device::Device;
 use crate::iommu::dma::{iommu_dma_map_page, iommu_dma_sync_single, iommu_dma_unmap_page};
 use crate::kernel::Kx;
 use crate::mem::{DmaAddr, PhysAddr, Ptr};
-use crate::oracle::{MapKind, NewMapping};
+use crate::oracle::{MapKind, NewMapping, Synced, Unmapped};
 use crate::profile::Behaviour;
 use crate::swiotlb::Direction;
 use crate::swiotlb::kernel::swiotlb_sync_if_bounced;
@@ -30,8 +30,8 @@ pub async fn dma_map_page_attrs(
     };
     note_path(kx, dev, ops, addr.is_none());
     if let Some(dma) = addr {
-        let new =
-            NewMapping { dma, size, phys, dir, kind: MapKind::Single, ops, given: !attrs.skip_cpu_sync };
+        let given = !attrs.skip_cpu_sync;
+        let new = NewMapping { dma, size, phys, dir, kind: MapKind::Single, ops, given, entries: 0 };
         kx.k.ledger.mapped(kx, dev, &new, &[(dma, phys, size)]);
     }
     addr
@@ -61,7 +61,8 @@ pub async fn dma_unmap_page_attrs(
 ) {
     let _frame = kx.enter("dma_unmap_page_attrs");
     let ops = get_dma_ops(kx, dev).await;
-    kx.k.ledger.unmapping(kx, dev, addr, size, dir, MapKind::Single, ops);
+    let kind = MapKind::Single;
+    kx.k.ledger.unmapping(kx, dev, &Unmapped { dma: addr, size, dir, kind, ops, phys: None, entries: 0 });
     match ops {
         Ops::Direct => dma_direct_unmap_page(kx, dev, addr, size, dir, attrs).await,
         Ops::Iommu => iommu_dma_unmap_page(kx, dev, addr, size, dir, attrs).await,
@@ -69,7 +70,7 @@ pub async fn dma_unmap_page_attrs(
     kx.k.ledger.unmapped(kx, dev, addr, size, attrs);
 }
 
-/// Hands a mapped buffer to the CPU or back to the device.
+/// Hands a mapped buffer, or a part of it, to the CPU or back to the device.
 ///
 /// With `dma-skip-sync` a device whose mappings need none returns at once (`dma_dev_need_sync`).
 ///
@@ -90,17 +91,20 @@ pub async fn dma_sync_single(
         (true, true) => "__dma_sync_single_for_cpu",
         (true, false) => "__dma_sync_single_for_device",
     });
-    kx.k.ledger.syncing(kx, dev, addr, size, for_cpu);
-    if skips && kx.load(dev, Device::dma_skip_sync).await {
-        kx.k.ledger.synced(kx, dev, addr, for_cpu);
-        return;
+    let sync = Synced { dma: addr, size, dir, for_cpu, entries: 0 };
+    kx.k.ledger.syncing(kx, dev, &sync);
+    if !(skips && kx.load(dev, Device::dma_skip_sync).await) {
+        let ops = get_dma_ops(kx, dev).await;
+        sync_part(kx, dev, &sync, ops).await;
     }
-    match get_dma_ops(kx, dev).await {
-        Ops::Direct => {
-            let phys = dma_to_phys(addr);
-            swiotlb_sync_if_bounced(kx, dev, phys, size, dir, for_cpu).await;
-        }
-        Ops::Iommu => iommu_dma_sync_single(kx, dev, addr, size, dir, for_cpu).await,
+    kx.k.ledger.synced(kx, dev, &sync);
+}
+
+/// Syncs one piece through the implementation that serves the device.
+pub(super) async fn sync_part(kx: &Kx, dev: Ptr<Device>, sync: &Synced, ops: Ops) {
+    let Synced { dma, size, dir, for_cpu, .. } = *sync;
+    match ops {
+        Ops::Direct => swiotlb_sync_if_bounced(kx, dev, dma_to_phys(dma), size, dir, for_cpu).await,
+        Ops::Iommu => iommu_dma_sync_single(kx, dev, dma, size, dir, for_cpu).await,
     }
-    kx.k.ledger.synced(kx, dev, addr, for_cpu);
 }

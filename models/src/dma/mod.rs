@@ -18,7 +18,7 @@ pub use direct::{dma_capable, dma_direct_map_page, dma_direct_unmap_page, phys_t
 pub use dispatch::{Ops, get_dma_ops};
 pub use mapping::{dma_map_page_attrs, dma_sync_single, dma_unmap_page_attrs};
 pub use masks::{dma_set_coherent_mask, dma_set_mask, dma_set_parms};
-pub use scatter::{SgEntry, dma_map_sg_attrs, dma_unmap_sg_attrs};
+pub use scatter::{SgEntry, dma_map_sg_attrs, dma_sync_sg, dma_unmap_sg_attrs};
 
 /// `DMA_MAPPING_ERROR`.
 pub const DMA_MAPPING_ERROR: u64 = u64::MAX;

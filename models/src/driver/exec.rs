@@ -182,18 +182,18 @@ async fn run_op(kx: &Kx, env: &Rc<Env>, op: &Op) -> Result<(), u32> {
             dma::dma_set_parms(kx, dev, *min_align, *max_seg, *boundary).await
         }
         Op::AllocCoherent { name, size } => io::alloc_coherent(kx, env, *name, size).await,
-        Op::FreeCoherent(name) => io::free_coherent(kx, env, *name).await,
-        Op::AllocBuffer { name, size, slab, fill } => {
-            io::alloc_buffer(kx, env, *name, size, *slab, *fill).await
+        Op::FreeCoherent { name, cpu_offset } => io::free_coherent(kx, env, *name, *cpu_offset).await,
+        Op::AllocBuffer { name, size, from, fill } => {
+            io::alloc_buffer(kx, env, *name, size, *from, *fill).await
         }
         Op::FreeBuffer(name) => io::free_buffer(kx, env, *name).await,
         Op::AllocObject { name, type_name, size } => io::alloc_object(kx, env, *name, type_name, *size).await,
         Op::FreeObject(name) => io::free_object(kx, env, *name).await,
         Op::Map(args) => maps::map(kx, env, args).await,
         Op::MapSg(args) => maps::map_sg(kx, env, args).await,
-        Op::Unmap(name) => maps::unmap(kx, env, *name).await,
-        Op::UnmapSg(name) => maps::unmap_sg(kx, env, *name).await,
-        Op::Sync { name, for_cpu } => maps::sync(kx, env, *name, *for_cpu).await,
+        Op::Unmap(args) => maps::unmap(kx, env, args).await,
+        Op::UnmapSg(args) => maps::unmap_sg(kx, env, args).await,
+        Op::Sync(args) => maps::sync(kx, env, args).await,
         Op::CpuWrite(name) => io::cpu_write(kx, env, *name).await,
         Op::CpuRead(name) => io::cpu_read(kx, env, *name).await,
         Op::Device { name, write } => io::device(kx, env, *name, *write).await,

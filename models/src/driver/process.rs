@@ -7,7 +7,8 @@ use std::sync::Arc;
 use sim::SpawnSpec;
 use sim::choices::Stream;
 
-use super::items::{Buffer, draw, fill, weighted};
+use super::io::free_memory;
+use super::items::{Buffer, Home, draw, fill, weighted};
 use super::program::ProcOp;
 use crate::device::{device_release_driver, driver_probe_device, pci_rescan_one, pci_stop_and_remove};
 use crate::kernel::{GfpFlags, Kx};
@@ -64,7 +65,7 @@ fn run<'a>(
                         if let Some(class) = weighted(kx, Stream::Content, "class of content", classes) {
                             fill(kx, phys, size, *class, id);
                         }
-                        held.push(Buffer { phys, size, id, order: Some(order) });
+                        held.push(Buffer { phys, size, id, home: Home::Pages(order) });
                     }
                 }
                 ProcOp::FreePages(percent) => {
@@ -72,7 +73,7 @@ fn run<'a>(
                     let keep =
                         held.len() * usize::try_from(100_u32.saturating_sub(*percent)).unwrap_or(0) / 100;
                     for buffer in held.split_off(keep) {
-                        kx.free_pages(buffer.phys, buffer.order.unwrap_or(0), buffer.id).await;
+                        free_memory(kx, &buffer).await;
                     }
                 }
                 ProcOp::Sleep(us) => kx.sleep(draw(kx, "sleep", us) * 1000).await,

@@ -41,6 +41,7 @@ pub const FINDINGS: &[(&str, &str)] = &[
     ("panic-in-model", "the simulator itself panicked: a mistake of the simulator"),
     ("rcu-reader-at-end", "a context ended inside an RCU read-side critical section"),
     ("recursive-locking", "a context took a lock that it holds already"),
+    ("reserve-outside-memory", "memory was reserved at an address where no physical memory can be"),
     ("sleep-in-atomic", "a function that may sleep was called where nobody may sleep"),
     ("slots-inconsistent", "the lists and counters of a bounce pool contradict one another"),
     ("slots-lost", "slots of a bounce pool are in use by no mapping"),

@@ -1,12 +1,14 @@
 //! The ledger of live mappings: what the DMA API's rules are checked against.
 //!
-//! The wording follows `kernel/dma/debug.c`, v5.13, which users know.
+//! The rules that DMA-API debugging checks are in [`super::dma_debug`]; here is what they are checked against, and what the
+//! kernel cannot see: where the bytes are.
 
 use std::cell::RefCell;
 
 use sim::Draft;
 use smallvec::SmallVec;
 
+use super::dma_debug::{self, Synced, Unmapped};
 use crate::device::{Device, DeviceNode};
 use crate::dma::{Attrs, Ops};
 use crate::kernel::Kx;
@@ -24,15 +26,6 @@ pub enum MapKind {
     Coherent,
 }
 
-impl MapKind {
-    const fn word(self) -> &'static str {
-        match self {
-            Self::Single => "page",
-            Self::Scatter => "scatter-gather",
-            Self::Coherent => "coherent",
-        }
-    }
-}
 
 /// A mapping that was just made.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +44,8 @@ pub struct NewMapping {
     pub ops: Ops,
     /// Whether the device may look at the buffer already (no `DMA_ATTR_SKIP_CPU_SYNC`).
     pub given: bool,
+    /// Entries of the list that it is a segment of; 0 if it is none.
+    pub entries: usize,
 }
 
 /// A stretch of a mapping whose buffer is in one piece.
@@ -84,7 +79,11 @@ pub(super) struct Mapping {
     pub(super) pieces: SmallVec<[Piece; 1]>,
     /// What the device wrote, and how much of it.
     pub(super) wrote: Option<(u32, u64)>,
+    /// Whether the driver has not looked if the mapping failed.
+    pub(super) unchecked: bool,
     pub(super) since: Site,
+    /// Who mapped it, innermost first: kept only if the run is recorded.
+    pub(super) stack: Vec<&'static str>,
 }
 
 /// All live mappings, and the last of those that are gone.
@@ -110,7 +109,17 @@ impl Ledger {
                 "{} was given {:#x}-{last:#x}, beyond its mask {mask:#x} (bus limit {limit:#x})",
                 node.bdf, new.dma.0
             );
-            kx.report(Draft::warning("dma-beyond-mask", title).discriminator(new.kind.word()), Vec::new);
+            let kind = dma_debug::type_name(new.kind);
+            kx.report(Draft::warning("dma-beyond-mask", title).discriminator(kind), Vec::new);
+        }
+        let memory: SmallVec<[(PhysAddr, u64); 1]> =
+            pieces.iter().map(|&(_, phys, len)| (phys, len)).collect();
+        dma_debug::check_map(kx, dev, new, &memory);
+        dma_debug::check_segment(kx, dev, new, memory.first().map_or(0, |first| first.1));
+        {
+            let live = self.live.borrow();
+            let written = live.iter().filter(|other| other.new.dir != Direction::ToDevice);
+            dma_debug::check_overlap(kx, dev, new, written.map(|other| other.new.phys));
         }
         let pieces = pieces
             .iter()
@@ -123,72 +132,35 @@ impl Ledger {
                 given: if new.given { content_at(kx, phys, len) } else { None },
             })
             .collect();
-        let mapping = Mapping { device: node.index, new: *new, pieces, wrote: None, since: kx.site() };
+        let stack = if kx.sim().recording() { kx.frames() } else { Vec::new() };
+        let mapping = Mapping {
+            device: node.index,
+            new: *new,
+            pieces,
+            wrote: None,
+            unchecked: false,
+            since: kx.site(),
+            stack,
+        };
         self.live.borrow_mut().push(mapping);
+    }
+
+    /// The driver goes on without having asked whether the mapping failed (`dma_mapping_error`). Who takes an address
+    /// out of an `Option` has asked.
+    pub fn not_checked(&self, kx: &Kx, dev: Ptr<Device>, dma: DmaAddr) {
+        if let Some(node) = kx.k.node_of(dev) {
+            self.change(node.index, dma, |mapping| mapping.unchecked = true);
+        }
     }
 
     /// Checks an unmap against what was mapped. What is gone is gone: the mapping leaves the ledger when the unmap is
     /// done.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the arguments of dma_unmap_page_attrs, and how it was called"
-    )]
-    pub fn unmapping(
-        &self,
-        kx: &Kx,
-        dev: Ptr<Device>,
-        dma: DmaAddr,
-        size: u64,
-        dir: Direction,
-        kind: MapKind,
-        ops: Ops,
-    ) {
+    pub fn unmapping(&self, kx: &Kx, dev: Ptr<Device>, unmap: &Unmapped) {
         let Some(node) = kx.k.node_of(dev) else { return };
-        let found = self.find(node.index, dma);
-        let misuse = |what: &'static str, title: String| {
-            kx.report(Draft::warning("dma-api-misuse", title).discriminator(what), Vec::new);
-        };
-        let Some(mapping) = found else {
-            misuse(
-                "unmap of what is not mapped",
-                format!(
-                    "DMA-API: {}: device driver tries to free DMA memory it has not allocated [device address={:#018x}] [size={size} bytes]",
-                    node.bdf, dma.0
-                ),
-            );
-            return;
-        };
-        let new = &mapping.new;
-        if new.size != size {
-            misuse(
-                "different size",
-                format!(
-                    "DMA-API: {}: device driver frees DMA memory with different size [device address={:#018x}] [map size={} bytes] [unmap size={size} bytes]",
-                    node.bdf, dma.0, new.size
-                ),
-            );
-        }
-        if new.kind != kind {
-            misuse(
-                "wrong function",
-                format!(
-                    "DMA-API: {}: device driver frees DMA memory with wrong function [device address={:#018x}] [mapped as {}] [unmapped as {}]",
-                    node.bdf,
-                    dma.0,
-                    new.kind.word(),
-                    kind.word()
-                ),
-            );
-        }
-        if new.dir != dir {
-            misuse(
-                "different direction",
-                format!(
-                    "DMA-API: {}: device driver frees DMA memory with different direction [device address={:#018x}]",
-                    node.bdf, dma.0
-                ),
-            );
-        }
+        let found = self.best_fit(node.index, unmap);
+        dma_debug::check_unmap(kx, dev, found.as_ref(), unmap);
+        let Some(mapping) = found else { return };
+        let (new, ops, dma) = (&mapping.new, unmap.ops, unmap.dma);
         if new.ops != ops {
             let title = format!(
                 "{}: {:#x} was mapped through {:?} and is unmapped through {ops:?}: dev->dma_ops changed in between",
@@ -214,42 +186,35 @@ impl Ledger {
         gone.push((node.index, dma, size, kx.site()));
         drop(gone);
         if !attrs.skip_cpu_sync && mapping.new.dir.reaches_cpu() {
-            check_arrived(kx, &node, &mapping);
+            check_arrived(kx, &node, &mapping, mapping.new.dma, mapping.new.size);
         }
     }
 
     /// Checks a sync against what is mapped.
-    pub fn syncing(&self, kx: &Kx, dev: Ptr<Device>, dma: DmaAddr, size: u64, for_cpu: bool) {
+    pub fn syncing(&self, kx: &Kx, dev: Ptr<Device>, sync: &Synced) {
         let Some(node) = kx.k.node_of(dev) else { return };
-        let covered = self.covering(node.index, dma, size).is_some();
-        if !covered {
-            let way = if for_cpu { "for the CPU" } else { "for the device" };
-            let title = format!(
-                "DMA-API: {}: device driver tries to sync DMA memory it has not allocated [device address={:#018x}] [size={size} bytes] {way}",
-                node.bdf, dma.0
-            );
-            kx.report(
-                Draft::warning("dma-api-misuse", title).discriminator("sync outside a mapping"),
-                Vec::new,
-            );
-        }
+        let found = self.covering(node.index, sync.dma, sync.size);
+        dma_debug::check_sync(kx, dev, found.as_ref(), sync);
     }
 
     /// A sync is done.
-    pub fn synced(&self, kx: &Kx, dev: Ptr<Device>, dma: DmaAddr, for_cpu: bool) {
+    pub fn synced(&self, kx: &Kx, dev: Ptr<Device>, sync: &Synced) {
         let Some(node) = kx.k.node_of(dev) else { return };
-        let Some(mapping) = self.find(node.index, dma) else { return };
-        if for_cpu {
-            if mapping.new.dir.reaches_cpu() {
-                check_arrived(kx, &node, &mapping);
+        let Some(mapping) = self.covering(node.index, sync.dma, sync.size) else { return };
+        let new = mapping.new;
+        let whole = new.dma == sync.dma && new.size == sync.size;
+        if sync.for_cpu {
+            if new.dir.reaches_cpu() {
+                check_arrived(kx, &node, &mapping, sync.dma, sync.size);
                 // The CPU owns the buffer now, and may write to it.
-                self.change(node.index, dma, |mapping| mapping.wrote = None);
+                self.change(node.index, new.dma, |mapping| mapping.wrote = None);
             }
             return;
         }
-        self.change(node.index, dma, |mapping| {
+        self.change(node.index, new.dma, |mapping| {
             for piece in &mut mapping.pieces {
-                piece.given = content_at(kx, piece.phys, piece.len);
+                // Of a buffer of which a part was given nobody knows what the device is to find.
+                piece.given = if whole { content_at(kx, piece.phys, piece.len) } else { None };
             }
         });
     }
@@ -263,12 +228,19 @@ impl Ledger {
         if let Some(first) = left.first() {
             let title = format!(
                 "DMA-API: {}: device driver has pending DMA allocations while released from device [count={}]",
-                node.bdf,
+                kx.k.dev_string(node.ptr.get()),
                 left.len()
             );
-            let since = first.since;
-            let line =
-                format!("first: {} bytes at {}, mapped in {}", first.new.size, first.new.dma, since.func);
+            let new = &first.new;
+            let line = format!(
+                "One of leaked entries details: [device address={:#018x}] [size={} bytes] [mapped with {}] [mapped as {}], in {}",
+                new.dma.0,
+                new.size,
+                dma_debug::dir_name(new.dir),
+                dma_debug::type_name(new.kind),
+                first.since.func
+            );
+            dma_debug::log(kx, &title, Some(first));
             drop(left);
             drop(live);
             kx.report(Draft::warning("leak-mapping", title), || vec![("left".to_owned(), vec![line])]);
@@ -281,8 +253,23 @@ impl Ledger {
         live.iter().flat_map(|mapping| &mapping.pieces).any(|piece| range.contains(piece.target))
     }
 
-    fn find(&self, device: usize, dma: DmaAddr) -> Option<Mapping> {
-        self.live.borrow().iter().find(|mapping| mapping.device == device && mapping.new.dma == dma).cloned()
+    /// The mapping at an address that fits best: without an IOMMU one buffer may be mapped several times, at one address.
+    ///
+    /// Source: `kernel/dma/debug.c: __hash_bucket_find()`, v6.12, which gives up where several fit and none quite does.
+    fn best_fit(&self, device: usize, unmap: &Unmapped) -> Option<Mapping> {
+        let live = self.live.borrow();
+        let at = live.iter().filter(|mapping| mapping.device == device && mapping.new.dma == unmap.dma);
+        let fit = |new: &NewMapping| {
+            let fits = [
+                new.size == unmap.size,
+                new.kind == unmap.kind,
+                new.dir == unmap.dir,
+                new.entries == unmap.entries,
+            ];
+            fits.into_iter().filter(|fits| *fits).count()
+        };
+        // The first of those that fit equally.
+        at.rev().max_by_key(|mapping| fit(&mapping.new)).cloned()
     }
 
     /// The mapping of a device in which a range lies.
@@ -328,16 +315,19 @@ fn content_at(kx: &Kx, phys: PhysAddr, size: u64) -> Option<(Source, u64)> {
     (range.size() >= size).then_some((source, offset))
 }
 
-/// What the device wrote through a mapping must be in the buffer now.
-fn check_arrived(kx: &Kx, node: &DeviceNode, mapping: &Mapping) {
+/// What the device wrote through a part of a mapping must be in the buffer now.
+fn check_arrived(kx: &Kx, node: &DeviceNode, mapping: &Mapping, start: DmaAddr, size: u64) {
     let Some((tag, written)) = mapping.wrote else { return };
-    let end = mapping.new.dma.0 + written;
+    let end = mapping.new.dma.0.saturating_add(written).min(start.0.saturating_add(size));
     for piece in &mapping.pieces {
-        let len = piece.len.min(end.saturating_sub(piece.dma.0));
-        let from = piece.dma.0 - mapping.new.dma.0;
+        let skipped = start.0.saturating_sub(piece.dma.0).min(piece.len);
+        let from = piece.dma.0 + skipped;
+        let len = (piece.len - skipped).min(end.saturating_sub(from));
+        let phys = piece.phys.wrapping_add(skipped);
+        let offset_there = from - mapping.new.dma.0;
         let mem = kx.k.mem.borrow();
-        let wrong = mem.heap.content().extents(piece.phys, len).find(|(range, source, offset)| {
-            *source != Source::Data { tag } || *offset != from + (range.start.0 - piece.phys.0)
+        let wrong = mem.heap.content().extents(phys, len).find(|(range, source, offset)| {
+            *source != Source::Data { tag } || *offset != offset_there + (range.start.0 - phys.0)
         });
         let Some((range, source, _)) = wrong else { continue };
         drop(mem);

@@ -4,12 +4,14 @@
 //! are those of the DMA API, of the bus and of content, and what is checked at the end of a run.
 
 mod bus;
+mod dma_debug;
 mod end;
 mod junk;
 mod kinds;
 mod ledger;
 
 pub use bus::device_dma;
+pub use dma_debug::{Misuse, Synced, Unmapped, reject_vmalloc};
 pub use end::end_of_run;
 pub use junk::{field_offset, junk_word};
 pub use kinds::FINDINGS;

@@ -137,6 +137,7 @@ fn a_mapping_beyond_the_mask() {
                 kind: MapKind::Single,
                 ops: Ops::Direct,
                 given: true,
+                entries: 0,
             };
             kx.k.ledger.mapped(&kx, dev, &new, &[(new.dma, new.phys, 4096)]);
         })

@@ -4,8 +4,13 @@ use std::collections::BTreeSet;
 
 use super::super::index::Seg;
 use super::super::limits;
-use super::super::schema::{DeviceArg, Driver, MapArgs, MapSgArgs, OnError, Registers, Stmt, SubmitArgs};
+use super::super::nearest::nearest;
+use super::super::schema::{
+    DeviceArg, Dist, Driver, MadeBy, MapArgs, MapSgArgs, OnError, Registers, Stmt, SubmitArgs, SyncArgs, UnmapArgs,
+    UnmapSgArgs,
+};
 use super::{Checker, World, did_you_mean, multiplied};
+use crate::profile::Behaviour;
 
 pub(super) fn check(checker: &mut Checker<'_>, driver: &Driver, world: &World<'_>) {
     checker.name("name", &driver.name);
@@ -61,7 +66,7 @@ impl<'a> Names<'a> {
                 Stmt::MapSg(MapSgArgs { name, .. }) => (&mut self.sg_maps, name),
                 Stmt::AllocObject { name, .. } => (&mut self.objects, name),
                 _ => {
-                    if let Some(inner) = inner(stmt) {
+                    for (_, inner) in inner(stmt) {
                         self.collect(inner, depth + 1);
                     }
                     continue;
@@ -72,17 +77,19 @@ impl<'a> Names<'a> {
     }
 }
 
-/// The statements inside a statement.
-fn inner(stmt: &Stmt) -> Option<&[Stmt]> {
-    match stmt {
+/// The statements inside a statement, by the field that they stand in.
+fn inner(stmt: &Stmt) -> impl Iterator<Item = (&'static str, &[Stmt])> {
+    let (first, second): (Option<(&'static str, &[Stmt])>, Option<(&'static str, &[Stmt])>) = match stmt {
         Stmt::Repeat { body, .. }
         | Stmt::Requeue { body, .. }
         | Stmt::Call { body, .. }
         | Stmt::Lock { body, .. }
-        | Stmt::Maybe { body, .. }
-        | Stmt::Submit(SubmitArgs { irq: body, .. }) => Some(body),
-        _ => None,
-    }
+        | Stmt::Maybe { body, .. } => (Some(("body", body)), None),
+        Stmt::IfKernel { body, otherwise, .. } => (Some(("body", body)), Some(("otherwise", otherwise))),
+        Stmt::Submit(SubmitArgs { irq, .. }) => (Some(("irq", irq)), None),
+        _ => (None, None),
+    };
+    first.into_iter().chain(second)
 }
 
 struct Walk<'a> {
@@ -122,11 +129,10 @@ impl Walk<'_> {
             *executed = executed.saturating_add(times);
             checker.at(Seg::Index(i), |c| {
                 self.one(c, stmt);
-                if let Some(inner) = inner(stmt) {
-                    let (field, times) = match stmt {
-                        Stmt::Repeat { times: more, .. } => ("body", multiplied(times, more)),
-                        Stmt::Submit(_) => ("irq", times),
-                        _ => ("body", times),
+                for (field, inner) in inner(stmt) {
+                    let times = match stmt {
+                        Stmt::Repeat { times: more, .. } => multiplied(times, more),
+                        _ => times,
                     };
                     c.field(field, |c| self.body(c, inner, times, depth + 1, executed));
                 }
@@ -161,13 +167,27 @@ impl Walk<'_> {
                 checker.dist("offset", &args.offset, 0, limits::BYTES);
                 self.map_common(checker, args.on_error, &args.device);
             }
-            Stmt::FreeCoherent { name } => defined(checker, name, "coherent memory", &[&names.coherent]),
+            Stmt::FreeCoherent { name, .. } => defined(checker, name, "coherent memory", &[&names.coherent]),
             Stmt::FreeBuffer { name } => defined(checker, name, "buffer", &[&names.buffers]),
             Stmt::FreeObject { name } => defined(checker, name, "object", &[&names.objects]),
-            Stmt::Unmap { name } => defined(checker, name, "mapping of `Map`", &[&names.maps]),
-            Stmt::UnmapSg { name } => defined(checker, name, "mapping of `MapSg`", &[&names.sg_maps]),
-            Stmt::SyncForCpu { name } | Stmt::SyncForDevice { name } => {
+            Stmt::Unmap(UnmapArgs { name, size, made_by, .. }) => {
+                match made_by {
+                    MadeBy::Map => defined(checker, name, "mapping of `Map`", &[&names.maps]),
+                    MadeBy::MapSg => defined(checker, name, "mapping of `MapSg`", &[&names.sg_maps]),
+                    MadeBy::AllocCoherent => defined(checker, name, "coherent memory", &[&names.coherent]),
+                }
+                optional(checker, "size", size.as_ref(), 1, limits::BYTES);
+            }
+            Stmt::UnmapSg(UnmapSgArgs { name, entries, .. }) => {
+                defined(checker, name, "mapping of `MapSg`", &[&names.sg_maps]);
+                optional(checker, "entries", entries.as_ref(), 1, limits::SG_ENTRIES);
+            }
+            Stmt::SyncForCpu(args) | Stmt::SyncForDevice(args) => {
+                let SyncArgs { name, offset, size, entries, .. } = args;
                 defined(checker, name, "mapping", &[&names.maps, &names.sg_maps]);
+                checker.dist("offset", offset, 0, limits::BYTES);
+                optional(checker, "size", size.as_ref(), 1, limits::BYTES);
+                optional(checker, "entries", entries.as_ref(), 1, limits::SG_ENTRIES);
             }
             Stmt::CpuWrite { name } | Stmt::CpuRead { name } => {
                 let all = [&names.buffers, &names.coherent, &names.maps, &names.sg_maps];
@@ -195,6 +215,13 @@ impl Walk<'_> {
             Stmt::Lock { name, .. } => checker.name("name", name),
             Stmt::Sleep { us } => checker.dist("us", us, 0, limits::DELAY_US),
             Stmt::Maybe { percent, .. } => checker.percent(*percent),
+            Stmt::IfKernel { has, .. } => {
+                if Behaviour::from_name(has).is_none() {
+                    let near = nearest(has, Behaviour::ALL.iter().map(|known| known.name()));
+                    let help = near.map_or_else(String::new, |near| format!("did you mean `{near}`?"));
+                    checker.error_help(&[Seg::Field("has")], format!("no behaviour `{has}`"), help);
+                }
+            }
             Stmt::ReturnError { errno } => checker.range("errno", (*errno).into(), 1, limits::ERRNO.into()),
         }
     }
@@ -255,6 +282,13 @@ fn low_bits(checker: &mut Checker<'_>, mask: u64, max: u64) {
             message,
             format!("allowed: 2^n - 1 up to {max:#x}, as in `0xfff`"),
         );
+    }
+}
+
+/// A number that need not be given.
+fn optional(checker: &mut Checker<'_>, field: &'static str, value: Option<&Dist>, min: u64, max: u64) {
+    if let Some(value) = value {
+        checker.dist(field, value, min, max);
     }
 }
 
