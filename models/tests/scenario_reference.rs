@@ -87,6 +87,7 @@ const REQUIRED: &[(&str, &[(&str, &str)])] = &[
     ("Stmt::SetMinAlignMask", &[("mask", "1")]),
     ("Stmt::SetMaxSegSize", &[("bytes", "1")]),
     ("Stmt::SetSegBoundary", &[("mask", "1")]),
+    ("Stmt::DeclareCoherent", &[("region", "(start: 0, size: 1)")]),
     ("Stmt::AllocCoherent", &[("name", "\"n\""), ("size", "Fixed(1)")]),
     ("Stmt::AllocBuffer", &[("name", "\"n\""), ("size", "Fixed(1)")]),
     ("Stmt::FreeCoherent", &[("name", "\"n\"")]),

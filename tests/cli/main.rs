@@ -1,5 +1,6 @@
 //! The command as a user types it: outcomes, exit codes, JSON, and what it says to mistakes.
 
+mod bugs;
 mod conform;
 mod docs;
 mod input;

@@ -1,5 +1,6 @@
 //! The structures, as they lie in memory.
 
+use crate::dma::DmaCoherentMem;
 use crate::iommu::core::IommuGroup;
 use crate::mem::Ptr;
 use crate::swiotlb::IoTlbMem;
@@ -32,6 +33,8 @@ crate::kobject! {
         dma_iommu: bool = 0x2e8,
         /// Whether its mappings need no sync (6.10; a bit field there).
         dma_skip_sync: bool = 0x2e9,
+        /// Coherent memory of its own.
+        dma_mem: Ptr<DmaCoherentMem> = 0x288,
     }
     beside {
         /// Place in the driver core's list.

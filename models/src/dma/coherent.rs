@@ -1,5 +1,6 @@
 //! Coherent memory.
 
+use super::declared::{dma_alloc_from_dev_coherent, dma_release_from_dev_coherent};
 use super::{Ops, get_dma_ops, phys_to_dma};
 use crate::device::Device;
 use crate::iommu::dma::{iommu_dma_map_coherent, iommu_dma_unmap_coherent};
@@ -38,6 +39,12 @@ impl Coherent {
 /// `swiotlb_alloc()`, next of June 2021.
 pub async fn dma_alloc_attrs(kx: &Kx, dev: Ptr<Device>, size: u64) -> Option<Coherent> {
     let _frame = kx.enter("dma_alloc_attrs");
+    let own = dma_alloc_from_dev_coherent(kx, dev, size).await;
+    if let Some(found) = own {
+        // Where the device finds it nothing stands in between: it is not mapped.
+        let (phys, dma) = found?;
+        return Some(Coherent { phys, dma, size, order: 0, id: 0 });
+    }
     let ops = get_dma_ops(kx, dev).await;
     let coherent = match ops {
         Ops::Direct => direct_alloc(kx, dev, size).await?,
@@ -113,8 +120,11 @@ async fn direct_alloc(kx: &Kx, dev: Ptr<Device>, size: u64) -> Option<Coherent> 
 /// Source: `kernel/dma/mapping.c: dma_free_attrs()`, v5.13.
 pub async fn dma_free_attrs(kx: &Kx, dev: Ptr<Device>, coherent: &Coherent) {
     let _frame = kx.enter("dma_free_attrs");
-    let ops = get_dma_ops(kx, dev).await;
     let Coherent { phys, dma, size, order, id } = *coherent;
+    if dma_release_from_dev_coherent(kx, dev, phys, size).await {
+        return;
+    }
+    let ops = get_dma_ops(kx, dev).await;
     let (dir, kind) = (Direction::Bidirectional, MapKind::Coherent);
     kx.k.ledger.unmapping(kx, dev, &Unmapped { dma, size, dir, kind, ops, phys: Some(phys), entries: 0 });
     if ops == Ops::Iommu {

@@ -4,6 +4,7 @@
 
 mod attrs;
 mod coherent;
+mod declared;
 mod direct;
 mod dispatch;
 mod mapping;
@@ -14,6 +15,7 @@ mod scatter;
 
 pub use attrs::Attrs;
 pub use coherent::{Coherent, dma_alloc_attrs, dma_free_attrs};
+pub use declared::{DmaCoherentMem, dma_declare_coherent_memory, dma_release_coherent_memory};
 pub use direct::{dma_capable, dma_direct_map_page, dma_direct_unmap_page, phys_to_dma};
 pub use dispatch::{Ops, get_dma_ops};
 pub use mapping::{dma_map_page_attrs, dma_sync_single, dma_unmap_page_attrs};

@@ -7,6 +7,7 @@ use super::program::{
     UnmapOp, UnmapSgOp,
 };
 use crate::dma::Attrs;
+use crate::mem::{PhysAddr, PhysRange};
 use crate::profile::{Behaviour, Profile};
 use crate::scenario::schema::{DeviceArg, Dir, Driver, ProcStmt, Process, Stmt, SyncArgs};
 use crate::scenario::{Resolved, intern};
@@ -130,6 +131,10 @@ impl<'a> Compiler<'a> {
             Stmt::SetMinAlignMask { mask } => parms(Some(low32(*mask)), None, None),
             Stmt::SetMaxSegSize { bytes } => parms(None, Some(low32(*bytes)), None),
             Stmt::SetSegBoundary { mask } => parms(None, None, Some(*mask)),
+            Stmt::DeclareCoherent { region } => {
+                Op::DeclareCoherent(PhysRange::new(PhysAddr(region.start), region.size))
+            }
+            Stmt::ReleaseCoherent => Op::ReleaseCoherent,
             Stmt::AllocCoherent { name, size } => {
                 Op::AllocCoherent { name: self.name(name), size: size.clone() }
             }

@@ -181,6 +181,16 @@ async fn run_op(kx: &Kx, env: &Rc<Env>, op: &Op) -> Result<(), u32> {
         Op::SetParms { min_align, max_seg, boundary } => {
             dma::dma_set_parms(kx, dev, *min_align, *max_seg, *boundary).await
         }
+        Op::DeclareCoherent(range) => {
+            if let Err(errno) = dma::dma_declare_coherent_memory(kx, dev, *range).await {
+                kx.log(|| format!("{}: no coherent memory of its own: -{errno}", kx.k.dev_string(dev)));
+            }
+            Ok(())
+        }
+        Op::ReleaseCoherent => {
+            dma::dma_release_coherent_memory(kx, dev).await;
+            Ok(())
+        }
         Op::AllocCoherent { name, size } => io::alloc_coherent(kx, env, *name, size).await,
         Op::FreeCoherent { name, cpu_offset } => io::free_coherent(kx, env, *name, *cpu_offset).await,
         Op::AllocBuffer { name, size, from, fill } => {

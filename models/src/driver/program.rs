@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::dma::Attrs;
+use crate::mem::PhysRange;
 use crate::scenario::schema::{BufferSource, CpuChoice, Dist, JunkClass, OnError, ProbeType, Registers};
 use crate::swiotlb::Direction;
 
@@ -26,6 +27,8 @@ pub(super) enum Op {
     SetMask(u32),
     SetCoherentMask(u32),
     SetParms { min_align: Option<u32>, max_seg: Option<u32>, boundary: Option<u64> },
+    DeclareCoherent(PhysRange),
+    ReleaseCoherent,
     AllocCoherent { name: NameId, size: Dist },
     FreeCoherent { name: NameId, cpu_offset: u64 },
     AllocBuffer { name: NameId, size: Dist, from: BufferSource, fill: JunkClass },

@@ -428,6 +428,13 @@ behaviours! {
         ranges: &[(V::V6_11, None)],
         trees: &[V::V6_1],
     }
+    CoherentMemPointerCleared {
+        name: "coherent-mem-pointer-cleared",
+        what: "a device whose own coherent memory is released forgets it (6.8, and 6.1.192)",
+        commits: &["b07bc2347672"],
+        ranges: &[(V::V6_8, None)],
+        trees: &[V::V6_1],
+    }
     PciSacUntilFail {
         name: "pci-sac-until-fail",
         what: "addresses below 4 GiB are tried first only until that failed once for the device",

@@ -41,6 +41,8 @@ pub struct KernelConfig {
     pub dma_api_debug: bool,
     /// `CONFIG_DMA_API_DEBUG_SG`: and segments of scatterlists.
     pub dma_api_debug_sg: bool,
+    /// `CONFIG_DMA_DECLARE_COHERENT`: devices may have coherent memory of their own.
+    pub dma_declare_coherent: bool,
     /// `CONFIG_VMAP_STACK`: stacks are `vmalloc` memory.
     pub vmap_stack: bool,
     /// `CONFIG_NR_CPUS`, if it is named; it then counts before the machine's.
@@ -63,6 +65,7 @@ impl Default for KernelConfig {
             arch_keep_memblock: false,
             dma_api_debug: false,
             dma_api_debug_sg: false,
+            dma_declare_coherent: false,
             vmap_stack: true,
             nr_cpus: None,
         }
@@ -86,6 +89,7 @@ pub const CONFIG_NAMES: &[&str] = &[
     "CONFIG_ARCH_KEEP_MEMBLOCK",
     "CONFIG_DMA_API_DEBUG",
     "CONFIG_DMA_API_DEBUG_SG",
+    "CONFIG_DMA_DECLARE_COHERENT",
     "CONFIG_VMAP_STACK",
     "CONFIG_NR_CPUS",
 ];
@@ -164,6 +168,7 @@ impl KernelConfig {
             "CONFIG_ARCH_KEEP_MEMBLOCK" => &mut self.arch_keep_memblock,
             "CONFIG_DMA_API_DEBUG" => &mut self.dma_api_debug,
             "CONFIG_DMA_API_DEBUG_SG" => &mut self.dma_api_debug_sg,
+            "CONFIG_DMA_DECLARE_COHERENT" => &mut self.dma_declare_coherent,
             "CONFIG_VMAP_STACK" => &mut self.vmap_stack,
             _ => return None,
         })

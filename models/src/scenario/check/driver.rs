@@ -10,6 +10,7 @@ use super::super::schema::{
     UnmapSgArgs,
 };
 use super::{Checker, World, did_you_mean, multiplied};
+use crate::mem::PAGE_SIZE;
 use crate::profile::Behaviour;
 
 pub(super) fn check(checker: &mut Checker<'_>, driver: &Driver, world: &World<'_>) {
@@ -198,7 +199,14 @@ impl Walk<'_> {
                 self.dma_target(checker, &args.name);
                 checker.dist("latency_us", &args.latency_us, 0, limits::DELAY_US);
             }
-            Stmt::WaitAll => {}
+            Stmt::DeclareCoherent { region } => checker.field("region", |c| {
+                if region.size % PAGE_SIZE != 0 || region.start % PAGE_SIZE != 0 {
+                    c.error(&[], "it does not consist of whole pages");
+                }
+                c.range("start", region.start, 0, limits::PHYS_MAX);
+                c.range("size", region.size, PAGE_SIZE, limits::BYTES);
+            }),
+            Stmt::WaitAll | Stmt::ReleaseCoherent => {}
             Stmt::Repeat { times, .. } => checker.dist("times", times, 0, limits::EXECUTED),
             Stmt::Requeue { times, delay_us, .. } => {
                 checker.range("times", (*times).into(), 1, limits::RETRIES.into());

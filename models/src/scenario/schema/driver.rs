@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::dist::{CpuChoice, Dist, JunkClass};
+use super::machine::Region;
 
 /// A driver: when it registers, what its probe does, and the work it does afterwards.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,6 +110,14 @@ pub enum Stmt {
         /// A segment may not cross a multiple of this plus one.
         mask: u64,
     },
+    /// `dma_declare_coherent_memory`: from here on the device's coherent memory comes from this region, which is no RAM of
+    /// the kernel's. Needs `CONFIG_DMA_DECLARE_COHERENT=y`. If it fails the driver goes on without.
+    DeclareCoherent {
+        /// Where the memory lies, for the kernel and for the device.
+        region: Region,
+    },
+    /// `dma_release_coherent_memory`.
+    ReleaseCoherent,
     /// `dma_alloc_coherent`.
     AllocCoherent {
         /// Name.
