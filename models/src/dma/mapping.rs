@@ -1,5 +1,7 @@
 //! Streaming mappings of single buffers.
 
+use sim::Draft;
+
 use super::direct::dma_to_phys;
 use super::{Attrs, Ops, dma_direct_map_page, dma_direct_unmap_page, get_dma_ops};
 use crate::device::Device;
@@ -23,11 +25,17 @@ pub async fn dma_map_page_attrs(
     attrs: Attrs,
 ) -> Option<DmaAddr> {
     let _frame = kx.enter("dma_map_page_attrs");
+    if refuses_without_mask(kx, dev) {
+        return None;
+    }
     let ops = get_dma_ops(kx, dev).await;
     let addr = match ops {
         Ops::Direct => dma_direct_map_page(kx, dev, phys, size, dir, attrs).await,
         Ops::Iommu => iommu_dma_map_page(kx, dev, phys, size, dir, attrs).await,
     };
+    if addr.is_none() {
+        tell_mask(kx, dev, ops).await;
+    }
     note_path(kx, dev, ops, addr.is_none());
     if let Some(dma) = addr {
         let given = !attrs.skip_cpu_sync;
@@ -35,6 +43,33 @@ pub async fn dma_map_page_attrs(
         kx.k.ledger.mapped(kx, dev, &new, &[(dma, phys, size)]);
     }
     addr
+}
+
+/// Whether a device has no mask (`dev->dma_mask` is NULL), as its bus never set it up.
+pub(super) fn has_no_mask(kx: &Kx, dev: Ptr<Device>) -> bool {
+    kx.k.node_of(dev).is_some_and(|node| node.spec(&kx.k).no_dma_mask)
+}
+
+/// With `map-needs-mask` a device without a mask is warned of, and nothing is mapped for it.
+///
+/// Source: `kernel/dma/mapping.c: dma_map_page_attrs(), dma_map_sg_attrs()`, v5.13, v6.1, v6.12.
+pub(super) fn refuses_without_mask(kx: &Kx, dev: Ptr<Device>) -> bool {
+    let refuses = kx.k.has(Behaviour::MapNeedsMask) && has_no_mask(kx, dev);
+    if refuses {
+        let title = format!("WARNING: in {}: {} has no DMA mask", kx.function(), kx.k.dev_string(dev));
+        kx.report(Draft::warning("warn-on", title).discriminator("no DMA mask"), Vec::new);
+    }
+    refuses
+}
+
+/// dma-direct can reach nothing for a device without a mask, and says so; the message tells the mask.
+///
+/// Source: `kernel/dma/swiotlb.c: swiotlb_map()`, `kernel/dma/direct.h: dma_direct_map_page()`, v5.9.
+pub(super) async fn tell_mask(kx: &Kx, dev: Ptr<Device>, ops: Ops) {
+    if ops == Ops::Direct && has_no_mask(kx, dev) {
+        let _frame = kx.enter("swiotlb_map");
+        kx.page_fault(0, "read").await;
+    }
 }
 
 /// For facts: how the device's mappings are made, and how many.

@@ -1,6 +1,6 @@
 //! Scatterlists.
 
-use super::mapping::{note_path, sync_part};
+use super::mapping::{note_path, refuses_without_mask, sync_part, tell_mask};
 use super::{Attrs, Ops, dma_direct_map_page, dma_direct_unmap_page, get_dma_ops};
 use crate::device::Device;
 use crate::iommu::dma::{iommu_dma_map_sg, iommu_dma_unmap_sg};
@@ -42,11 +42,17 @@ pub async fn dma_map_sg_attrs(
     let wrapped = kx.k.has(Behaviour::MapSgWrapped);
     let _frame = kx.enter(if wrapped { "dma_map_sgtable" } else { "dma_map_sg_attrs" });
     let _inner = wrapped.then(|| kx.enter("__dma_map_sg_attrs"));
+    if refuses_without_mask(kx, dev) {
+        return 0;
+    }
     let ops = get_dma_ops(kx, dev).await;
     let segments = match ops {
         Ops::Direct => direct_map_sg(kx, dev, list, dir, attrs).await,
         Ops::Iommu => iommu_dma_map_sg(kx, dev, list, dir, attrs).await,
     };
+    if segments == 0 {
+        tell_mask(kx, dev, ops).await;
+    }
     note_path(kx, dev, ops, segments == 0);
     for entry in list.iter().take(segments) {
         let (dma, size, phys) = (entry.dma, entry.dma_length, entry.phys);

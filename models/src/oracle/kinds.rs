@@ -33,6 +33,7 @@ pub const FINDINGS: &[(&str, &str)] = &[
     ("lost-write", "what a device wrote through a mapping is not in the buffer after unmap or sync"),
     ("mapping-error", "a mapping failed"),
     ("memblock-gone", "memblock was used after its lists were discarded"),
+    ("memory-leak", "an object of the kernel lives, and nothing points at it any more"),
     ("nondeterminism", "the same seed gave two runs: a mistake of the simulator"),
     ("null-pointer", "a NULL pointer was followed"),
     ("overlapping-owners", "one piece of boot memory was given to two owners"),

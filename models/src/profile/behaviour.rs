@@ -435,6 +435,20 @@ behaviours! {
         ranges: &[(V::V6_8, None)],
         trees: &[V::V6_1],
     }
+    RangeMapFreedAtUnbind {
+        name: "range-map-freed-at-unbind",
+        what: "the map of what a device's bus reaches is freed when the driver is unbound or its probe fails; before, the next \
+               probe made another one and forgot the first",
+        commits: &["d8f7a5484f21"],
+        ranges: &[(V::V5_17, None)],
+    }
+    MapNeedsMask {
+        name: "map-needs-mask",
+        what: "a mapping for a device without a DMA mask is refused with a warning; before, the message about the failure \
+               followed the NULL pointer (5.10)",
+        commits: &["f959dcd6ddfd"],
+        ranges: &[(V::V5_10, None)],
+    }
     PciSacUntilFail {
         name: "pci-sac-until-fail",
         what: "addresses below 4 GiB are tried first only until that failed once for the device",

@@ -166,6 +166,9 @@ fn device(checker: &mut Checker<'_>, machine: &Machine, i: usize, device: &Devic
     if let Some(pool) = device.restricted_pool {
         checker.field("restricted_pool", |c| region(c, pool));
     }
+    if let Some(range) = device.dma_range {
+        checker.field("dma_range", |c| region(c, range));
+    }
     if device.bus_dma_limit == Some(0) {
         checker.error_help(&[Seg::Field("bus_dma_limit")], "no address at all", "leave it out for no limit");
     }

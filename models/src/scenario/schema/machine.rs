@@ -291,6 +291,13 @@ pub struct Device {
     /// The highest address that the bus above it carries.
     #[serde(default)]
     pub bus_dma_limit: Option<u64>,
+    /// Its bus has not given it a DMA mask (`dev->dma_mask` is NULL), as with devices that a driver makes by hand.
+    #[serde(default)]
+    pub no_dma_mask: bool,
+    /// The memory that the bus above it reaches, as the firmware tells (`dma-ranges`); it lies at the same place for the
+    /// device. The map of it is made at each probe; `bus_dma_limit` is what mappings are held against.
+    #[serde(default)]
+    pub dma_range: Option<Region>,
     /// A bounce pool of its own (`restricted-dma-pool` in the device tree).
     #[serde(default)]
     pub restricted_pool: Option<Region>,
