@@ -38,7 +38,7 @@ macro_rules! types {
 types! {
     ScenarioFile Variant Kernel MachineRef DriverRef Explore Strategy OnFinding Expect FindingPattern SeedCount
     Machine CpuVendor E820Entry E820Kind Node AddrRange Region Reserved ReservedAt Freed FreedBy FreedAt Iommu MemEncrypt Device Cap Plugged Unplugged
-    Driver Registers ProbeType Queue Stmt MapArgs MapSgArgs UnmapArgs UnmapSgArgs MadeBy SyncArgs SubmitArgs Access Dir Attr OnError BufferSource DeviceArg
+    Driver Registers ProbeType Queue Stmt MapArgs MapSgArgs PartArgs UnmapArgs UnmapSgArgs MadeBy SyncArgs SubmitArgs Access Dir Attr OnError BufferSource DeviceArg
     Process ProcStmt Inject AllocFail Chance Delay HotUnplug Trample Window Dist JunkClass CpuChoice
 }
 
@@ -61,6 +61,7 @@ const REQUIRED: &[(&str, &[(&str, &str)])] = &[
     ("UnmapArgs", &[("name", "\"m\"")]),
     ("UnmapSgArgs", &[("name", "\"m\"")]),
     ("SyncArgs", &[("name", "\"m\"")]),
+    ("PartArgs", &[("name", "\"m\"")]),
     ("SubmitArgs", &[("name", "\"m\""), ("dma", "Read")]),
     ("Process", &[("name", "\"p\""), ("body", "[]")]),
     ("Delay", &[("max_us", "1"), ("percent", "1")]),
@@ -94,8 +95,6 @@ const REQUIRED: &[(&str, &[(&str, &str)])] = &[
     ("Stmt::FreeBuffer", &[("name", "\"n\"")]),
     ("Stmt::CpuWrite", &[("name", "\"n\"")]),
     ("Stmt::CpuRead", &[("name", "\"n\"")]),
-    ("Stmt::DeviceRead", &[("name", "\"n\"")]),
-    ("Stmt::DeviceWrite", &[("name", "\"n\"")]),
     ("Stmt::FreeObject", &[("name", "\"n\"")]),
     ("Stmt::Repeat", &[("times", "Fixed(1)"), ("body", "[]")]),
     ("Stmt::Requeue", &[("times", "1"), ("delay_us", "Fixed(0)"), ("body", "[]")]),

@@ -143,6 +143,13 @@ fn early_params(kx: &Kx) {
             globals.sev_active.set(true);
             globals.swiotlb_force.set(SwiotlbForce::Force);
         }
+        MemEncrypt::Pef => {
+            // init_svm.
+            globals.secure_guest.set(true);
+            globals.swiotlb_any.set(true);
+            globals.swiotlb_force.set(SwiotlbForce::Force);
+        }
+        MemEncrypt::Pv => globals.secure_guest.set(true),
     }
     if line.iommu.soft {
         globals.swiotlb.set(true);

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use super::program::{
-    Block, DriverProgram, MapOp, MapSgOp, NameId, Op, ProcOp, ProcProgram, QueueProgram, SyncOp, Target,
+    Block, DriverProgram, MapOp, MapSgOp, NameId, Op, Part, ProcOp, ProcProgram, QueueProgram, SyncOp, Target,
     UnmapOp, UnmapSgOp,
 };
 use crate::dma::Attrs;
 use crate::mem::{PhysAddr, PhysRange};
 use crate::profile::{Behaviour, Profile};
-use crate::scenario::schema::{DeviceArg, Dir, Driver, ProcStmt, Process, Stmt, SyncArgs};
+use crate::scenario::schema::{DeviceArg, Dir, Dist, Driver, PartArgs, ProcStmt, Process, Stmt, SyncArgs};
 use crate::scenario::{Resolved, intern};
 use crate::swiotlb::Direction;
 
@@ -105,13 +105,21 @@ impl<'a> Compiler<'a> {
 
     fn sync(&mut self, args: &'a SyncArgs, for_cpu: bool) -> Op {
         Op::Sync(Box::new(SyncOp {
-            name: self.name(&args.name),
-            offset: args.offset.clone(),
-            size: args.size.clone(),
+            part: self.part_of(&args.name, &args.offset, args.size.as_ref()),
             dir: args.dir.map(direction),
             entries: args.entries.clone(),
             for_cpu,
         }))
+    }
+
+    fn part(&mut self, args: &'a PartArgs) -> Part {
+        self.part_of(&args.name, &args.offset, args.size.as_ref())
+    }
+
+    fn part_of(&mut self, name: &'a str, offset: &Dist, size: Option<&Dist>) -> Part {
+        let whole = *offset == Dist::zero() && size.is_none();
+        let bounds = (!whole).then(|| Box::new((offset.clone(), size.cloned())));
+        Part { name: self.name(name), bounds }
     }
 
     fn target(&mut self, device: &'a DeviceArg) -> Target {
@@ -135,6 +143,7 @@ impl<'a> Compiler<'a> {
                 Op::DeclareCoherent(PhysRange::new(PhysAddr(region.start), region.size))
             }
             Stmt::ReleaseCoherent => Op::ReleaseCoherent,
+            Stmt::LimitToMaxMapping => Op::LimitToMaxMapping,
             Stmt::AllocCoherent { name, size } => {
                 Op::AllocCoherent { name: self.name(name), size: size.clone() }
             }
@@ -182,10 +191,10 @@ impl<'a> Compiler<'a> {
             Stmt::SyncForDevice(args) => self.sync(args, false),
             Stmt::CpuWrite { name } => Op::CpuWrite(self.name(name)),
             Stmt::CpuRead { name } => Op::CpuRead(self.name(name)),
-            Stmt::DeviceRead { name } => Op::Device { name: self.name(name), write: false },
-            Stmt::DeviceWrite { name } => Op::Device { name: self.name(name), write: true },
+            Stmt::DeviceRead(args) => Op::Device { part: self.part(args), write: false },
+            Stmt::DeviceWrite(args) => Op::Device { part: self.part(args), write: true },
             Stmt::Submit(args) => Op::Submit {
-                name: self.name(&args.name),
+                part: self.part_of(&args.name, &args.offset, args.size.as_ref()),
                 write: args.dma == crate::scenario::schema::Access::Write,
                 latency_us: args.latency_us.clone(),
                 irq: self.block(&args.irq),

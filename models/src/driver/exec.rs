@@ -191,6 +191,10 @@ async fn run_op(kx: &Kx, env: &Rc<Env>, op: &Op) -> Result<(), u32> {
             dma::dma_release_coherent_memory(kx, dev).await;
             Ok(())
         }
+        Op::LimitToMaxMapping => {
+            env.instance.max_mapping.set(dma::dma_max_mapping_size(kx, dev).await);
+            Ok(())
+        }
         Op::AllocCoherent { name, size } => io::alloc_coherent(kx, env, *name, size).await,
         Op::FreeCoherent { name, cpu_offset } => io::free_coherent(kx, env, *name, *cpu_offset).await,
         Op::AllocBuffer { name, size, from, fill } => {
@@ -206,9 +210,9 @@ async fn run_op(kx: &Kx, env: &Rc<Env>, op: &Op) -> Result<(), u32> {
         Op::Sync(args) => maps::sync(kx, env, args).await,
         Op::CpuWrite(name) => io::cpu_write(kx, env, *name).await,
         Op::CpuRead(name) => io::cpu_read(kx, env, *name).await,
-        Op::Device { name, write } => io::device(kx, env, *name, *write).await,
-        Op::Submit { name, write, latency_us, irq } => {
-            io::submit(kx, env, *name, *write, latency_us, Arc::clone(irq));
+        Op::Device { part, write } => io::device(kx, env, part, *write).await,
+        Op::Submit { part, write, latency_us, irq } => {
+            io::submit(kx, env, part, *write, latency_us, Arc::clone(irq));
             Ok(())
         }
         Op::WaitAll => {

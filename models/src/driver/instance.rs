@@ -33,6 +33,8 @@ pub struct Instance {
     pub(super) locks: Vec<SpinLock>,
     /// What probe and remove have asked the device for.
     outstanding: Rc<Outstanding>,
+    /// The largest mapping that is asked for (`LimitToMaxMapping`).
+    pub(super) max_mapping: Cell<u64>,
     pub(super) going: Cell<bool>,
     pub(super) running: Cell<u32>,
     pub(super) idle: WaitQueue,
@@ -171,6 +173,7 @@ impl Instance {
             items: Items::default(),
             locks: locks.collect(),
             outstanding: Outstanding::new(kx),
+            max_mapping: Cell::new(u64::MAX),
             going: Cell::new(false),
             running: Cell::new(0),
             idle: WaitQueue::new(kx.cx(), "driver idle"),

@@ -7,7 +7,7 @@ use sim::Draft;
 use super::instance::Env;
 use super::io::{free_memory, is_vmalloc, new_buffer};
 use super::items::{Buffer, Item, MapItem, SgItem, draw};
-use super::program::{MapOp, MapSgOp, SyncOp, Target, UnmapOp, UnmapSgOp};
+use super::program::{MapOp, MapSgOp, Part, SyncOp, Target, UnmapOp, UnmapSgOp};
 use crate::device::Device;
 use crate::dma::{self, Attrs, DMA_MAPPING_ERROR, SgEntry};
 use crate::kernel::Kx;
@@ -31,6 +31,11 @@ fn device_arg(kx: &Kx, env: &Env, target: &Target) -> Ptr<Device> {
     }
 }
 
+/// Whether the driver has said that a failure is nothing to speak of, and goes on without the mapping.
+const fn provided_for(attrs: dma::Attrs, on_error: OnError) -> bool {
+    attrs.no_warn && matches!(on_error, OnError::Skip)
+}
+
 /// A mapping failed although the driver did nothing wrong: users of a pool that is too small see this first.
 fn report_failure(kx: &Kx, env: &Env, dev: Ptr<Device>, size: u64) {
     if env.tries.get() > 0 {
@@ -46,6 +51,7 @@ fn report_failure(kx: &Kx, env: &Env, dev: Ptr<Device>, size: u64) {
 pub(super) async fn map(kx: &Kx, env: &Rc<Env>, args: &MapOp) -> Result<(), u32> {
     env.forget_gone(args.name);
     let dev = device_arg(kx, env, &args.device);
+    let most = env.instance.max_mapping.get();
     let (phys, size, own) = match args.buffer {
         Some(name) => {
             let Some(Item::Buffer(buffer)) = env.get(name) else { return Ok(()) };
@@ -55,10 +61,10 @@ pub(super) async fn map(kx: &Kx, env: &Rc<Env>, args: &MapOp) -> Result<(), u32>
             }
             let offset = draw(kx, "offset", &args.offset).min(buffer.size.saturating_sub(1));
             let size = args.size.as_ref().map_or(buffer.size, |size| draw(kx, "length", size));
-            (buffer.phys.wrapping_add(offset), size.clamp(1, buffer.size - offset), None)
+            (buffer.phys.wrapping_add(offset), size.clamp(1, buffer.size - offset).min(most), None)
         }
         None => {
-            let size = args.size.as_ref().map_or(4096, |size| draw(kx, "length", size)).max(1);
+            let size = args.size.as_ref().map_or(4096, |size| draw(kx, "length", size)).clamp(1, most);
             let offset = draw(kx, "offset", &args.offset);
             let whole = size.saturating_add(offset);
             let Some(buffer) = new_buffer(kx, whole, BufferSource::Pages).await else { return fail_quietly(args.on_error) };
@@ -86,7 +92,9 @@ pub(super) async fn map(kx: &Kx, env: &Rc<Env>, args: &MapOp) -> Result<(), u32>
             pause(kx, delay_us).await;
         }
     }
-    report_failure(kx, env, dev, size);
+    if !provided_for(args.attrs, args.on_error) {
+        report_failure(kx, env, dev, size);
+    }
     if args.on_error != OnError::Ignore
         && let Some(own) = own
     {
@@ -159,8 +167,13 @@ pub(super) async fn map_sg(kx: &Kx, env: &Rc<Env>, args: &MapSgOp) -> Result<(),
     let mut buffers: Vec<Buffer> = Vec::new();
     let mut list: Vec<SgEntry> = Vec::new();
     let mut offset = draw(kx, "offset of the first entry", &args.offset);
+    let mut most = env.instance.max_mapping.get();
     for _ in 0..count {
-        let size = draw(kx, "length of an entry", &args.size).max(1);
+        let size = draw(kx, "length of an entry", &args.size).max(1).min(most);
+        if size == 0 {
+            break;
+        }
+        most -= size;
         let Some(buffer) = new_buffer(kx, size, BufferSource::Pages).await else { break };
         if args.dir.reaches_device() {
             super::io::write_data(kx, buffer.phys, size);
@@ -194,7 +207,9 @@ pub(super) async fn map_sg(kx: &Kx, env: &Rc<Env>, args: &MapSgOp) -> Result<(),
         }
     }
     let total = list.iter().map(|entry| entry.length).sum();
-    report_failure(kx, env, dev, total);
+    if !provided_for(args.attrs, args.on_error) {
+        report_failure(kx, env, dev, total);
+    }
     for buffer in &buffers {
         free_memory(kx, buffer).await;
     }
@@ -270,26 +285,54 @@ pub(super) async fn unmap_sg_item(kx: &Kx, item: &SgItem) {
 }
 
 pub(super) async fn sync(kx: &Kx, env: &Rc<Env>, args: &SyncOp) -> Result<(), u32> {
-    match env.get(args.name).as_ref().map(Item::thing) {
-        Some(Item::Map(item)) => {
-            let offset = draw(kx, "offset of a sync", &args.offset);
+    let Some(found) = env.get(args.part.name) else { return Ok(()) };
+    match found.thing() {
+        Item::Map(item) => {
+            // Not cut to the mapping: who names too much makes a mistake.
+            let (offset, size) = match args.part.bounds.as_deref() {
+                None => (0, None),
+                Some((offset, size)) => (draw(kx, "offset of a part", offset), size.as_ref()),
+            };
             let rest = item.size.saturating_sub(offset);
-            let size = args.size.as_ref().map_or(rest, |size| draw(kx, "length of a sync", size));
+            let size = size.map_or(rest, |size| draw(kx, "length of a part", size));
             let dma = item.dma.wrapping_add(offset);
             dma::dma_sync_single(kx, item.dev, dma, size, args.dir.unwrap_or(item.dir), args.for_cpu).await;
         }
-        Some(Item::Sg(item)) => {
+        Item::Sg(item) if args.part.bounds.is_some() => {
+            let dir = args.dir.unwrap_or(item.dir);
+            for (dma, size) in part_of(kx, &args.part, bus_ranges(&found)) {
+                dma::dma_sync_single(kx, item.dev, dma, size, dir, args.for_cpu).await;
+            }
+        }
+        Item::Sg(item) => {
             let entries = passed_entries(kx, args.entries.as_ref(), item.list.len());
             let (dir, segments) = (args.dir.unwrap_or(item.dir), item.segments.min(entries));
             dma::dma_sync_sg(kx, item.dev, &item.list, entries, segments, dir, args.for_cpu).await;
         }
-        Some(Item::Buffer(_) | Item::Coherent(..) | Item::Object(_) | Item::Gone(_)) | None => {}
+        Item::Buffer(_) | Item::Coherent(..) | Item::Object(_) | Item::Gone(_) => {}
     }
     Ok(())
 }
 
+/// The part of some ranges that a statement is about, counted through all of them. There is always at least a byte of it.
+pub(super) fn part_of(kx: &Kx, part: &Part, mut ranges: Vec<(DmaAddr, u64)>) -> Vec<(DmaAddr, u64)> {
+    let Some((offset, size)) = part.bounds.as_deref() else { return ranges };
+    let total: u64 = ranges.iter().map(|(_, size)| size).sum();
+    let mut skip = draw(kx, "offset of a part", offset).min(total.saturating_sub(1));
+    let mut left = size.as_ref().map_or(total, |size| draw(kx, "length of a part", size)).max(1);
+    for (dma, size) in &mut ranges {
+        let skipped = skip.min(*size);
+        skip -= skipped;
+        *dma = dma.wrapping_add(skipped);
+        *size = (*size - skipped).min(left);
+        left -= *size;
+    }
+    ranges.retain(|(_, size)| *size > 0);
+    ranges
+}
+
 /// Where the device finds what a name stands for.
-pub(super) fn bus_ranges(item: &Item) -> Vec<(crate::mem::DmaAddr, u64)> {
+pub(super) fn bus_ranges(item: &Item) -> Vec<(DmaAddr, u64)> {
     match item.thing() {
         Item::Map(map) => vec![(map.dma, map.size)],
         Item::Sg(sg) => sg.list.iter().take(sg.segments).map(|entry| (entry.dma, entry.dma_length)).collect(),

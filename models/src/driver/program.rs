@@ -29,6 +29,7 @@ pub(super) enum Op {
     SetParms { min_align: Option<u32>, max_seg: Option<u32>, boundary: Option<u64> },
     DeclareCoherent(PhysRange),
     ReleaseCoherent,
+    LimitToMaxMapping,
     AllocCoherent { name: NameId, size: Dist },
     FreeCoherent { name: NameId, cpu_offset: u64 },
     AllocBuffer { name: NameId, size: Dist, from: BufferSource, fill: JunkClass },
@@ -40,8 +41,8 @@ pub(super) enum Op {
     Sync(Box<SyncOp>),
     CpuWrite(NameId),
     CpuRead(NameId),
-    Device { name: NameId, write: bool },
-    Submit { name: NameId, write: bool, latency_us: Dist, irq: Block },
+    Device { part: Part, write: bool },
+    Submit { part: Part, write: bool, latency_us: Dist, irq: Block },
     WaitAll,
     Repeat { times: Dist, body: Block },
     Requeue { times: u32, delay_us: Dist, body: Block },
@@ -52,6 +53,14 @@ pub(super) enum Op {
     AllocObject { name: NameId, type_name: &'static str, size: u64 },
     FreeObject(NameId),
     ReturnError(u32),
+}
+
+/// Part of what a name stands for.
+#[derive(Clone, Debug)]
+pub(super) struct Part {
+    pub(super) name: NameId,
+    /// Offset and length; `None` for all of it.
+    pub(super) bounds: Option<Box<(Dist, Option<Dist>)>>,
 }
 
 #[derive(Clone, Debug)]
@@ -97,9 +106,7 @@ pub(super) struct UnmapSgOp {
 /// What a driver passes to a sync.
 #[derive(Clone, Debug)]
 pub(super) struct SyncOp {
-    pub(super) name: NameId,
-    pub(super) offset: Dist,
-    pub(super) size: Option<Dist>,
+    pub(super) part: Part,
     pub(super) dir: Option<Direction>,
     pub(super) entries: Option<Dist>,
     pub(super) for_cpu: bool,

@@ -41,7 +41,7 @@ pub use draws::Draws;
 pub use globals::{Globals, Phase, SwiotlbForce};
 pub use holders::Holder;
 pub use oops::{reserved_by, seconds};
-pub use qspinlock::LockHeld;
+pub use qspinlock::{LockCell, LockHeld};
 pub use stacks::Stacks;
 pub use symbols::{KernelImage, Symbol};
 

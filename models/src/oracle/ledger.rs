@@ -8,11 +8,14 @@ use std::cell::RefCell;
 use sim::Draft;
 use smallvec::SmallVec;
 
+use super::content::{check_arrived, check_kept};
 use super::dma_debug::{self, Synced, Unmapped};
+use super::ought::{Ought, Stretches};
+use super::place::{check_alignment, check_exposed, check_overlap};
 use crate::device::{Device, DeviceNode};
 use crate::dma::{Attrs, Ops};
 use crate::kernel::Kx;
-use crate::mem::{DmaAddr, PhysAddr, PhysRange, Ptr, Site, Source};
+use crate::mem::{DmaAddr, PhysAddr, PhysRange, Ptr, Site};
 use crate::swiotlb::Direction;
 
 /// How a mapping was asked for.
@@ -49,7 +52,7 @@ pub struct NewMapping {
 }
 
 /// A stretch of a mapping whose buffer is in one piece.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Piece {
     pub(super) dma: DmaAddr,
     pub(super) len: u64,
@@ -59,8 +62,22 @@ pub(super) struct Piece {
     pub(super) target: PhysAddr,
     /// The object that the buffer belongs to.
     pub(super) owner: u32,
-    /// What the buffer held when it was last given to the device.
-    pub(super) given: Option<(Source, u64)>,
+    /// What its bytes ought to be.
+    pub(super) ought: Stretches,
+}
+
+impl Piece {
+    /// Whether what the device reaches is not the buffer itself.
+    pub(super) fn bounced(&self) -> bool {
+        self.target != self.phys
+    }
+
+    /// The bytes of the piece that lie in a range of the device's addresses.
+    pub(super) fn part(&self, dma: DmaAddr, size: u64) -> (u64, u64) {
+        let from = dma.0.saturating_sub(self.dma.0).min(self.len);
+        let to = dma.0.saturating_add(size).saturating_sub(self.dma.0).min(self.len);
+        (from, to)
+    }
 }
 
 impl Mapping {
@@ -77,8 +94,10 @@ pub(super) struct Mapping {
     pub(super) new: NewMapping,
     /// Its pieces: one, or the entries of a scatterlist that were joined.
     pub(super) pieces: SmallVec<[Piece; 1]>,
-    /// What the device wrote, and how much of it.
-    pub(super) wrote: Option<(u32, u64)>,
+    /// Whether the device has written any of it.
+    pub(super) written: bool,
+    /// Whether an unmap has begun: its slots may be others' already.
+    pub(super) leaving: bool,
     /// Whether the driver has not looked if the mapping failed.
     pub(super) unchecked: bool,
     pub(super) since: Site,
@@ -123,13 +142,19 @@ impl Ledger {
         }
         let pieces = pieces
             .iter()
-            .map(|&(dma, phys, len)| Piece {
-                dma,
-                len,
-                phys,
-                target: target_of(kx, &node, new.ops, dma).unwrap_or(phys),
-                owner: kx.k.mem.borrow().heap.shadow().object_at(phys),
-                given: if new.given { content_at(kx, phys, len) } else { None },
+            .map(|&(dma, phys, len)| {
+                let mut piece = Piece {
+                    dma,
+                    len,
+                    phys,
+                    target: target_of(kx, &node, new.ops, dma).unwrap_or(phys),
+                    owner: kx.k.mem.borrow().heap.shadow().object_at(phys),
+                    ought: Stretches::open(len),
+                };
+                if new.given && piece.bounced() {
+                    piece.ought.give(kx, phys, 0, len);
+                }
+                piece
             })
             .collect();
         let stack = if kx.sim().recording() { kx.frames() } else { Vec::new() };
@@ -137,11 +162,15 @@ impl Ledger {
             device: node.index,
             new: *new,
             pieces,
-            wrote: None,
+            written: false,
+            leaving: false,
             unchecked: false,
             since: kx.site(),
             stack,
         };
+        check_alignment(kx, dev, &node, &mapping);
+        check_exposed(kx, &node, &mapping);
+        check_overlap(kx, &node, &mapping, &self.live.borrow());
         self.live.borrow_mut().push(mapping);
     }
 
@@ -159,6 +188,7 @@ impl Ledger {
         let Some(node) = kx.k.node_of(dev) else { return };
         let found = self.best_fit(node.index, unmap);
         dma_debug::check_unmap(kx, dev, found.as_ref(), unmap);
+        self.change(node.index, unmap.dma, |mapping| mapping.leaving = true);
         let Some(mapping) = found else { return };
         let (new, ops, dma) = (&mapping.new, unmap.ops, unmap.dma);
         if new.ops != ops {
@@ -186,7 +216,30 @@ impl Ledger {
         gone.push((node.index, dma, size, kx.site()));
         drop(gone);
         if !attrs.skip_cpu_sync && mapping.new.dir.reaches_cpu() {
-            check_arrived(kx, &node, &mapping, mapping.new.dma, mapping.new.size);
+            check_arrived(kx, &node, &mapping, dma, mapping.new.size);
+            check_kept(kx, &node, &mapping, dma, mapping.new.size);
+        }
+    }
+
+    /// The CPU wrote to memory, without asking whose it is.
+    pub fn cpu_wrote(&self, phys: PhysAddr, size: u64) {
+        let end = phys.0.saturating_add(size);
+        for mapping in self.live.borrow_mut().iter_mut() {
+            if mapping.new.dir.reaches_device() {
+                // What the device was given stays what it must find; whether the CPU has told it so is asked there.
+                continue;
+            }
+            for piece in &mut mapping.pieces {
+                let (from, to) = (phys.0.saturating_sub(piece.phys.0), end.saturating_sub(piece.phys.0));
+                let given: SmallVec<[_; 2]> = piece
+                    .ought
+                    .within(from.min(piece.len), to.min(piece.len))
+                    .filter(|stretch| matches!(stretch.ought, Ought::Given(..)))
+                    .collect();
+                for stretch in given {
+                    piece.ought.set(stretch.from, stretch.to, Ought::Open);
+                }
+            }
         }
     }
 
@@ -197,24 +250,33 @@ impl Ledger {
         dma_debug::check_sync(kx, dev, found.as_ref(), sync);
     }
 
-    /// A sync is done.
+    /// A sync of part of a mapping, or of all of it, is done.
     pub fn synced(&self, kx: &Kx, dev: Ptr<Device>, sync: &Synced) {
+        let Synced { dma, size, for_cpu, .. } = *sync;
         let Some(node) = kx.k.node_of(dev) else { return };
-        let Some(mapping) = self.covering(node.index, sync.dma, sync.size) else { return };
-        let new = mapping.new;
-        let whole = new.dma == sync.dma && new.size == sync.size;
-        if sync.for_cpu {
-            if new.dir.reaches_cpu() {
-                check_arrived(kx, &node, &mapping, sync.dma, sync.size);
-                // The CPU owns the buffer now, and may write to it.
-                self.change(node.index, new.dma, |mapping| mapping.wrote = None);
-            }
-            return;
+        let Some(mapping) = self.covering(node.index, dma, size) else { return };
+        let dir = mapping.new.dir;
+        if for_cpu && dir.reaches_cpu() {
+            check_arrived(kx, &node, &mapping, dma, size);
+            check_kept(kx, &node, &mapping, dma, size);
         }
-        self.change(node.index, new.dma, |mapping| {
+        self.change(node.index, mapping.new.dma, |mapping| {
             for piece in &mut mapping.pieces {
-                // Of a buffer of which a part was given nobody knows what the device is to find.
-                piece.given = if whole { content_at(kx, piece.phys, piece.len) } else { None };
+                let (from, to) = piece.part(dma, size);
+                if for_cpu && dir.reaches_cpu() {
+                    // The CPU owns these bytes now, and may write to them.
+                    let owned: SmallVec<[_; 2]> = piece
+                        .ought
+                        .within(from, to)
+                        .filter(|s| !dir.reaches_device() || matches!(s.ought, Ought::Device(..)))
+                        .collect();
+                    for stretch in owned {
+                        piece.ought.set(stretch.from, stretch.to, Ought::Open);
+                    }
+                } else if !for_cpu && dir.reaches_device() && piece.bounced() {
+                    let phys = piece.phys;
+                    piece.ought.give(kx, phys, from, to);
+                }
             }
         });
     }
@@ -304,40 +366,6 @@ fn target_of(kx: &Kx, node: &DeviceNode, ops: Ops, dma: DmaAddr) -> Option<PhysA
     match ops {
         Ops::Direct => Some(PhysAddr(dma.0 & !(1 << 47))),
         Ops::Iommu => crate::iommu::core_internal::peek_translation(kx, node, dma),
-    }
-}
-
-/// What a buffer holds, if all of it comes from one source.
-fn content_at(kx: &Kx, phys: PhysAddr, size: u64) -> Option<(Source, u64)> {
-    let mem = kx.k.mem.borrow();
-    let mut extents = mem.heap.content().extents(phys, size);
-    let (range, source, offset) = extents.next()?;
-    (range.size() >= size).then_some((source, offset))
-}
-
-/// What the device wrote through a part of a mapping must be in the buffer now.
-fn check_arrived(kx: &Kx, node: &DeviceNode, mapping: &Mapping, start: DmaAddr, size: u64) {
-    let Some((tag, written)) = mapping.wrote else { return };
-    let end = mapping.new.dma.0.saturating_add(written).min(start.0.saturating_add(size));
-    for piece in &mapping.pieces {
-        let skipped = start.0.saturating_sub(piece.dma.0).min(piece.len);
-        let from = piece.dma.0 + skipped;
-        let len = (piece.len - skipped).min(end.saturating_sub(from));
-        let phys = piece.phys.wrapping_add(skipped);
-        let offset_there = from - mapping.new.dma.0;
-        let mem = kx.k.mem.borrow();
-        let wrong = mem.heap.content().extents(phys, len).find(|(range, source, offset)| {
-            *source != Source::Data { tag } || *offset != offset_there + (range.start.0 - phys.0)
-        });
-        let Some((range, source, _)) = wrong else { continue };
-        drop(mem);
-        let at = range.start;
-        let title = format!(
-            "{}: the device wrote {written} bytes, and the buffer holds {source:?} at {at}",
-            node.bdf
-        );
-        kx.report(Draft::warning("lost-write", title), Vec::new);
-        return;
     }
 }
 

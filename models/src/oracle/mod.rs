@@ -4,11 +4,14 @@
 //! are those of the DMA API, of the bus and of content, and what is checked at the end of a run.
 
 mod bus;
+mod content;
 mod dma_debug;
 mod end;
 mod junk;
 mod kinds;
 mod ledger;
+mod ought;
+mod place;
 
 pub use bus::device_dma;
 pub use dma_debug::{Misuse, Synced, Unmapped, reject_vmalloc};

@@ -115,6 +115,13 @@ behaviours! {
         trees: &[V::Next2021_06],
         excludes: &[B::GlobalPoolVariables],
     }
+    ForceBeforePool {
+        name: "force-before-pool",
+        what: "a protected guest of s390 asks for bouncing by force before it sets the pool up; before, after it, when the \
+               pool has its copy of the wish",
+        commits: &["93ebb6828723"],
+        ranges: &[(V::V5_15, None)],
+    }
     RestrictedDmaPools {
         name: "restricted-dma-pools",
         what: "a device may have a pool of its own (restricted-dma-pool in the device tree), from which its coherent \
@@ -168,6 +175,12 @@ behaviours! {
         commits: &["1f221a0d0dbf"],
         ranges: &[(V::V5_12, None)],
     }
+    BounceOffsetKept {
+        name: "bounce-offset-kept",
+        what: "a copy of part of a mapping begins at the same place of the buffer; before, at the first byte of its slot's",
+        commits: &["5f89468e2f06"],
+        ranges: &[(V::V5_10, Some(V::V5_12)), (V::V5_13, None)],
+    }
     AllocAlignMask {
         name: "alloc-align-mask",
         what: "swiotlb_tbl_map_single takes an alignment for the whole allocation, so that a page is never shared \
@@ -180,6 +193,13 @@ behaviours! {
         what: "a bounce buffer for DMA_FROM_DEVICE is filled from the original first, so that old bytes never leak",
         commits: &["901c7280ca0d"],
         ranges: &[(V::V5_18, None)],
+    }
+    SyncForDeviceAlways {
+        name: "sync-for-device-always",
+        what: "a sync for the device copies the buffer into its slots for every direction, also over what a device has \
+               written meanwhile (5.17 only)",
+        commits: &["aa6f8dcbab47", "901c7280ca0d"],
+        ranges: &[(V::V5_17, Some(V::V5_18))],
     }
     AmdIommuV2Identity {
         name: "amd-iommu-v2-identity",
@@ -227,6 +247,12 @@ behaviours! {
         ranges: &[(V::V6_0, None)],
         needs: &[B::StaticDefaultPool, B::DevicePoolPointer, B::ForceBounceInPool],
     }
+    WideSlotAddress {
+        name: "wide-slot-address",
+        what: "the address of a slot is computed in 64 bits; before, slots from 4 GiB on got those of the first ones",
+        commits: &["3f0461613ebc"],
+        ranges: &[(V::V6_0, None)],
+    }
     PoolSizeHalved {
         name: "pool-size-halved",
         what: "boot tries half the size when the memory for the pool cannot be had, down to 1 MiB (6.2, and 6.1.192)",
@@ -267,10 +293,26 @@ behaviours! {
         name: "separate-align-masks",
         what: "the bits of alloc_align_mask must be zero in a slot's address, those of min_align_mask outside it must agree \
                with the original",
-        commits: &["04867a7a3324"],
+        commits: &["04867a7a3332"],
         ranges: &[(V::V6_9, None)],
         needs: &[B::AllocAlignMask],
         replaces: Some(B::CombinedAlignMask),
+    }
+    LargeMapsPageAligned {
+        name: "large-maps-page-aligned",
+        what: "a mapping of a page or more, for which nobody asks an alignment, begins a page; up to 6.2 the stride of the \
+               search had that effect",
+        commits: &["14cebf689a78"],
+        ranges: &[(V::V6_9, None)],
+        needs: &[B::SeparateAlignMasks],
+    }
+    IommuMaxMappingSize {
+        name: "iommu-max-mapping-size",
+        what: "dma_max_mapping_size tells an untrusted device behind an IOMMU what a bounce buffer can hold; before, that \
+               there is no limit (6.9, and 6.1.192)",
+        commits: &["afc5aa46ed56"],
+        ranges: &[(V::V6_9, None)],
+        trees: &[V::V6_1],
     }
     FreeCountersClamped {
         name: "free-counters-clamped",
@@ -305,6 +347,14 @@ behaviours! {
         commits: &["327e2c97c46a"],
         ranges: &[(V::V6_10, None)],
         needs: &[B::AllocAlignMask],
+    }
+    PaddingZeroedAround {
+        name: "padding-zeroed-around",
+        what: "what an untrusted device can reach in front of its bounced buffer and behind it is cleared, and the buffer \
+               is left alone; before, what lies behind, and what the device is to write",
+        commits: &["2650073f1b58"],
+        ranges: &[(V::V6_10, None)],
+        needs: &[B::PaddingSlots],
     }
     DmaSkipSync {
         name: "dma-skip-sync",

@@ -9,6 +9,7 @@ mod faults;
 mod kernels;
 mod machine;
 mod memory;
+mod place;
 mod queued_lock;
 mod silence;
 mod support;

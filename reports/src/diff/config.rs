@@ -64,6 +64,8 @@ const fn encryption(encryption: MemEncrypt) -> &'static str {
         MemEncrypt::None => "none",
         MemEncrypt::Sme => "SME",
         MemEncrypt::Sev => "SEV",
+        MemEncrypt::Pef => "PEF",
+        MemEncrypt::Pv => "Secure Execution",
     }
 }
 

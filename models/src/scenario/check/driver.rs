@@ -6,8 +6,8 @@ use super::super::index::Seg;
 use super::super::limits;
 use super::super::nearest::nearest;
 use super::super::schema::{
-    DeviceArg, Dist, Driver, MadeBy, MapArgs, MapSgArgs, OnError, Registers, Stmt, SubmitArgs, SyncArgs, UnmapArgs,
-    UnmapSgArgs,
+    DeviceArg, Dist, Driver, MadeBy, MapArgs, MapSgArgs, OnError, PartArgs, Registers, Stmt, SubmitArgs, SyncArgs,
+    UnmapArgs, UnmapSgArgs,
 };
 use super::{Checker, World, did_you_mean, multiplied};
 use crate::mem::PAGE_SIZE;
@@ -186,17 +186,21 @@ impl Walk<'_> {
             Stmt::SyncForCpu(args) | Stmt::SyncForDevice(args) => {
                 let SyncArgs { name, offset, size, entries, .. } = args;
                 defined(checker, name, "mapping", &[&names.maps, &names.sg_maps]);
-                checker.dist("offset", offset, 0, limits::BYTES);
-                optional(checker, "size", size.as_ref(), 1, limits::BYTES);
+                in_part(checker, offset, size.as_ref());
                 optional(checker, "entries", entries.as_ref(), 1, limits::SG_ENTRIES);
             }
             Stmt::CpuWrite { name } | Stmt::CpuRead { name } => {
                 let all = [&names.buffers, &names.coherent, &names.maps, &names.sg_maps];
                 defined(checker, name, "buffer, coherent memory or mapping", &all);
             }
-            Stmt::DeviceRead { name } | Stmt::DeviceWrite { name } => self.dma_target(checker, name),
+            Stmt::DeviceRead(PartArgs { name, offset, size })
+            | Stmt::DeviceWrite(PartArgs { name, offset, size }) => {
+                self.dma_target(checker, name);
+                in_part(checker, offset, size.as_ref());
+            }
             Stmt::Submit(args) => {
                 self.dma_target(checker, &args.name);
+                in_part(checker, &args.offset, args.size.as_ref());
                 checker.dist("latency_us", &args.latency_us, 0, limits::DELAY_US);
             }
             Stmt::DeclareCoherent { region } => checker.field("region", |c| {
@@ -206,7 +210,7 @@ impl Walk<'_> {
                 c.range("start", region.start, 0, limits::PHYS_MAX);
                 c.range("size", region.size, PAGE_SIZE, limits::BYTES);
             }),
-            Stmt::WaitAll | Stmt::ReleaseCoherent => {}
+            Stmt::WaitAll | Stmt::ReleaseCoherent | Stmt::LimitToMaxMapping => {}
             Stmt::Repeat { times, .. } => checker.dist("times", times, 0, limits::EXECUTED),
             Stmt::Requeue { times, delay_us, .. } => {
                 checker.range("times", (*times).into(), 1, limits::RETRIES.into());
@@ -279,6 +283,12 @@ impl Walk<'_> {
         let all = [&self.names.maps, &self.names.sg_maps, &self.names.coherent];
         defined(checker, name, "mapping or coherent memory", &all);
     }
+}
+
+/// Offset and length of a part of a mapping.
+fn in_part(checker: &mut Checker<'_>, offset: &Dist, size: Option<&Dist>) {
+    checker.dist("offset", offset, 0, limits::BYTES);
+    optional(checker, "size", size, 1, limits::BYTES);
 }
 
 /// The mask is of the form 2^n - 1.

@@ -118,6 +118,9 @@ pub enum Stmt {
     },
     /// `dma_release_coherent_memory`.
     ReleaseCoherent,
+    /// `dma_max_mapping_size`: from here on nothing larger than the answer is mapped for this device, as the block layer
+    /// cuts requests at `max_hw_sectors`.
+    LimitToMaxMapping,
     /// `dma_alloc_coherent`.
     AllocCoherent {
         /// Name.
@@ -174,15 +177,9 @@ pub enum Stmt {
         name: String,
     },
     /// The device reads memory by DMA now, while the context waits.
-    DeviceRead {
-        /// Name of a mapping or coherent memory.
-        name: String,
-    },
+    DeviceRead(PartArgs),
     /// The device writes memory by DMA now, while the context waits.
-    DeviceWrite {
-        /// Name of a mapping or coherent memory.
-        name: String,
-    },
+    DeviceWrite(PartArgs),
     /// Hands a mapping to the device's engine, which does the DMA later and raises an interrupt.
     Submit(SubmitArgs),
     /// Waits until everything that this context submitted has completed.
@@ -320,6 +317,20 @@ pub struct MapSgArgs {
     pub device: DeviceArg,
 }
 
+/// Which part of a mapping a statement is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PartArgs {
+    /// Name of the mapping, or of coherent memory where a device accesses it.
+    pub name: String,
+    /// Bytes in front of the part.
+    #[serde(default)]
+    pub offset: Dist,
+    /// Bytes of the part. Absent: all the rest.
+    #[serde(default)]
+    pub size: Option<Dist>,
+}
+
 /// What `Unmap` passes. All but the name is there to say what a careless driver does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -391,6 +402,12 @@ pub struct SubmitArgs {
     pub name: String,
     /// What the device does with the memory.
     pub dma: Access,
+    /// Bytes in front of the part that it does it with.
+    #[serde(default)]
+    pub offset: Dist,
+    /// Bytes of that part: a transfer may be shorter than what was mapped for it. Absent: all the rest.
+    #[serde(default)]
+    pub size: Option<Dist>,
     /// Microseconds until the device is done.
     #[serde(default)]
     pub latency_us: Dist,

@@ -256,6 +256,11 @@ pub enum MemEncrypt {
     Sme,
     /// This machine is a guest whose memory is encrypted from the host.
     Sev,
+    /// It is a secure guest of a POWER host (Protected Execution Facility): the host sees only what the guest shares with
+    /// it, and its bounce pool may lie anywhere.
+    Pef,
+    /// It is a protected guest of an s390 host (Secure Execution): the host sees only what the guest shares with it.
+    Pv,
 }
 
 /// A device on the PCI bus.

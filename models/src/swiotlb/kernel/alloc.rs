@@ -39,7 +39,9 @@ pub async fn swiotlb_alloc(kx: &Kx, dev: Ptr<Device>, size: u64) -> Option<PhysA
     };
     let (slot, nslots) = areas::find_slots(kx, mem, limits, &request).await?;
     let start = kx.load(mem, IoTlbMem::start).await;
-    let addr = start.wrapping_add(u64::from(slot) << IO_TLB_SHIFT);
+    let slot_addr = |mem: &IoTlbMem| mem.pool.borrow().as_ref().map(|pool| pool.slot_addr(slot));
+    let addr = kx.k.mem.borrow().heap.get_ref(mem).ok().and_then(slot_addr);
+    let addr = addr.unwrap_or_else(|| start.wrapping_add(u64::from(slot) << IO_TLB_SHIFT));
     kx.sim().mix(u64::from(slot));
     kx.note(|| format!("swiotlb: slots {slot}..{} of the pool for coherent memory", slot + nslots));
     if aligned && addr.page_offset() != 0 {

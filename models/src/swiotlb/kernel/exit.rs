@@ -48,6 +48,7 @@ pub async fn swiotlb_exit(kx: &Kx) {
         kx.memblock_free_late(slots.0, align_up(nslabs * IO_TLB_SLOT_SIZE, PAGE_SIZE)).await;
         // memset of the whole structure: no slots means no pool.
         zero(kx, mem).await;
+        object.lock_of().clear();
         *object.pool.borrow_mut() = None;
         return;
     }

@@ -16,7 +16,7 @@ use crate::run::PoolFacts;
 use crate::swiotlb::{IO_TLB_SHIFT, Pool, PoolSize};
 
 /// Highest address of low memory (`ARCH_LOW_ADDRESS_LIMIT`).
-pub(super) const LOW_LIMIT: u64 = 0xffff_ffff;
+const LOW_LIMIT: u64 = 0xffff_ffff;
 
 /// The static default pool begins its life with the kernel image (5.15 and later).
 pub fn setup_static_pool(kx: &Kx) {
@@ -34,6 +34,13 @@ pub fn setup_static_pool(kx: &Kx) {
     }
 }
 
+/// Where the buffer of the default pool may lie.
+///
+/// Source: `kernel/dma/swiotlb.c: swiotlb_memblock_alloc()`, v6.1.
+pub(super) fn pool_bounds(kx: &Kx) -> Bounds {
+    if kx.k.globals.swiotlb_any.get() { Bounds::ACCESSIBLE } else { Bounds::below(PhysAddr(LOW_LIMIT)) }
+}
+
 /// Sets the default pool up from boot memory.
 ///
 /// Source: `kernel/dma/swiotlb.c: swiotlb_init()`, `swiotlb_init_with_tbl()`, v5.13 to v5.15.
@@ -46,8 +53,8 @@ pub async fn swiotlb_init(kx: &Kx) {
     }
     let nslabs = globals.default_nslabs.get();
     let bytes = align_up(nslabs << IO_TLB_SHIFT, PAGE_SIZE);
-    let low = Bounds::below(PhysAddr(LOW_LIMIT));
-    let Ok((start, buffer)) = kx.memblock_alloc("swiotlb bounce buffer", bytes, PAGE_SIZE, low) else {
+    let bounds = pool_bounds(kx);
+    let Ok((start, buffer)) = kx.memblock_alloc("swiotlb bounce buffer", bytes, PAGE_SIZE, bounds) else {
         kx.log(|| "software IO TLB: Cannot allocate buffer".to_owned());
         kx.k.facts.borrow_mut().pool_reason = "no room below 4 GiB for the bounce buffer".to_owned();
         return;
@@ -101,6 +108,12 @@ pub(super) fn fill(kx: &Kx, mem: Ptr<IoTlbMem>, start: PhysAddr, size: PoolSize,
     object.nslabs.set(nslabs);
     object.force_bounce.set(force);
     object.buffer_id.set(buffer);
+    object.lock_of().init();
+    for area in object.areas.borrow().iter() {
+        if let Ok(area) = kx.k.mem.borrow().heap.get_ref(*area) {
+            area.lock_of().init();
+        }
+    }
     let profile = kx.k.profile();
     let pool = Pool::new(search_rules(profile), bounce_rules(profile), start, size);
     *object.pool.borrow_mut() = Some(pool);

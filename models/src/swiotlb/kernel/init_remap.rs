@@ -1,11 +1,11 @@
 //! Setting the default pool up where the architecture says whether it is wanted.
 
 use super::areas::new_areas;
-use super::init::{LOW_LIMIT, fill};
+use super::init::{fill, pool_bounds};
 use super::object::{IO_TLB_SLOT_SIZE, IoTlbArea, IoTlbMem};
 use super::rules::sizing_rules;
 use crate::kernel::{Kx, SwiotlbForce};
-use crate::mem::{PAGE_SIZE, PhysAddr, Ptr, align_up};
+use crate::mem::{PAGE_SIZE, Ptr, align_up};
 use crate::memblock::Bounds;
 use crate::profile::Behaviour;
 use crate::run::PoolFacts;
@@ -69,8 +69,7 @@ pub async fn swiotlb_init_remap(kx: &Kx, addressing_limit: bool, guest_encrypted
     let mut nslabs = asked;
     let (start, buffer) = loop {
         let bytes = align_up(nslabs << IO_TLB_SHIFT, PAGE_SIZE);
-        let low = Bounds::below(PhysAddr(LOW_LIMIT));
-        if let Ok(found) = kx.memblock_alloc("swiotlb bounce buffer", bytes, PAGE_SIZE, low) {
+        if let Ok(found) = kx.memblock_alloc("swiotlb bounce buffer", bytes, PAGE_SIZE, pool_bounds(kx)) {
             break found;
         }
         kx.log(|| {

@@ -23,7 +23,12 @@ pub async fn dma_limits(kx: &Kx, dev: Ptr<Device>) -> DmaLimits {
     if parms.is_null() {
         return DmaLimits::default();
     }
-    let min_align_mask = kx.load(parms, DeviceDmaParameters::min_align_mask).await;
+    // Before v5.12 there is no such field: what the driver asks for, nobody hears.
+    let min_align_mask = if kx.k.has(Behaviour::MinAlignMask) {
+        kx.load(parms, DeviceDmaParameters::min_align_mask).await
+    } else {
+        0
+    };
     let boundary = kx.load(parms, DeviceDmaParameters::segment_boundary_mask).await;
     DmaLimits { min_align_mask, seg_boundary_mask: if boundary == 0 { 0xffff_ffff } else { boundary } }
 }

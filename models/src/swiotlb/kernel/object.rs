@@ -1,10 +1,10 @@
 //! `struct io_tlb_mem`.
 
-use std::cell::{Cell, OnceCell, RefCell};
-use std::rc::Rc;
+use std::cell::{Cell, RefCell};
 
-use sim::sync::{LockClass, SpinLock};
+use sim::sync::LockClass;
 
+use crate::kernel::LockCell;
 use crate::mem::{LockWord, PhysAddr, Ptr};
 use crate::swiotlb::Pool;
 
@@ -48,7 +48,7 @@ crate::kobject! {
         /// The slots, while the pool lives.
         pool: RefCell<Option<Pool>>,
         /// The lock, while the pool lives.
-        spinlock: OnceCell<Rc<SpinLock>>,
+        spinlock: LockCell,
         /// Where the slot records lie if not behind the structure: address and heap id.
         slots_at: Cell<(PhysAddr, u32)>,
         /// Heap id of the bounce buffer.
@@ -71,7 +71,7 @@ crate::kobject! {
     }
     beside {
         /// The lock.
-        spinlock: OnceCell<Rc<SpinLock>>,
+        spinlock: LockCell,
     }
     size 0x10;
 }
@@ -82,7 +82,7 @@ impl IoTlbArea {
 
     /// The engine's side of `area->lock`.
     #[must_use]
-    pub const fn lock_of(&self) -> &OnceCell<Rc<SpinLock>> {
+    pub const fn lock_of(&self) -> &LockCell {
         &self.spinlock
     }
 }
@@ -90,7 +90,7 @@ impl IoTlbArea {
 impl IoTlbMem {
     /// The engine's side of `mem->lock`.
     #[must_use]
-    pub const fn lock_of(&self) -> &OnceCell<Rc<SpinLock>> {
+    pub const fn lock_of(&self) -> &LockCell {
         &self.spinlock
     }
 

@@ -9,14 +9,15 @@ use super::object::IoTlbMem;
 use crate::kernel::Kx;
 use crate::mem::Ptr;
 use crate::swiotlb::literal::Walk;
-use crate::swiotlb::{Search, SearchPlan};
+use crate::swiotlb::{Pool, Search, SearchPlan};
 
 /// What the models keep beside the fields of a pool: its slots.
 const SLOTS: u8 = 30;
 
 /// Searches one area (all of the pool where there are none) and takes what it finds. The caller holds the lock.
 ///
-/// A search that ends is part of the step that took the lock: nobody can change what it looks at. One that takes more
+/// A search that ends is part of the step that took the lock: nobody can change what it looks at. Where areas share
+/// segments, their slots do have two locks, and finding and taking are two steps. A search that takes more
 /// turns than there are slots is walked turn by turn, so that others go on meanwhile, and so that whoever watches
 /// progress sees it.
 ///
@@ -30,11 +31,21 @@ pub(super) async fn search_area(
     plan: &SearchPlan,
 ) -> Found {
     loop {
+        let shared = object.pool.borrow().as_ref().is_some_and(Pool::areas_share_segments);
         let found = match object.pool.borrow_mut().as_mut() {
             None => Search::Full,
+            Some(pool) if shared => pool.foresee_in_area(area, plan),
             Some(pool) => pool.search_area(area, plan),
         };
         match found {
+            Search::Found { slot, nslots } if shared => {
+                // Whoever holds another area's lock can take these slots before they are marked.
+                kx.step(sim::Kind::Write, kx.label(mem.id, SLOTS)).await;
+                if let Some(pool) = object.pool.borrow_mut().as_mut() {
+                    pool.take_in(area, plan, slot);
+                }
+                return Found::Slots { slot, nslots };
+            }
             Search::Found { slot, nslots } => return Found::Slots { slot, nslots },
             Search::Full => return Found::Full,
             Search::Bug => return bug(kx).await,
