@@ -15,8 +15,13 @@ const MUTANTS: u64 = 60;
 fn scenarios() -> Memory {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
     let mut memory = Memory::default();
-    for folder in fs::read_dir(&root).expect("the scenarios").map(|e| e.expect("an entry").path()) {
+    let mut folders = vec![root.clone()];
+    while let Some(folder) = folders.pop() {
         for path in fs::read_dir(folder).expect("a folder").map(|e| e.expect("an entry").path()) {
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
             let name = path.strip_prefix(&root).expect("inside").to_owned();
             memory.0.insert(name, fs::read_to_string(path).expect("text"));
         }
