@@ -26,10 +26,7 @@ fn the_page_is_what_the_command_writes() {
 #[test]
 fn every_pair_meets_its_expectation() {
     let folder = Folder::new();
-    let json = folder
-        .dmasim(&["test", &collection(), "--seeds", "16", "--format", "json"])
-        .exits(0)
-        .json();
+    let json = folder.dmasim(&["test", &collection(), "--seeds", "16", "--format", "json"]).exits(0).json();
     let scenarios = json["scenarios"].as_array().expect("a list");
     assert_eq!(json["passed"].as_u64(), Some(scenarios.len() as u64));
     assert_eq!(scenarios.len() % 2, 0);
@@ -40,7 +37,8 @@ fn every_pair_meets_its_expectation() {
 fn every_bug_of_the_collection_tells_its_story() {
     for bug in std::fs::read_dir(root().join("scenarios/bugs")).expect("the collection") {
         let path = bug.expect("a folder").path().join("buggy.ron");
-        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let text =
+            std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let story = text.lines().take_while(|line| line.starts_with("//")).count();
         assert!((3..=20).contains(&story), "{}: a story of {story} lines", path.display());
     }
@@ -79,7 +77,13 @@ fn what_is_no_pair_is_refused() {
     type Change = fn(&str, String) -> String;
     let cases: [(Change, &str); 4] = [
         (
-            |part, text| if part.contains("fixed") { text.replace("cmdline: \"\"", "cmdline: \"quiet\"") } else { text },
+            |part, text| {
+                if part.contains("fixed") {
+                    text.replace("cmdline: \"\"", "cmdline: \"quiet\"")
+                } else {
+                    text
+                }
+            },
             "differ in `cmdline`",
         ),
         (

@@ -4,9 +4,7 @@ use crate::kernel::{Kx, Phase, SwiotlbForce};
 use crate::mem::{PAGE_SIZE, PhysAddr, PhysRange, align_down, align_up};
 use crate::memblock::Bounds;
 use crate::profile::Behaviour;
-use crate::scenario::schema::{
-    CpuVendor, E820Kind, Freed, FreedAt, FreedBy, MemEncrypt, Region, ReservedAt,
-};
+use crate::scenario::schema::{CpuVendor, E820Kind, Freed, FreedAt, FreedBy, MemEncrypt, Region, ReservedAt};
 use crate::swiotlb::kernel::setup_static_pool;
 use crate::swiotlb::{IO_TLB_DEFAULT_SLABS, IO_TLB_SEGSIZE};
 

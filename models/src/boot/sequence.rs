@@ -2,7 +2,9 @@
 //!
 //! Source: `init/main.c: start_kernel()`, `kernel_init_freeable()`, v5.13.
 
-use super::early::{give_back, memblock_free_all, reserve_at, setup_arch, setup_per_cpu_areas, vfs_caches_init_early};
+use super::early::{
+    give_back, memblock_free_all, reserve_at, setup_arch, setup_per_cpu_areas, vfs_caches_init_early,
+};
 use super::initcalls::do_basic_setup;
 use super::iommu_init::pci_iommu_alloc;
 use crate::kernel::Kx;

@@ -14,6 +14,6 @@ pub use bus::{driver_register, pci_rescan_one, pci_scan};
 pub use initialize::device_initialize;
 pub use node::{DeviceNode, RegisteredDriver};
 pub use objects::{Device, DeviceDmaParameters};
-pub use ranges::BusDmaRegion;
 pub use probe::{device_attach, driver_probe_device};
+pub use ranges::BusDmaRegion;
 pub use remove::{device_release_driver, pci_stop_and_remove};

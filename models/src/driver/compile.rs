@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::program::{
-    Block, DriverProgram, MapOp, MapSgOp, NameId, Op, Part, ProcOp, ProcProgram, QueueProgram, SyncOp, Target,
-    UnmapOp, UnmapSgOp,
+    Block, DriverProgram, MapOp, MapSgOp, NameId, Op, Part, ProcOp, ProcProgram, QueueProgram, SyncOp,
+    Target, UnmapOp, UnmapSgOp,
 };
 use crate::dma::Attrs;
 use crate::mem::{PhysAddr, PhysRange};
@@ -150,12 +150,9 @@ impl<'a> Compiler<'a> {
             Stmt::FreeCoherent { name, cpu_offset } => {
                 Op::FreeCoherent { name: self.name(name), cpu_offset: *cpu_offset }
             }
-            Stmt::AllocBuffer { name, size, from, fill } => Op::AllocBuffer {
-                name: self.name(name),
-                size: size.clone(),
-                from: *from,
-                fill: *fill,
-            },
+            Stmt::AllocBuffer { name, size, from, fill } => {
+                Op::AllocBuffer { name: self.name(name), size: size.clone(), from: *from, fill: *fill }
+            }
             Stmt::FreeBuffer { name } => Op::FreeBuffer(self.name(name)),
             Stmt::Map(args) => Op::Map(Box::new(MapOp {
                 name: self.name(&args.name),

@@ -99,12 +99,7 @@ pub(super) async fn alloc_coherent(kx: &Kx, env: &Rc<Env>, name: NameId, size: &
     Ok(())
 }
 
-pub(super) async fn free_coherent(
-    kx: &Kx,
-    env: &Rc<Env>,
-    name: NameId,
-    cpu_offset: u64,
-) -> Result<(), u32> {
+pub(super) async fn free_coherent(kx: &Kx, env: &Rc<Env>, name: NameId, cpu_offset: u64) -> Result<(), u32> {
     if let Some(Item::Coherent(coherent, dev)) = env.take(name).as_ref().map(Item::thing) {
         dma::dma_free_attrs(kx, *dev, &coherent.with_cpu_offset(cpu_offset)).await;
     }

@@ -67,7 +67,9 @@ pub(super) async fn map(kx: &Kx, env: &Rc<Env>, args: &MapOp) -> Result<(), u32>
             let size = args.size.as_ref().map_or(4096, |size| draw(kx, "length", size)).clamp(1, most);
             let offset = draw(kx, "offset", &args.offset);
             let whole = size.saturating_add(offset);
-            let Some(buffer) = new_buffer(kx, whole, BufferSource::Pages).await else { return fail_quietly(args.on_error) };
+            let Some(buffer) = new_buffer(kx, whole, BufferSource::Pages).await else {
+                return fail_quietly(args.on_error);
+            };
             let phys = buffer.phys.wrapping_add(offset);
             if args.dir.reaches_device() {
                 super::io::write_data(kx, phys, size);

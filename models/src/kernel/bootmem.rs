@@ -9,7 +9,8 @@ use sim::{Draft, Kind, Nanos};
 use super::{GfpFlags, Kx, Phase, reserved_by, seconds};
 use crate::mem::{Kobject, Pfn, PhysAddr, PhysRange, Placement, Ptr, Source};
 use crate::memblock::{
-    Bounds, DeferredInit, MemblockError, MemblockRules, MemblockType, Misuse, NodeId, Owner, PfnRange, Request, Stage,
+    Bounds, DeferredInit, MemblockError, MemblockRules, MemblockType, Misuse, NodeId, Owner, PfnRange,
+    Request, Stage,
 };
 use crate::profile::{Behaviour, Profile};
 use crate::scenario::limits::PHYS_MAX;
@@ -494,7 +495,8 @@ impl Kx {
         let arrays = self.k.mem.borrow_mut().memblock.discard().unwrap_or_default();
         let _frame = self.enter("memblock_discard");
         for array in arrays {
-            let in_slab = self.k.bootmem.in_slab.borrow().iter().find(|known| known.list == array.list).copied();
+            let in_slab =
+                self.k.bootmem.in_slab.borrow().iter().find(|known| known.list == array.list).copied();
             match (array.at, in_slab) {
                 (Some(at), _) => self.memblock_free_late(at, array.bytes).await,
                 (None, Some(SlabArray { at, id, .. })) if self.k.has(Behaviour::MemblockArrayKfreed) => {

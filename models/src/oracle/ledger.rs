@@ -29,7 +29,6 @@ pub enum MapKind {
     Coherent,
 }
 
-
 /// A mapping that was just made.
 #[derive(Clone, Copy, Debug)]
 pub struct NewMapping {

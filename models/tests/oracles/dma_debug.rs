@@ -225,7 +225,8 @@ fn overlaps_and_segments_need_their_options() {
         }
     }
     // Segments need theirs beside the general one.
-    let Case(misuse, _, wrong, _) = CASES.iter().find(|case| case.0 == Misuse::SegmentTooLong).expect("a case");
+    let Case(misuse, _, wrong, _) =
+        CASES.iter().find(|case| case.0 == Misuse::SegmentTooLong).expect("a case");
     let found = misuses(&World { config: DEBUG, body: wrong, ..DIRECT });
     assert!(found.is_empty(), "{misuse:?}: {found:?}");
 }

@@ -91,7 +91,8 @@ fn with(
             }
             let request = Request { strategy, ..Request::quick(start + nth) };
             let findings = worker.run(&request).end.findings;
-            let expected = |finding: &Finding| pair.expected().iter().any(|pattern| matches(pattern, finding));
+            let expected =
+                |finding: &Finding| pair.expected().iter().any(|pattern| matches(pattern, finding));
             if let Some(finding) = findings.into_iter().find(expected) {
                 first.get_or_insert(finding);
                 seeds = Some(nth + 1);

@@ -66,7 +66,8 @@ fn write(file: &Path, text: &str) -> Result<(), Failure> {
 /// A bug for a terminal.
 fn show(row: &Row, out: &mut Out) {
     out.line(&out.paint.heading(&ascii(&row.pair.slug)));
-    let mut lines = vec![row.pair.about.clone(), format!("in {}: {}", row.pair.versions(), row.pair.change())];
+    let mut lines =
+        vec![row.pair.about.clone(), format!("in {}: {}", row.pair.versions(), row.pair.change())];
     for measured in &row.measured {
         lines.push(measured.words());
     }

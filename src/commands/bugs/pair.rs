@@ -35,7 +35,10 @@ pub(super) fn slugs(dir: &Path) -> Result<Vec<String>, Failure> {
         }
     }
     if slugs.is_empty() {
-        return Err(Failure::text(format!("no folder in {}: a bug is a folder of buggy.ron and fixed.ron", dir.display())));
+        return Err(Failure::text(format!(
+            "no folder in {}: a bug is a folder of buggy.ron and fixed.ron",
+            dir.display()
+        )));
     }
     slugs.sort();
     Ok(slugs)
@@ -49,7 +52,9 @@ impl Pair {
         let wrong = |why: String| Failure::text(format!("{}: {why}", folder.display()));
         for (what, differs) in differences(&buggy, &fixed) {
             if differs {
-                return Err(wrong(format!("the two scenarios differ in `{what}`, and may in one behaviour only")));
+                return Err(wrong(format!(
+                    "the two scenarios differ in `{what}`, and may in one behaviour only"
+                )));
             }
         }
         if expected(&buggy).is_empty() {

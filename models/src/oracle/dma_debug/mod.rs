@@ -15,10 +15,10 @@ mod unmap;
 pub use map::reject_vmalloc;
 pub(super) use map::{check_map, check_overlap, check_segment};
 pub use misuse::Misuse;
-pub(super) use sync::check_sync;
 pub use sync::Synced;
-pub(super) use unmap::check_unmap;
+pub(super) use sync::check_sync;
 pub use unmap::Unmapped;
+pub(super) use unmap::check_unmap;
 
 use sim::Draft;
 
@@ -50,7 +50,9 @@ pub(super) fn log(kx: &Kx, message: &str, entry: Option<&Mapping>) {
     }
     kx.log(|| "------------[ cut here ]------------".to_owned());
     kx.log(|| message.to_owned());
-    kx.log(|| format!("WARNING: CPU: {} Comm: {} at kernel/dma/debug.c {}", kx.cpu(), kx.name(), kx.function()));
+    kx.log(|| {
+        format!("WARNING: CPU: {} Comm: {} at kernel/dma/debug.c {}", kx.cpu(), kx.name(), kx.function())
+    });
     if let Some(entry) = entry {
         kx.log(|| "DMA-API: Mapped at:".to_owned());
         for frame in mapped_at(entry) {

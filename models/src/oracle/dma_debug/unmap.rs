@@ -48,8 +48,7 @@ pub(in crate::oracle) fn check_unmap(kx: &Kx, dev: Ptr<Device>, entry: Option<&M
         wrong(Misuse::FreesOtherSize, format!(" [device address={:#018x}] {sizes}", dma.0));
     }
     if new.kind != unmap.kind {
-        let types =
-            format!("[mapped as {}] [unmapped as {}]", type_name(new.kind), type_name(unmap.kind));
+        let types = format!("[mapped as {}] [unmapped as {}]", type_name(new.kind), type_name(unmap.kind));
         wrong(Misuse::FreesWrongFunction, format!(" {place} {types}"));
     } else if let Some(phys) = unmap.phys.filter(|phys| *phys != new.phys) {
         let addresses =
@@ -61,7 +60,8 @@ pub(in crate::oracle) fn check_unmap(kx: &Kx, dev: Ptr<Device>, entry: Option<&M
         wrong(Misuse::FreesOtherCount, format!(" {counts}"));
     }
     if new.dir != unmap.dir {
-        let directions = format!("[mapped with {}] [unmapped with {}]", dir_name(new.dir), dir_name(unmap.dir));
+        let directions =
+            format!("[mapped with {}] [unmapped with {}]", dir_name(new.dir), dir_name(unmap.dir));
         wrong(Misuse::FreesOtherDirection, format!(" {place} {directions}"));
     }
     if mapping.unchecked {

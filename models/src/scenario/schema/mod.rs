@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 pub use dist::{CpuChoice, Dist, JunkClass, WeightedFill};
 pub use driver::{
-    Access, Attr, BufferSource, DeviceArg, Dir, Driver, MadeBy, MapArgs, MapSgArgs, OnError, PartArgs, ProbeType,
-    Queue, Registers, Stmt, SubmitArgs, SyncArgs, UnmapArgs, UnmapSgArgs,
+    Access, Attr, BufferSource, DeviceArg, Dir, Driver, MadeBy, MapArgs, MapSgArgs, OnError, PartArgs,
+    ProbeType, Queue, Registers, Stmt, SubmitArgs, SyncArgs, UnmapArgs, UnmapSgArgs,
 };
 pub use expect::{Expect, FindingPattern, SeedCount};
 pub use inject::{AllocFail, Chance, Delay, HotUnplug, Inject, Trample, Window};
