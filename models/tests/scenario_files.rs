@@ -10,12 +10,12 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios")
 }
 
-/// All files below a folder, but for those of machines and drivers.
+/// All files below a folder, but for those of machines, drivers and regressions.
 fn below(folder: &Path, found: &mut Vec<PathBuf>) {
     for path in fs::read_dir(folder).expect("a folder").map(|e| e.expect("an entry").path()) {
         if !path.is_dir() {
             found.push(path);
-        } else if !path.ends_with("machines") && !path.ends_with("drivers") {
+        } else if !["machines", "drivers", "regressions"].iter().any(|part| path.ends_with(part)) {
             below(&path, found);
         }
     }

@@ -37,7 +37,7 @@ macro_rules! types {
 
 types! {
     ScenarioFile Variant Kernel MachineRef DriverRef Explore Strategy OnFinding Expect FindingPattern SeedCount
-    Machine CpuVendor E820Entry E820Kind Node AddrRange Region Reserved ReservedAt Freed FreedBy FreedAt Iommu MemEncrypt Device Cap Plugged Unplugged
+    Machine CpuVendor E820Entry E820Kind Node AddrRange Region Reserved ReservedAt Freed FreedBy FreedAt Iommu MemEncrypt Device Bus Cap Plugged Unplugged
     Driver Registers ProbeType Queue Stmt MapArgs MapSgArgs PartArgs UnmapArgs UnmapSgArgs MadeBy SyncArgs SubmitArgs Access Dir Attr OnError BufferSource DeviceArg
     Process ProcStmt Inject AllocFail Chance Delay HotUnplug Trample Window Dist JunkClass CpuChoice
 }
@@ -83,6 +83,10 @@ const REQUIRED: &[(&str, &[(&str, &str)])] = &[
     ("ProcStmt::Unplug", &[("bdf", "\"b\"")]),
     ("ProcStmt::Bind", &[("bdf", "\"b\""), ("driver", "\"d\"")]),
     ("ProcStmt::Unbind", &[("bdf", "\"b\"")]),
+    ("ProcStmt::VfioAttach", &[("bdf", "\"b\"")]),
+    ("ProcStmt::VfioMap", &[("iova", "0"), ("pages", "1")]),
+    ("ProcStmt::VfioUnmap", &[("iova", "0"), ("pages", "1")]),
+    ("ProcStmt::VfioDma", &[("bdf", "\"b\""), ("iova", "0"), ("pages", "1")]),
     ("Stmt::SetMask", &[("bits", "1")]),
     ("Stmt::SetCoherentMask", &[("bits", "1")]),
     ("Stmt::SetMinAlignMask", &[("mask", "1")]),

@@ -2,8 +2,11 @@
 
 use sim::Nanos;
 
-/// No line of a report is wider than this, unless a single word is.
-pub const WIDTH: usize = 100;
+/// No line of a report is wider than this, unless a single word is: what is quoted once in a mail still fits.
+pub const WIDTH: usize = 75;
+
+/// No line of a listing on a terminal is wider than this.
+pub const SCREEN: usize = 100;
 
 /// Whether and how to colour. Colour never carries what the text does not say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,9 +1,11 @@
 //! The command as a user types it: outcomes, exit codes, JSON, and what it says to mistakes.
 
-mod bugs;
-mod conform;
+tbmod conform;
 mod docs;
 mod input;
+mod resume;
 mod run;
+mod save;
+mod shrink;
 mod size;
 mod support;

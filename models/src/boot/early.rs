@@ -130,6 +130,7 @@ fn early_params(kx: &Kx) {
     // The driver's own option wins over `iommu.strict=0`, and speaks for its own hardware only.
     let driver_strict = match kx.k.scenario.machine.cpu_vendor {
         CpuVendor::Amd => line.amd_iommu.fullflush,
+        CpuVendor::Arm => false,
         CpuVendor::Intel => line.intel_iommu.strict,
     };
     let strict = driver_strict || line.strict.unwrap_or(default == crate::profile::IommuDefault::DmaStrict);

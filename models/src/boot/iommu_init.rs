@@ -37,12 +37,14 @@ async fn secure_guest_init(kx: &Kx) {
     globals.swiotlb.set(true);
     if kx.k.has(Behaviour::ExplicitSwiotlbInit) {
         swiotlb_init_remap(kx, true, true).await;
+        swiotlb_print_info(kx);
         return;
     }
     if kx.k.has(Behaviour::ForceBeforePool) {
         globals.swiotlb_force.set(SwiotlbForce::Force);
     }
     swiotlb_init(kx).await;
+    swiotlb_print_info(kx);
     globals.swiotlb_force.set(SwiotlbForce::Force);
 }
 
@@ -149,7 +151,8 @@ pub(super) async fn pci_iommu_init(kx: &Kx) {
     match kx.k.iommu.detected.get() {
         Some(IommuDriver::Amd) => amd_iommu_init(kx).await,
         Some(IommuDriver::Intel) => intel_iommu_init(kx).await,
-        None => {}
+        // Those that the firmware names come later, with their modules.
+        Some(IommuDriver::Virtio | IommuDriver::Smmu) | None => {}
     }
     if kx.k.globals.secure_guest.get() {
         return;

@@ -2,7 +2,7 @@
 
 use super::BusDmaRegion;
 use crate::dma::DmaCoherentMem;
-use crate::iommu::core::IommuGroup;
+use crate::iommu::core::{DevIommu, IommuGroup};
 use crate::mem::Ptr;
 use crate::swiotlb::IoTlbMem;
 
@@ -34,11 +34,7 @@ crate::kobject! {
         dma_iommu: bool = 0x2e8,
         /// Whether its mappings need no sync (6.10; a bit field there).
         dma_skip_sync: bool = 0x2e9,
-        /// What the bus above reaches.
-        dma_range_map: Ptr<BusDmaRegion> = 0x268,
-        /// Coherent memory of its own.
-        dma_mem: Ptr<DmaCoherentMem> = 0x288,
-    }
+tb    }
     beside {
         /// Place in the driver core's list.
         place: std::cell::Cell<usize>,

@@ -259,6 +259,13 @@ fn proc_block(body: &[ProcStmt], device: Lookup<'_>, driver: Lookup<'_>) -> Arc<
                     ProcOp::Bind { device: device(bdf)?, driver: driver(name)? }
                 }
                 ProcStmt::Unbind { bdf } => ProcOp::Unbind(device(bdf)?),
+                ProcStmt::VfioAttach { bdf } => ProcOp::VfioAttach(device(bdf)?),
+                ProcStmt::VfioMap { iova, pages } => ProcOp::VfioMap { iova: *iova, pages: *pages },
+                ProcStmt::VfioUnmap { iova, pages } => ProcOp::VfioUnmap { iova: *iova, pages: *pages },
+                ProcStmt::VfioDma { bdf, iova, pages } => {
+                    ProcOp::VfioDma { device: device(bdf)?, iova: *iova, pages: *pages }
+                }
+                ProcStmt::VfioDetach => ProcOp::VfioDetach,
             })
         })
         .collect();

@@ -148,6 +148,11 @@ pub(super) enum ProcOp {
     Unplug(usize),
     Bind { device: usize, driver: usize },
     Unbind(usize),
+    VfioAttach(usize),
+    VfioMap { iova: u64, pages: u32 },
+    VfioUnmap { iova: u64, pages: u32 },
+    VfioDma { device: usize, iova: u64, pages: u32 },
+    VfioDetach,
 }
 
 /// A process.

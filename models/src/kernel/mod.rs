@@ -11,6 +11,7 @@ mod globals;
 mod holders;
 mod oops;
 mod qspinlock;
+mod recorded;
 mod stacks;
 mod symbols;
 

@@ -15,6 +15,14 @@ use crate::mem::{DmaAddr, PAGE_SIZE, PhysAddr, Source};
 pub async fn device_dma(kx: &Kx, node: &DeviceNode, dma: DmaAddr, size: u64, write: bool, tag: u32) -> bool {
     kx.step(Kind::Io, kx.memory_label()).await;
     let mapping = kx.k.ledger.covering(node.index, dma, size);
+    // What the device has no lines for does not reach the bus.
+    let bits = node.spec(&kx.k).dma_bits;
+    let wired = if bits < u64::BITS { (1 << bits) - 1 } else { u64::MAX };
+    let last = dma.0.wrapping_add(size.max(1) - 1);
+    if last > wired {
+        let title = format!("{} drives {bits} address bits, and was told to access {dma}", node.bdf);
+        kx.report(Draft::warning("dma-beyond-mask", title).discriminator("address lines"), Vec::new);
+    }
     check_given(kx, node, mapping.as_ref(), dma, size, write);
     let mut done = 0;
     while done < size {
@@ -23,7 +31,7 @@ pub async fn device_dma(kx: &Kx, node: &DeviceNode, dma: DmaAddr, size: u64, wri
         if let Some(piece) = mapping.as_ref().and_then(|mapping| mapping.piece_at(at)) {
             len = len.min(piece.dma.0 + piece.len - at.0);
         }
-        match device_access(kx, node, at, write) {
+        match device_access(kx, node, DmaAddr(at.0 & wired), write) {
             DmaTarget::Memory(phys) => {
                 let piece = mapping.as_ref().and_then(|mapping| mapping.piece_at(at));
                 if let Some(piece) = piece {

@@ -5,6 +5,7 @@ pub const FINDINGS: &[(&str, &str)] = &[
     ("atomic-at-end", "a context ended with preemption or interrupts off"),
     ("bad-free", "memory was given back that was never taken so, or not all of it"),
     ("bogus-full", "a bounce pool says that it is full, from numbers that belong to somebody else"),
+    ("completion-timeout", "a driver gave up waiting for commands that the IOMMU had done"),
     ("data-race", "two contexts accessed a plain variable with nothing to order them, one of them writing"),
     ("deadlock", "contexts wait for one another in a circle"),
     (
@@ -29,6 +30,7 @@ pub const FINDINGS: &[(&str, &str)] = &[
     ("hard-lockup", "a CPU spins for ever with interrupts off"),
     ("hung-task", "a task waits for what will not happen"),
     ("iommu-fault", "the IOMMU refused an access of a device"),
+    ("iova-out-of-range", "a bus address was taken outside what the domain and the device's limit allow"),
     ("irq-unsafe-lock", "a lock that a hard interrupt takes was taken with interrupts on"),
     ("kernel-bug", "a BUG_ON of the kernel fired"),
     ("leak-mapping", "mappings were left at unbind or at the end"),
@@ -55,6 +57,10 @@ pub const FINDINGS: &[(&str, &str)] = &[
     ("slots-inconsistent", "the lists and counters of a bounce pool contradict one another"),
     ("slots-lost", "slots of a bounce pool are in use by no mapping"),
     ("soft-lockup", "a CPU spins for ever with interrupts on"),
+    (
+        "stale-iotlb",
+        "memory was unmapped and flushed, and the IOMMU still has a translation to it in its cache",
+    ),
     ("stale-translation", "a device's access was translated to memory where its mapping no longer leads"),
     ("too-many-contexts", "a run had more contexts at one time than the engine holds"),
     ("uninitialised-lock", "a lock was taken that nobody has initialised"),

@@ -27,6 +27,8 @@ pub enum MapKind {
     Scatter,
     /// `dma_alloc_coherent`.
     Coherent,
+    /// `iommu_map` for a user of its own domain.
+    User,
 }
 
 /// A mapping that was just made.
@@ -111,6 +113,11 @@ pub struct Ledger {
     gone: RefCell<Vec<(usize, DmaAddr, u64, Site)>>,
 }
 
+/// The space of addresses that a device uses, in a recorded run.
+fn addresses_of(node: &DeviceNode) -> String {
+    format!("addresses of {}", node.bdf)
+}
+
 /// So many former mappings are remembered.
 const MEMORY: usize = 64;
 
@@ -136,7 +143,10 @@ impl Ledger {
         dma_debug::check_segment(kx, dev, new, memory.first().map_or(0, |first| first.1));
         {
             let live = self.live.borrow();
-            let written = live.iter().filter(|other| other.new.dir != Direction::ToDevice);
+            let counts = |other: &&Mapping| {
+                other.new.dir != Direction::ToDevice && other.new.kind != MapKind::User
+            };
+            let written = live.iter().filter(counts);
             dma_debug::check_overlap(kx, dev, new, written.map(|other| other.new.phys));
         }
         let pieces = pieces
@@ -157,6 +167,7 @@ impl Ledger {
             })
             .collect();
         let stack = if kx.sim().recording() { kx.frames() } else { Vec::new() };
+        kx.interval_begins(|| (addresses_of(&node), new.dma.0, new.size, format!("{:?} mapping by {}", new.ops, kx.function())));
         let mapping = Mapping {
             device: node.index,
             new: *new,
@@ -208,6 +219,7 @@ impl Ledger {
             at.map(|at| live.swap_remove(at))
         };
         let Some(mapping) = mapping else { return };
+        kx.interval_ends(|| (addresses_of(&node), dma.0, size, String::new()));
         let mut gone = self.gone.borrow_mut();
         if gone.len() >= MEMORY {
             gone.remove(0);

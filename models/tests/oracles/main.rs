@@ -14,3 +14,4 @@ mod queued_lock;
 mod silence;
 mod support;
 mod table;
+mod translation;

@@ -20,7 +20,8 @@ const MAX_OVERLAP: usize = 7;
 ///
 /// Source: `kernel/dma/debug.c: check_for_stack(), check_for_illegal_area(), debug_dma_map_single()`, v6.12.
 pub(in crate::oracle) fn check_map(kx: &Kx, dev: Ptr<Device>, new: &NewMapping, pieces: &[(PhysAddr, u64)]) {
-    if new.kind == MapKind::Coherent {
+    // What a process has mapped into a domain of its own is no business of the DMA API.
+    if matches!(new.kind, MapKind::Coherent | MapKind::User) {
         return;
     }
     for &(phys, len) in pieces {
@@ -66,7 +67,7 @@ pub(in crate::oracle) fn check_overlap(
     new: &NewMapping,
     others: impl Iterator<Item = PhysAddr>,
 ) {
-    if !is_on(kx) || new.dir == Direction::ToDevice {
+    if !is_on(kx) || new.dir == Direction::ToDevice || new.kind == MapKind::User {
         return;
     }
     let line = |phys: PhysAddr| phys.0 >> L1_CACHE_SHIFT;

@@ -78,6 +78,7 @@ pub(super) const fn type_name(kind: MapKind) -> &'static str {
         MapKind::Single => "single",
         MapKind::Scatter => "scatter-gather",
         MapKind::Coherent => "coherent",
+        MapKind::User => "user",
     }
 }
 

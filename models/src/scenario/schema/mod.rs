@@ -17,7 +17,7 @@ pub use driver::{
 pub use expect::{Expect, FindingPattern, SeedCount};
 pub use inject::{AllocFail, Chance, Delay, HotUnplug, Inject, Trample, Window};
 pub use machine::{
-    AddrRange, Cap, CpuVendor, Device, E820Entry, E820Kind, Freed, FreedAt, FreedBy, Iommu, Machine,
+    AddrRange, Bus, Cap, CpuVendor, Device, E820Entry, E820Kind, Freed, FreedAt, FreedBy, Iommu, Machine,
     MemEncrypt, Node, Plugged, Region, Reserved, ReservedAt, Unplugged,
 };
 pub use process::{ProcStmt, Process};
@@ -159,6 +159,29 @@ pub enum Strategy {
     Random,
     /// Probabilistic concurrency testing with so many change points.
     Pct(u32),
+    /// Partial-order sampling.
+    Pos,
+    /// A walk that is uniform over interleavings.
+    Urw,
+    /// Each until it cannot go on, with at most so many delays.
+    Delay(u32),
+    /// Reads-from fuzzing; only a whole campaign or a token repeats a run.
+    Rff,
+}
+
+impl From<Strategy> for sim::schedule::Strategy {
+    fn from(strategy: Strategy) -> Self {
+        match strategy {
+            Strategy::Swarm => Self::Swarm,
+            Strategy::RoundRobin => Self::RoundRobin,
+            Strategy::Random => Self::Random,
+            Strategy::Pct(depth) => Self::Pct(depth),
+            Strategy::Pos => Self::Pos,
+            Strategy::Urw => Self::Urw,
+            Strategy::Delay(most) => Self::Delay(most),
+            Strategy::Rff => Self::Rff,
+        }
+    }
 }
 
 /// Whether a run goes on after a finding, with the consequence that a real machine would have.

@@ -18,9 +18,15 @@ use crate::swiotlb::{IO_TLB_SHIFT, Pool, PoolSize};
 /// Highest address of low memory (`ARCH_LOW_ADDRESS_LIMIT`).
 const LOW_LIMIT: u64 = 0xffff_ffff;
 
-/// The static default pool begins its life with the kernel image (5.15 and later).
+/// Whether what describes the default pool is part of the image: a static object, or a set of variables, which are kept
+/// as one here.
+pub(super) fn pool_is_fixed(kx: &Kx) -> bool {
+    kx.k.has(Behaviour::StaticDefaultPool) || kx.k.has(Behaviour::GlobalPoolVariables)
+}
+
+/// The static default pool begins its life with the kernel image (5.15 and later; variables before 5.13).
 pub fn setup_static_pool(kx: &Kx) {
-    if !kx.k.has(Behaviour::StaticDefaultPool) {
+    if !pool_is_fixed(kx) {
         return;
     }
     let site = kx.site();
@@ -56,12 +62,13 @@ pub async fn swiotlb_init(kx: &Kx) {
     let bounds = pool_bounds(kx);
     let Ok((start, buffer)) = kx.memblock_alloc("swiotlb bounce buffer", bytes, PAGE_SIZE, bounds) else {
         kx.log(|| "software IO TLB: Cannot allocate buffer".to_owned());
+        kx.k.globals.no_iotlb_memory.set(kx.k.has(Behaviour::GlobalPoolVariables));
         kx.k.facts.borrow_mut().pool_reason = "no room below 4 GiB for the bounce buffer".to_owned();
         return;
     };
     let mem = {
         let _frame = kx.enter("swiotlb_init_with_tbl");
-        if kx.k.has(Behaviour::StaticDefaultPool) {
+        if pool_is_fixed(kx) {
             let table = align_up(nslabs * IO_TLB_SLOT_SIZE, PAGE_SIZE);
             let Ok(slots) = kx.memblock_alloc("swiotlb slot table", table, PAGE_SIZE, Bounds::ACCESSIBLE)
             else {
@@ -92,7 +99,11 @@ pub async fn swiotlb_init(kx: &Kx) {
         start: start.0,
         bytes,
         descriptor: mem.addr,
-        kind: if kx.k.has(Behaviour::StaticDefaultPool) { "static" } else { "heap" },
+        kind: match (pool_is_fixed(kx), kx.k.has(Behaviour::StaticDefaultPool)) {
+            (_, true) => "static",
+            (true, false) => "variables",
+            (false, false) => "heap",
+        },
         force,
         at: kx.now(),
     };

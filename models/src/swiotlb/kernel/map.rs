@@ -128,7 +128,8 @@ async fn pool_exists(kx: &Kx, dev: Ptr<Device>, mem: Ptr<IoTlbMem>) -> bool {
     let no_pool =
         "Can not allocate SWIOTLB buffer earlier and can't now provide you with the DMA bounce buffer";
     let tests_slots = kx.k.has(Behaviour::MapWithoutPoolErrors);
-    if mem.is_null() && !(tests_slots && kx.k.has(Behaviour::SwiotlbAreas)) {
+    let gave_up = kx.k.globals.no_iotlb_memory.get();
+    if (mem.is_null() || gave_up) && !(tests_slots && kx.k.has(Behaviour::SwiotlbAreas)) {
         let title = format!("Kernel panic - not syncing: {no_pool}");
         kx.report(Draft::fatal("panic", title).ending("panic"), Vec::new);
         kx.spin_forever("the machine has stopped").await;
