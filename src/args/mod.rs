@@ -1,6 +1,8 @@
 //! What may be typed: one file for each command, and what several of them share.
 
-tbmod common;
+mod bisect;
+mod bugs;
+mod common;
 mod conform;
 mod diff;
 mod list;
@@ -17,7 +19,9 @@ mod value;
 
 use clap::{ArgAction, Parser, Subcommand};
 
-tbpub(crate) use common::{Color, EngineArgs, Format, KernelArgs, OnFinding};
+pub(crate) use bisect::BisectArgs;
+pub(crate) use bugs::BugsArgs;
+pub(crate) use common::{Color, EngineArgs, Format, KernelArgs, OnFinding};
 pub(crate) use conform::ConformArgs;
 pub(crate) use diff::DiffArgs;
 pub(crate) use list::{ListArgs, Listed};

@@ -1,6 +1,8 @@
 //! The commands, one file each.
 
-tbmod conform;
+mod bisect;
+mod bugs;
+mod conform;
 mod diff;
 mod list;
 mod manual;

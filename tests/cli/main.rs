@@ -1,6 +1,8 @@
 //! The command as a user types it: outcomes, exit codes, JSON, and what it says to mistakes.
 
-tbmod conform;
+mod bisect;
+mod bugs;
+mod conform;
 mod docs;
 mod input;
 mod resume;

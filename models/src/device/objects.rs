@@ -34,7 +34,13 @@ crate::kobject! {
         dma_iommu: bool = 0x2e8,
         /// Whether its mappings need no sync (6.10; a bit field there).
         dma_skip_sync: bool = 0x2e9,
-tb    }
+        /// What the IOMMU core keeps of it.
+        iommu: Ptr<DevIommu> = 0x2e0,
+        /// What the bus above reaches.
+        dma_range_map: Ptr<BusDmaRegion> = 0x268,
+        /// Coherent memory of its own.
+        dma_mem: Ptr<DmaCoherentMem> = 0x288,
+    }
     beside {
         /// Place in the driver core's list.
         place: std::cell::Cell<usize>,
