@@ -25,6 +25,19 @@ scenarios *ARGS:
 bench *ARGS:
     cargo bench --workspace {{ ARGS }}
 
+# How many seeds each strategy needs until its first finding (docs/strategies.md)
+bench-strategies *ARGS:
+    cargo run --release --example strategies -- {{ ARGS }}
+
+# How small each scenario with a finding becomes: sizes before and after shrinking
+shrink-sizes *ARGS:
+    #!/bin/sh
+    cargo build --release || exit 1
+    for file in $(grep -l "expect: Findings" $(find scenarios -name '*.ron' | grep -v regressions | sort)); do
+        echo "$file"
+        target/release/dmasim --quiet shrink "$file" --budget 2000 -o target/shrunk.ron {{ ARGS }} | grep -E '[0-9] +[0-9]+$'
+    done
+
 # The documentation, with warnings as errors
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps

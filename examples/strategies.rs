@@ -140,7 +140,8 @@ fn table(wanted: &Wanted) {
     for (name, simulation, patterns) in &list {
         let mut row = format!("| `{}` |", name.trim_start_matches("scenarios/"));
         for strategy in STRATEGIES {
-            let (result, used) = limited(left / cells.max(1), |stop| measure(wanted, simulation, patterns, strategy, stop));
+            let (result, used) =
+                limited(left / cells.max(1), |stop| measure(wanted, simulation, patterns, strategy, stop));
             left = left.saturating_sub(used);
             cells -= 1;
             let words = result.words();
@@ -179,13 +180,8 @@ fn measure(
     stop: &AtomicBool,
 ) -> SeedsToFinding {
     let fuzz = strategy == Strategy::Rff;
-    let first = FirstFinding {
-        repetitions: wanted.repetitions,
-        cap: wanted.cap,
-        from: 0,
-        jobs: wanted.jobs,
-        fuzz,
-    };
+    let first =
+        FirstFinding { repetitions: wanted.repetitions, cap: wanted.cap, from: 0, jobs: wanted.jobs, fuzz };
     let make = || {
         let mut worker = simulation.worker();
         move |seed: u64, guide: Option<&Guide>| {

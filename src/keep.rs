@@ -10,6 +10,10 @@ use crate::input::Failure;
 
 /// Writes a file so that at every moment either the old content or the new one is there.
 pub(crate) fn write_whole(path: &Path, text: &str) -> io::Result<()> {
+    // A terminal or a pipe is written to, and not replaced.
+    if std::fs::metadata(path).is_ok_and(|about| !about.is_file()) {
+        return std::fs::write(path, text);
+    }
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.part", std::process::id()));
     let part = path.with_file_name(name);

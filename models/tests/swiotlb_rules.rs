@@ -176,3 +176,29 @@ fn the_largest_mapping_leaves_room_for_alignment() {
     let max = |min_align_mask| Pool::max_mapping_size(DmaLimits { min_align_mask, ..NVME });
     assert_eq!([max(0), max(0x7ff), max(0xfff), max(0xffff)], [262_144, 260_096, 258_048, 196_608]);
 }
+
+#[test]
+fn addresses_of_slots_beyond_two_gigabytes_before_6_0() {
+    let size = PoolSize { nslabs: 1 << 22, nareas: 1 };
+    let large = |rules| Pool::new(rules, BounceRules::v5_13(), PhysAddr(1 << 36), size);
+    let (narrow, wide) = (large(SearchRules::v5_16()), large(SearchRules::v6_0()));
+    for slot in [0, 1, (1 << 20) - 1] {
+        assert_eq!(narrow.slot_addr(slot), wide.slot_addr(slot), "slot {slot}");
+    }
+    // From 2 GiB on the sign is wrong, from 4 GiB on the first slots come again.
+    assert_eq!(narrow.slot_addr(1 << 20), PhysAddr((1 << 36) - (1 << 31)));
+    assert_eq!(narrow.slot_addr(1 << 21), PhysAddr(1 << 36));
+    assert_eq!(wide.slot_addr(1 << 21), PhysAddr((1 << 36) + (1 << 32)));
+}
+
+#[test]
+fn a_page_or_more_begins_a_page_by_stride_or_by_rule() {
+    let second = |rules| {
+        let mut pool = pool(rules, 128);
+        pool.map(0, DmaLimits::default(), &MapRequest::plain(PhysAddr(0x1_0000), 100)).unwrap();
+        pool.map(0, DmaLimits::default(), &MapRequest::plain(PhysAddr(0x2_0000), 8192)).unwrap().slot
+    };
+    assert_eq!(second(SearchRules::v5_13()), 2);
+    assert_eq!(second(SearchRules::v6_12()), 2);
+    assert_eq!(second(SearchRules { large_page_aligned: false, ..SearchRules::v6_12() }), 1);
+}

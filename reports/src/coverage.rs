@@ -35,21 +35,31 @@ pub fn coverage(coverage: &Coverage, allowed: &[&'static str], paint: Paint) -> 
     for growth in coverage.growth.iter().chain(Some(&now).filter(|now| !now.runs.is_power_of_two())) {
         out.push_str(&format!("  {:>10}  {:>10}  {:>10}\n", growth.runs, growth.states, growth.orders));
     }
-    list(&mut out, "In one order only, the commonest", coverage.one_sided().iter().map(|(first, second, count)| {
-        (*count, format!("{}, then {}", access(first), access(second)))
-    }));
+    list(
+        &mut out,
+        "In one order only, the commonest",
+        coverage
+            .one_sided()
+            .iter()
+            .map(|(first, second, count)| (*count, format!("{}, then {}", access(first), access(second)))),
+    );
     let mut functions: Vec<_> = coverage.functions.iter().filter(|(name, _)| !name.is_empty()).collect();
     functions.sort_by_key(|(name, count)| (std::cmp::Reverse(count.steps), **name));
-    list(&mut out, "Functions by steps", functions.iter().map(|(name, count)| {
-        (count.steps, format!("{name}, entered {} times", count.entered))
-    }));
+    list(
+        &mut out,
+        "Functions by steps",
+        functions
+            .iter()
+            .map(|(name, count)| (count.steps, format!("{name}, entered {} times", count.entered))),
+    );
     if !coverage.locks.is_empty() {
         let edges = coverage.locks.iter().map(|(from, to)| format!("{from} -> {to}")).collect::<Vec<_>>();
         paragraph(&mut out, "  lock order: ", &edges.join(", "));
     }
     let fired = fired(coverage);
     if !fired.is_empty() {
-        let text: Vec<_> = fired.iter().map(|one| format!("{} {} of {}", one.what, one.fired, one.asked)).collect();
+        let text: Vec<_> =
+            fired.iter().map(|one| format!("{} {} of {}", one.what, one.fired, one.asked)).collect();
         paragraph(&mut out, "  injections that fired: ", &text.join(", "));
     }
     let never = never(coverage, allowed);
@@ -60,7 +70,11 @@ pub fn coverage(coverage: &Coverage, allowed: &[&'static str], paint: Paint) -> 
 }
 
 /// A list with its counts, cut off.
-fn list(out: &mut String, heading: &str, entries: impl ExactSizeIterator<Item = (impl std::fmt::Display, String)>) {
+fn list(
+    out: &mut String,
+    heading: &str,
+    entries: impl ExactSizeIterator<Item = (impl std::fmt::Display, String)>,
+) {
     let count = entries.len();
     if count == 0 {
         return;
@@ -82,7 +96,11 @@ fn access(name: &AccessName) -> String {
 fn fired(coverage: &Coverage) -> Vec<InjectionJson> {
     let fired = coverage.injections.iter().filter(|(_, count)| count.fired > 0);
     fired
-        .map(|(what, count)| InjectionJson { what: (*what).to_owned(), asked: count.asked, fired: count.fired })
+        .map(|(what, count)| InjectionJson {
+            what: (*what).to_owned(),
+            asked: count.asked,
+            fired: count.fired,
+        })
         .collect()
 }
 

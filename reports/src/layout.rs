@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn a_wide_line_goes_on_further_right() {
         let mut out = String::new();
-        verbatim(&mut out, "  ", &format!("  first {}", "word ".repeat(30)));
+        verbatim(&mut out, "  ", &format!("  first {}", "word ".repeat(20)));
         let lines: Vec<&str> = out.lines().collect();
         assert_eq!(lines.len(), 2);
         assert!(lines[0].starts_with("    first") && lines[1].starts_with("        word"));

@@ -41,6 +41,14 @@ pub(super) fn run(args: &RunArgs, out: &mut Out) -> Result<Exit, Failure> {
         tweaks: Tweaks::of(&args.engine).observing(args.coverage, args.until_flat),
         quiet: out.quiet,
     };
+    if args.resume.is_some()
+        && (args.coverage || args.until_flat.is_some() || plan.tweaks.strategy(&scenario) == Strategy::Rff)
+    {
+        return Err(Failure::text(
+            "--resume keeps what was found, and not what was exercised: it goes neither with --coverage and --until-flat \
+             nor with the strategy rff",
+        ));
+    }
     if args.seed.is_some() && plan.tweaks.strategy(&scenario) == Strategy::Rff && !out.quiet {
         out.error_line(ALONE);
     }
@@ -116,10 +124,7 @@ pub(super) fn run(args: &RunArgs, out: &mut Out) -> Result<Exit, Failure> {
 }
 
 fn head(scenario: &Resolved, plan: &Plan, args: &RunArgs) -> Head {
-    let strategy = args
-        .engine
-        .strategy
-        .unwrap_or_else(|| scenario.explore.strategy.into());
+    let strategy = args.engine.strategy.unwrap_or_else(|| scenario.explore.strategy.into());
     let settings = [
         ("kernel", kernel_words(scenario)),
         ("cmdline", scenario.cmdline.clone()),

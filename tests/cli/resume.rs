@@ -22,6 +22,8 @@ fn a_state_of_another_campaign_is_refused() {
     run(&["--seeds", "40"]).exits(0);
     run(&["--seeds", "50"]).exits(2).complains(&["belongs to another campaign: its seeds is 0..40", "help:"]);
     run(&["--seeds", "40", "--strategy", "random"]).exits(2).complains(&["belongs to another campaign"]);
+    run(&["--seeds", "40", "--coverage"]).exits(2).complains(&["goes neither with --coverage"]);
+    run(&["--seeds", "40", "--strategy", "rff"]).exits(2).complains(&["nor with the strategy rff"]);
     folder.write("state", "{");
     run(&["--seeds", "40"]).exits(2).complains(&["cannot go on with the campaign in state"]);
     let words = ["run", "buggy.ron", "--seeds", "40", "--resume", "no/where"];

@@ -91,6 +91,24 @@ fn a_lock_that_nobody_initialised() {
 }
 
 #[test]
+fn areas_that_were_never_made() {
+    // 6.1 asks for slots three times before it comes to that.
+    let flips = r#"revert: ["map-without-pool-errors", "bounce-needs-pool", "pool-size-halved"],"#;
+    let body = r#"Map(name: "m", size: Fixed(4096), dir: ToDevice, on_error: Skip, attrs: [NoWarn]), Unmap(name: "m")"#;
+    let none = World {
+        version: "6.1",
+        flips,
+        cmdline: "swiotlb=8388608",
+        iommu: "None",
+        probe: "SetMask(bits: 32)",
+        body,
+        ..WORLD
+    };
+    assert!(none.fires("kernel-bug").contains("area_index >= mem->nareas"));
+    World { flips: r#"revert: ["bounce-needs-pool", "pool-size-halved"],"#, ..none }.is_silent();
+}
+
+#[test]
 fn a_failure_that_the_driver_provides_for() {
     let body = r#"Map(name: "m", size: Fixed(4096), dir: ToDevice, on_error: Skip, attrs: [NoWarn]), Unmap(name: "m")"#;
     let loud = r#"Map(name: "m", size: Fixed(4096), dir: ToDevice, on_error: Skip), Unmap(name: "m")"#;

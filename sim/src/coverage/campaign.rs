@@ -177,6 +177,9 @@ mod tests {
         assert!(coverage.add(&run(&[(5, 5)])));
         assert_eq!(coverage.pairs(), (3, 2));
         assert_eq!(coverage.unseen_orders(), Unseen { once: 2, runs: 4 });
-        assert_eq!(coverage.growth.iter().map(|g| (g.runs, g.orders)).collect::<Vec<_>>(), [(1, 2), (2, 3), (4, 4)]);
+        assert_eq!(
+            coverage.growth.iter().map(|g| (g.runs, g.orders)).collect::<Vec<_>>(),
+            [(1, 2), (2, 3), (4, 4)]
+        );
     }
 }

@@ -52,8 +52,12 @@ impl Estimate {
                 }
             }
         }
-        let work: BTreeMap<_, _> =
-            end.contexts.iter().zip(&whole).map(|(context, whole)| (context.name, (context.steps, *whole))).collect();
+        let work: BTreeMap<_, _> = end
+            .contexts
+            .iter()
+            .zip(&whole)
+            .map(|(context, whole)| (context.name, (context.steps, *whole)))
+            .collect();
         let mean = end.steps / (end.contexts.len() as u64).max(1);
         let pairs = end.coverage.as_ref().map_or_else(Vec::new, |coverage| coverage.constraints());
         Self {

@@ -96,9 +96,11 @@ impl Schedule for Rff {
         let guide = self.guide.clone().unwrap_or_else(|| Guide::drawn(&self.estimate, rng));
         self.active.clear();
         let armed = ObjId::NONE;
-        self.active.extend(
-            guide.constraints.iter().take(MOST).map(|&constraint| Active { constraint, armed, patience: PATIENCE }),
-        );
+        self.active.extend(guide.constraints.iter().take(MOST).map(|&constraint| Active {
+            constraint,
+            armed,
+            patience: PATIENCE,
+        }));
         self.texts.clear();
     }
 

@@ -37,9 +37,18 @@ impl Strategy {
             "pct:D",
             "random priorities with D-1 change points: finds a bug of depth D with a probability of 1/(n k^(D-1)) at least",
         ),
-        ("pos", "partial-order sampling: a random priority for each step, drawn anew for those that conflict with the one taken"),
-        ("urw", "uniform random walk: each interleaving as likely as another, by the work that each context has left"),
-        ("delay:K", "one context after the other until it cannot go on, with K delays of the next one at random moments"),
+        (
+            "pos",
+            "partial-order sampling: a random priority for each step, drawn anew for those that conflict with the one taken",
+        ),
+        (
+            "urw",
+            "uniform random walk: each interleaving as likely as another, by the work that each context has left",
+        ),
+        (
+            "delay:K",
+            "one context after the other until it cannot go on, with K delays of the next one at random moments",
+        ),
         ("rff", "reads-from fuzzing: seeds that showed a new order of accesses are kept and mutated"),
         ("round-robin", "each context in turn, some steps at a time; the same for every seed"),
     ];
@@ -102,11 +111,7 @@ impl Strategy {
 
     /// The strategy for one seed. `estimate` is what is known of a run of this program. A swarm draws which one it is,
     /// from `draw`, a choice among that many alternatives.
-    pub fn build(
-        self,
-        estimate: impl Into<Estimate>,
-        draw: impl FnOnce(u64) -> u64,
-    ) -> Box<dyn Schedule> {
+    pub fn build(self, estimate: impl Into<Estimate>, draw: impl FnOnce(u64) -> u64) -> Box<dyn Schedule> {
         self.build_guided(estimate, None, draw)
     }
 
@@ -212,9 +217,13 @@ mod tests {
         let says = |text: &str| Strategy::parse(text).expect_err("no strategy");
         let all = "there are swarm, random, pct:D, pos, urw, delay:K, rff, round-robin";
         assert_eq!(says("xyzzy"), format!("unknown strategy \"xyzzy\"; {all}"));
-        for (wrong, near) in
-            [("randon", "random"), ("Swarm", "swarm"), ("dely:3", "delay:K"), ("urv", "urw"), ("round_robin", "round-robin")]
-        {
+        for (wrong, near) in [
+            ("randon", "random"),
+            ("Swarm", "swarm"),
+            ("dely:3", "delay:K"),
+            ("urv", "urw"),
+            ("round_robin", "round-robin"),
+        ] {
             assert!(says(wrong).contains(&format!("did you mean {near}?")), "{}", says(wrong));
         }
         assert_eq!(says("pct:0"), "\"0\" is not a depth for pct: a number from 1 to 32 is expected");

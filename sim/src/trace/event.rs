@@ -114,8 +114,8 @@ pub struct Trace {
     pub events: Vec<Event>,
     /// What was drawn for the run as a whole, in words.
     pub notes: Vec<String>,
-    /// After each step that is among the events, 16 bits of the digest so far.
-    pub marks: Vec<u16>,
+    /// After each step that is among the events, 8 bits of the digest so far.
+    pub marks: Vec<u8>,
     /// Whether events were dropped since the limit was reached.
     pub truncated: bool,
 }

@@ -9,7 +9,7 @@ use crate::pack::{Damage, Reader, Symbols, Writer, open, seal};
 
 const PREFIX: &str = "steps1.";
 /// So many entries are kept; of a longer run only the beginning.
-const MAX_ENTRIES: usize = 20_000;
+const MAX_ENTRIES: usize = 8_000;
 
 /// One thing that a run did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,8 +22,9 @@ pub enum Entry {
         what: &'static str,
         /// To what.
         object: Name,
-        /// 16 bits of the digest after it: they differ when something before differed that no entry tells.
-        mark: u16,
+        /// 8 bits of the digest after it: they differ when something before differed that no entry tells, or else those
+        /// of the next steps do.
+        mark: u8,
     },
     /// A choice was answered.
     Choice {
@@ -184,7 +185,7 @@ impl StepLog {
         }
         for entry in &self.entries {
             if let Entry::Step { mark, .. } = entry {
-                body.bytes(&mark.to_le_bytes());
+                body.bytes(&[*mark]);
             }
         }
         let mut packed = Writer::default();
@@ -223,7 +224,7 @@ impl StepLog {
         }
         for entry in &mut entries {
             if let Entry::Step { mark, .. } = entry {
-                *mark = u16::from_le_bytes(reader.array()?);
+                [*mark] = reader.array()?;
             }
         }
         reader.end()?;
@@ -235,7 +236,7 @@ impl StepLog {
 mod tests {
     use super::*;
 
-    fn step(who: &'static str, mark: u16) -> Entry {
+    fn step(who: &'static str, mark: u8) -> Entry {
         Entry::Step { who: Name::new(who), what: "read", object: Name::new("x"), mark }
     }
 
@@ -249,7 +250,7 @@ mod tests {
 
     #[test]
     fn what_is_encoded_is_decoded() {
-        let log = log(&[step("a", 7), choice(3), step("b", 65_535)]);
+        let log = log(&[step("a", 7), choice(3), step("b", 255)]);
         let intern =
             |text: &str| ["a", "b", "read", "x", "size", ""].into_iter().find(|w| *w == text).unwrap_or("?");
         assert_eq!(StepLog::decode(&log.encode(), &intern), Ok(log.clone()));

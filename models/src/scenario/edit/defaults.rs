@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use super::super::error::SourceText;
 use super::super::parse::parse;
 use super::super::schema::{
-    Device, Driver, Expect, Explore, FindingPattern, Inject, Iommu, Kernel, Machine, MapArgs, MapSgArgs,
+    Device, Driver, Expect, Explore, FindingPattern, Inject, Iommu, Kernel, Machine, MapArgs, MapSgArgs, PartArgs,
     ProcStmt, Process, Queue, Registers, Reserved, Stmt, SubmitArgs, Trample,
 };
 use super::tree::{self, Fields, Node};
@@ -71,6 +71,7 @@ fn defaults() -> Defaults {
         "(name: \"\", entries: Fixed(1), size: Fixed(1), dir: ToDevice)",
         &["name", "entries", "size", "dir"],
     );
+    add::<PartArgs>(&mut all, "(name: \"\")", &["name"]);
     add::<SubmitArgs>(&mut all, "(name: \"\", dma: Read)", &["name", "dma"]);
     add::<Process>(&mut all, "(name: \"\", body: [])", &["name", "body"]);
     add::<ProcStmt>(&mut all, "AllocPages(count: Fixed(1))", &["count"]);

@@ -458,7 +458,8 @@ pub enum OnError {
     /// It returns `-ENOMEM` from the function.
     #[default]
     Fail,
-    /// It leaves out everything that needs this mapping.
+    /// It leaves out everything that needs this mapping. With `NoWarn` it has provided for that, and the failure is no
+    /// finding.
     Skip,
     /// It does not look, and goes on with `DMA_MAPPING_ERROR` for an address.
     Ignore,

@@ -1,7 +1,6 @@
 //! What a scenario is expected to find.
 
 use serde::{Deserialize, Serialize};
-use sim::Finding;
 
 /// What must come out of a campaign.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,7 +64,7 @@ pub struct FindingPattern {
 impl FindingPattern {
     /// Whether `finding` is one of those that this describes.
     #[must_use]
-    pub fn fits(&self, finding: &Finding) -> bool {
+    pub fn fits(&self, finding: &sim::Finding) -> bool {
         let fits = |wanted: &Option<String>, test: &dyn Fn(&str) -> bool| wanted.as_deref().is_none_or(test);
         self.kind == finding.kind
             && fits(&self.function, &|function| finding.frames.contains(&function))

@@ -142,6 +142,14 @@ async fn pool_exists(kx: &Kx, dev: Ptr<Device>, mem: Ptr<IoTlbMem>) -> bool {
         }
         return false;
     }
+    let empty = kx.k.mem.borrow().heap.get_ref(mem).is_ok_and(|object| object.pool.borrow().is_none());
+    if empty && kx.k.has(Behaviour::SwiotlbAreas) {
+        // No pool, no areas: the search stops at once.
+        let title = "kernel BUG at kernel/dma/swiotlb.c: BUG_ON(area_index >= mem->nareas)".to_owned();
+        kx.report(Draft::fatal("kernel-bug", title).ending("BUG"), Vec::new);
+        kx.spin_forever("the machine has stopped").await;
+        return false;
+    }
     true
 }
 

@@ -133,7 +133,7 @@ fn retarget(
     }
 }
 
-/// Lowers each answer as far as it goes: 1, then by halves.
+/// Lowers each answer as far as it goes: to 1, by a half, a quarter, an eighth, ….
 fn lower(
     search: &mut Search<'_>,
     best: &mut ChoiceList,
@@ -145,8 +145,11 @@ fn lower(
             at += 1;
             continue;
         };
-        let mut lower: Vec<u64> = vec![1, now / 2, now - now / 4, now.saturating_sub(1)];
-        lower.retain(|n| *n > 0 && *n < now);
+        // Ever smaller steps down, so that any bound is found in few tries.
+        let mut lower: Vec<u64> = std::iter::once(1)
+            .chain((1..64).map(|k| now - (now >> k)))
+            .filter(|n| *n > 0 && *n < now)
+            .collect();
         lower.dedup();
         let base = &*best;
         let judge = |&taken: &u64| {
