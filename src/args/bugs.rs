@@ -12,7 +12,7 @@ pub(crate) struct BugsArgs {
     #[arg(value_name = "DIR", default_value = "scenarios/bugs")]
     pub(crate) dir: PathBuf,
     /// How often the first finding is looked for, each time with other seeds
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=99))]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=99))]
     pub(crate) repetitions: u64,
     /// Look for it with each strategy, and not only with that of the scenario
     #[arg(long)]
