@@ -25,6 +25,12 @@ scenarios *ARGS:
 bench *ARGS:
     cargo bench --workspace {{ ARGS }}
 
+# The engine beside shuttle, loom, stateright and nexosim (docs/performance.md); they are built first. What shuttle
+# writes about each bug that it finds is thrown away
+bench-peers *ARGS:
+    cargo build --release --manifest-path sim/peers/Cargo.toml
+    cargo run --quiet --release --manifest-path sim/peers/Cargo.toml -- {{ ARGS }} 2> /dev/null
+
 # How many seeds each strategy needs until its first finding (docs/strategies.md)
 bench-strategies *ARGS:
     cargo run --release --example strategies -- {{ ARGS }}

@@ -56,6 +56,11 @@ impl Tweaks {
         self.strategy.unwrap_or_else(|| scenario.explore.strategy.into())
     }
 
+    /// Those of a search, which needs no strategy.
+    pub(crate) fn of_search(max_steps: Option<u64>, on_finding: Option<OnFinding>) -> Self {
+        Self { max_steps, on_finding_stop: on_finding.map(|what| what == OnFinding::Stop), ..Self::default() }
+    }
+
     /// The request with these settings.
     pub(crate) fn on(self, request: Request) -> Request {
         Request {

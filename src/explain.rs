@@ -4,6 +4,7 @@ use models::run::{Request, Run, Simulation, Source};
 use reports::case::Shortened;
 use sim::Finding;
 use sim::choices::{ChoiceList, Record, Token};
+use sim::schedule::Guide;
 use sim::explore::{SignatureStats, catching, minimise};
 
 use crate::campaign::Tweaks;
@@ -47,17 +48,34 @@ pub(crate) fn explain(
     tweaks: Tweaks,
     stats: &SignatureStats,
 ) -> Result<Explained, String> {
-    let hash = stats.finding.signature_hash();
-    let seed = stats.first_seed;
+    let source = Source::Seed(stats.first_seed);
+    explain_run(simulation, tweaks, stats.finding.signature_hash(), source, stats.guide.as_ref())
+}
+
+/// Repeats the run with these choices, recorded and shortened.
+///
+/// # Errors
+/// When it does not show the signature again.
+pub(crate) fn explain_run(
+    simulation: &Simulation,
+    tweaks: Tweaks,
+    hash: u64,
+    source: Source,
+    guide: Option<&Guide>,
+) -> Result<Explained, String> {
+    let (seed, what) = match source {
+        Source::Seed(seed) => (seed, format!("seed {seed}")),
+        Source::Replay(_) | Source::Search(_) => (0, "the run".to_owned()),
+    };
     let shows = |findings: &[Finding]| findings.iter().any(|finding| finding.signature_hash() == hash);
     let full = |source| {
-        let request = Request { guide: stats.guide.clone(), ..tweaks.on(Request::full(source)) };
+        let request = Request { guide: guide.cloned(), ..tweaks.on(Request::full(source)) };
         catching(|| simulation.worker().run(&request))
     };
-    let mut first = full(Source::Seed(seed))
-        .map_err(|message| format!("seed {seed} makes the simulator itself panic: {message}"))?;
+    let mut first =
+        full(source).map_err(|message| format!("{what} makes the simulator itself panic: {message}"))?;
     if !shows(&first.end.findings) {
-        return Err(format!("seed {seed} does not show it again when it is recorded"));
+        return Err(format!("{what} does not show it again when it is recorded"));
     }
     let list = first.end.choices.take_records();
     let whole = first.end.findings.clone();

@@ -92,13 +92,13 @@ pub(crate) fn of_run(
     }
 }
 
-/// A report on results.
-pub(crate) fn of_results(kind: ReportKind, results: &TestJson) -> Result<String, Failure> {
+/// A report on results. Annotations are for what is wrong; with `all` they tell what was expected, too.
+pub(crate) fn of_results(kind: ReportKind, results: &TestJson, all: bool) -> Result<String, Failure> {
     match kind {
         ReportKind::Junit => ci::junit(results).map_err(Failure::text),
         ReportKind::Ktap => Ok(ci::ktap(results)),
         ReportKind::Github => Ok(ci::github(results)),
-        ReportKind::Sarif => ci::sarif(results, FINDINGS).map_err(Failure::text),
+        ReportKind::Sarif => ci::sarif(results, FINDINGS, all).map_err(Failure::text),
         _ => ci::lines(results).map_err(Failure::text),
     }
 }

@@ -37,7 +37,7 @@ macro_rules! types {
 
 types! {
     ScenarioFile Variant Kernel MachineRef DriverRef Explore Strategy OnFinding Expect FindingPattern SeedCount
-    Machine CpuVendor E820Entry E820Kind Node AddrRange Region Reserved ReservedAt Freed FreedBy FreedAt Iommu MemEncrypt Device Bus Cap Plugged Unplugged
+    Machine CpuVendor E820Entry E820Change E820Kind Node AddrRange Region Reserved ReservedAt Early Freed FreedBy FreedAt Iommu MemEncrypt Device Bus Cap Plugged Unplugged
     Driver Registers ProbeType Queue Stmt MapArgs MapSgArgs PartArgs UnmapArgs UnmapSgArgs MadeBy SyncArgs SubmitArgs Access Dir Attr OnError BufferSource DeviceArg
     Process ProcStmt Inject AllocFail Chance Delay HotUnplug Trample Window Dist JunkClass CpuChoice
 }
@@ -48,10 +48,12 @@ const REQUIRED: &[(&str, &[(&str, &str)])] = &[
     ("Kernel", &[("version", "\"5.13\"")]),
     ("Machine", &[("name", "\"m\""), ("cpu_vendor", "Amd"), ("cpus", "1"), ("e820", "[]")]),
     ("E820Entry", &[("start", "0"), ("end", "1"), ("kind", "Usable")]),
+    ("E820Change", &[("start", "0"), ("end", "1")]),
     ("Node", &[("id", "0"), ("ranges", "[]")]),
     ("AddrRange", &[("start", "0"), ("end", "1")]),
     ("Region", &[("start", "0"), ("size", "1")]),
     ("Reserved", &[("name", "\"r\""), ("region", "(start: 0, size: 1)")]),
+    ("Early", &[("per_cpu", "0"), ("per_cpu_unit", "1")]),
     ("Freed", &[("by", "MemblockFree"), ("at", "SetupArch")]),
     ("Device", &[("bdf", "\"0000:00:00.0\"")]),
     ("Driver", &[("name", "\"d\"")]),

@@ -47,6 +47,8 @@ pub struct Case<'a> {
     pub finding: &'a Finding,
     /// The first seed that shows it.
     pub first_seed: u64,
+    /// Whether it was not found in seeds but in the runs of an exhaustive search.
+    pub searched: bool,
     /// In how many seeds it was.
     pub count: u64,
     /// Of how many.
@@ -147,11 +149,15 @@ impl Case<'_> {
         let head = format!("Finding {} of {}: {}", self.number, self.of, ascii(self.finding.kind));
         out.push_str(&format!("{}\n", paint.bad(&head)));
         paragraph(out, "signature ", &self.finding.signature());
+        let (first, unit) = if self.searched {
+            (String::new(), "run")
+        } else {
+            (format!("first in seed {}; ", self.first_seed), "seed")
+        };
         out.push_str(&format!(
-            "first in seed {}; in {} of {} ({})\n",
-            self.first_seed,
+            "{first}in {} of {} ({})\n",
             self.count,
-            counted(self.ran, "seed"),
+            counted(self.ran, unit),
             percent(self.count, self.ran)
         ));
         out.push_str(&format!("{rule}\n\n"));
@@ -161,7 +167,12 @@ impl Case<'_> {
         if self.neighbours.is_empty() {
             return;
         }
-        section(out, paint, &format!("Also in seed {}", self.first_seed));
+        let heading = if self.searched {
+            "Also in the first run that shows it".to_owned()
+        } else {
+            format!("Also in seed {}", self.first_seed)
+        };
+        section(out, paint, &heading);
         for other in &self.neighbours {
             let order = if other.earlier { "before it" } else { "after it" };
             let number = other.number.map_or_else(String::new, |n| format!(" (finding {n})"));
@@ -185,15 +196,16 @@ impl Case<'_> {
             return;
         }
         section(out, paint, "Shortest interleaving that was found");
+        let drew = if self.searched { "search made" } else { "seed drew" };
         let text = match self.shortened {
-            None => "As the seed drew it, not shortened.".to_owned(),
+            None => format!("As the {drew} it, not shortened."),
             Some(Shortened { before, after: 0, runs, .. }) => format!(
-                "None of the {} that the seed drew is needed ({} to find out): every choice has its default.",
+                "None of the {} that the {drew} is needed ({} to find out): every choice has its default.",
                 counted(before as u64, "choice"),
                 counted(u64::from(runs), "run")
             ),
             Some(Shortened { before, after, runs, gave_up }) => format!(
-                "Of {} that the seed drew {after} {} left ({} to find out); {}.",
+                "Of {} that the {drew} {after} {} left ({} to find out); {}.",
                 counted(before as u64, "choice"),
                 if after == 1 { "is" } else { "are" },
                 counted(u64::from(runs), "run"),

@@ -71,6 +71,37 @@ pub struct ExpectationJson {
     pub remarks: Vec<String>,
 }
 
+/// An exhaustive check.
+#[derive(Clone, Debug, Serialize)]
+pub struct CheckJson {
+    /// The scenario's file, and behind `#` the variant.
+    pub scenario: String,
+    /// Digest of the scenario, 32 hexadecimal digits.
+    pub scenario_digest: String,
+    /// Version of the engine.
+    pub engine: u32,
+    /// Runs that went to their end.
+    pub runs: u64,
+    /// Runs that were broken off, since others show all that could follow.
+    pub broken_off: u64,
+    /// Runs with findings.
+    pub failed: u64,
+    /// Whether everything was seen that was to be.
+    pub complete: bool,
+    /// Branches into which the search was split.
+    pub branches: u64,
+    /// How many of them are done.
+    pub branches_done: u64,
+    /// Most preemptions of a run, or null for any number.
+    pub preemptions: Option<u32>,
+    /// Whether it was stopped before its end.
+    pub interrupted: bool,
+    /// What was proved, in words.
+    pub claim: String,
+    /// What was found; `count` is in runs, `first_seed` is 0.
+    pub findings: Vec<FindingJson>,
+}
+
 /// A campaign.
 #[derive(Clone, Debug, Serialize)]
 pub struct CampaignJson {

@@ -113,7 +113,7 @@ fn junit_is_read_back() {
 
 #[test]
 fn sarif_names_rules_results_and_places() {
-    let text = ci::sarif(&whole(), &[("use-after-free", "freed memory was used")]).expect("it can be written");
+    let text = ci::sarif(&whole(), &[("use-after-free", "freed memory was used")], false).expect("it can be written");
     let read: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
     assert_eq!(read["version"], "2.1.0");
     let run = &read["runs"][0];

@@ -43,6 +43,7 @@ fn a_case_tells_the_story() {
         number: 1,
         of: 2,
         finding: &end.findings[0],
+        searched: false,
         first_seed: seed,
         count: 970,
         ran: 1000,

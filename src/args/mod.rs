@@ -2,9 +2,11 @@
 
 mod bisect;
 mod bugs;
+mod check;
 mod common;
 mod conform;
 mod diff;
+mod import;
 mod list;
 mod merge;
 mod replay;
@@ -21,9 +23,11 @@ use clap::{ArgAction, Parser, Subcommand};
 
 pub(crate) use bisect::BisectArgs;
 pub(crate) use bugs::BugsArgs;
+pub(crate) use check::CheckArgs;
 pub(crate) use common::{Color, EngineArgs, Format, KernelArgs, OnFinding};
 pub(crate) use conform::ConformArgs;
 pub(crate) use diff::DiffArgs;
+pub(crate) use import::ImportArgs;
 pub(crate) use list::{ListArgs, Listed};
 pub(crate) use merge::MergeArgs;
 pub(crate) use replay::{ReplayArgs, TraceLevel};
@@ -68,6 +72,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Repeat one run, from its seed or token, and show what happens in it
     Replay(ReplayArgs),
+    /// Run every interleaving of a small scenario, and say what was proved
+    Check(CheckArgs),
     /// Run scenarios and compare with what they expect
     Test(TestArgs),
     /// Make a finding's schedule and scenario as small as they go
@@ -82,6 +88,8 @@ pub(crate) enum Command {
     Diff(DiffArgs),
     /// Compare the models with recordings of real kernels
     Conform(ConformArgs),
+    /// Make a scenario from the log of a real boot
+    Import(ImportArgs),
     /// Find the size of the bounce pool that a workload needs, and what is wrong with the one it has
     Size(SizeArgs),
     /// Show the collection of real bugs, and how many seeds it takes to find each

@@ -2,8 +2,10 @@
 
 mod bisect;
 mod bugs;
+mod check;
 mod conform;
 mod diff;
+mod import;
 mod list;
 mod manual;
 mod merge;
@@ -51,6 +53,7 @@ pub(crate) fn dispatch(cli: &Cli, out: &mut Out) -> Result<Exit, Failure> {
     match &cli.command {
         Command::Run(args) => run::run(args, out),
         Command::Replay(args) => replay::replay(args, out),
+        Command::Check(args) => check::check(args, out),
         Command::Test(args) => test::test(args, out),
         Command::Shrink(args) => shrink::shrink(args, out),
         Command::Save(args) => save::save(args, out),
@@ -58,6 +61,7 @@ pub(crate) fn dispatch(cli: &Cli, out: &mut Out) -> Result<Exit, Failure> {
         Command::Merge(args) => merge::merge(args, out),
         Command::Diff(args) => diff::diff(args, out),
         Command::Conform(args) => conform::conform(args, out),
+        Command::Import(args) => import::import(args, out),
         Command::Size(args) => size::size(args, out),
         Command::Bugs(args) => bugs::bugs(args, out),
         Command::List(args) => list::list(args, out),

@@ -96,7 +96,7 @@ fn prints(format: Format, reports: &[Report]) -> bool {
 pub(super) fn finish(all: &TestJson, format: Format, reports: &[Report], out: &mut Out) -> Result<Exit, Failure> {
     report::check(reports, &[&ReportKind::OF_RESULTS])?;
     for wanted in reports {
-        let text = report::of_results(wanted.kind, all)?;
+        let text = report::of_results(wanted.kind, all, false)?;
         report::deliver(wanted, &text, out)?;
     }
     if report::takes_stdout(reports) {

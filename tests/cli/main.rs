@@ -2,8 +2,10 @@
 
 mod bisect;
 mod bugs;
+mod check;
 mod conform;
 mod docs;
+mod import;
 mod input;
 mod resume;
 mod run;

@@ -7,11 +7,14 @@
 //! * [`calls`]: a log of calls of the DMA API with their results, made by a test driver;
 //! * [`trace`]: trace events of a running system.
 //!
+//! [`import`] makes a scenario of a boot log, so that a run of the models can be compared with it, too.
+//!
 //! All of them answer with a [`Report`], or with several in an [`Outcome`]. Nothing here is known to the models: a model can be compared with a recording
 //! only through what it offers to everybody.
 
 pub mod boot;
 pub mod calls;
+pub mod import;
 mod json;
 mod outcome;
 pub mod replay;

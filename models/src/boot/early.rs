@@ -1,11 +1,11 @@
 //! Before the page allocator: the memory map, the per-CPU areas, early tables, and the hand-over.
 
 use crate::kernel::{Kx, Phase, SwiotlbForce};
-use crate::mem::{PAGE_SIZE, PhysAddr, PhysRange, align_down, align_up};
+use crate::mem::{PAGE_SIZE, PhysAddr, PhysRange, align_up};
 use crate::memblock::Bounds;
-use crate::profile::Behaviour;
-use crate::scenario::schema::{CpuVendor, E820Kind, Freed, FreedAt, FreedBy, MemEncrypt, Region, ReservedAt};
-use crate::swiotlb::kernel::setup_static_pool;
+use crate::profile::{Behaviour, IommuDefault, Version};
+use crate::scenario::schema::{CpuVendor, Freed, FreedAt, FreedBy, MemEncrypt, Region, ReservedAt};
+use crate::swiotlb::kernel::{setup_io_tlb_npages, setup_static_pool};
 use crate::swiotlb::{IO_TLB_DEFAULT_SLABS, IO_TLB_SEGSIZE};
 
 /// Bytes of per-CPU data of one CPU in the embedded first chunk.
@@ -21,22 +21,14 @@ pub(super) async fn setup_arch(kx: &Kx) {
     kx.step(sim::Kind::Point, sim::ObjId::NONE).await;
     let scenario = &kx.k.scenario;
     let machine = &scenario.machine;
-    kx.log(|| "BIOS-provided physical RAM map:".to_owned());
-    let limit = scenario.command_line.mem_limit.unwrap_or(u64::MAX);
+    let (firmware, later) = kx.k.scenario.map.log();
+    firmware.iter().for_each(|line| kx.log(|| line.clone()));
+    early_params(kx);
+    later.iter().for_each(|line| kx.log(|| line.clone()));
     let mut max = 0;
-    for entry in &machine.e820 {
-        kx.log(|| {
-            format!("BIOS-e820: [mem {:#018x}-{:#018x}] {}", entry.start, entry.end, kind_name(entry.kind))
-        });
-        if entry.kind != E820Kind::Usable {
-            continue;
-        }
-        let start = align_up(entry.start, PAGE_SIZE);
-        let end = align_down(entry.end.saturating_add(1).min(limit), PAGE_SIZE);
-        if start < end {
-            let _ = kx.k.mem.borrow_mut().memblock.add(PhysAddr(start), end - start);
-            max = max.max(end);
-        }
+    for range in kx.k.scenario.map.usable() {
+        let _ = kx.k.mem.borrow_mut().memblock.add(range.start, range.size());
+        max = max.max(range.end.0);
     }
     kx.k.globals.max_ram.set(PhysAddr(max));
     reserve(kx, "reserve_real_mode", Region { start: 0, size: 0x1_0000 });
@@ -53,12 +45,14 @@ pub(super) async fn setup_arch(kx: &Kx) {
         }
     }
     kx.k.mem.borrow_mut().memblock.allow_resize();
-    early_params(kx);
     setup_static_pool(kx);
-    // NODE_DATA and the memory map of struct pages come from the top of memory.
-    let pages = max >> crate::mem::PAGE_SHIFT;
-    let _ = alloc(kx, "alloc_node_data", "pg_data_t", 0x2_b000, 64);
-    let _ = alloc(kx, "sparse_init", "memory map (struct page)", align_up(pages * 64, 2 << 20), 2 << 20);
+    log_nodes(kx);
+    if machine.early.is_none() {
+        // NODE_DATA and the memory map of struct pages come from the top of memory.
+        let pages = max >> crate::mem::PAGE_SHIFT;
+        let _ = alloc(kx, "alloc_node_data", "pg_data_t", 0x2_b000, 64);
+        let _ = alloc(kx, "sparse_init", "memory map (struct page)", align_up(pages * 64, 2 << 20), 2 << 20);
+    }
     kx.free_area_init(PhysAddr(max));
     give_back(kx, FreedAt::SetupArch).await;
 }
@@ -125,15 +119,16 @@ fn early_params(kx: &Kx) {
     globals.no_iommu.set(line.iommu.off);
     let config = &kx.k.profile().config;
     let default = config.iommu_default;
-    let passthrough = default == crate::profile::IommuDefault::Passthrough;
-    globals.default_passthrough.set(line.passthrough.unwrap_or(passthrough));
-    // The driver's own option wins over `iommu.strict=0`, and speaks for its own hardware only.
+    globals.default_passthrough.set(line.passthrough.unwrap_or(default == IommuDefault::Passthrough));
+    // A driver's own option wins over `iommu.strict=0`. Each spoke for its own hardware until the core took over.
+    let (amd, intel) = (line.amd_iommu.fullflush, line.intel_iommu.strict);
     let driver_strict = match kx.k.scenario.machine.cpu_vendor {
-        CpuVendor::Amd => line.amd_iommu.fullflush,
+        _ if kx.k.has(Behaviour::DmaFqDomainType) => amd || intel,
+        CpuVendor::Amd => amd,
         CpuVendor::Arm => false,
-        CpuVendor::Intel => line.intel_iommu.strict,
+        CpuVendor::Intel => intel,
     };
-    let strict = driver_strict || line.strict.unwrap_or(default == crate::profile::IommuDefault::DmaStrict);
+    let strict = driver_strict || line.strict.unwrap_or(default == IommuDefault::DmaStrict);
     globals.iommu_dma_strict.set(strict);
     match kx.k.scenario.machine.mem_encrypt {
         MemEncrypt::None => {}
@@ -153,16 +148,68 @@ fn early_params(kx: &Kx) {
     if line.iommu.soft {
         globals.swiotlb.set(true);
     }
+    if line.swiotlb.areas.is_some() {
+        setup_io_tlb_npages(kx);
+    }
 }
 
-const fn kind_name(kind: E820Kind) -> &'static str {
-    match kind {
-        E820Kind::Usable => "usable",
-        E820Kind::Reserved => "reserved",
-        E820Kind::AcpiData => "ACPI data",
-        E820Kind::AcpiNvs => "ACPI NVS",
-        E820Kind::Unusable => "unusable",
-        E820Kind::Pmem => "persistent (type 7)",
+/// Reads the parameters that are not early ones, as far as somebody says something.
+///
+/// Source: `drivers/iommu/intel/iommu.c: intel_iommu_setup()`, v5.13, v6.1, v6.12.
+pub(super) fn parse_args(kx: &Kx) {
+    let asked = kx.k.scenario.command_line.intel_iommu.enable == Some(true);
+    if asked && kx.k.profile().config.intel_iommu {
+        kx.log(|| "DMAR: IOMMU enabled".to_owned());
+    }
+}
+
+/// The end of RAM, or of what the firmware's tables say may become RAM (`max_possible_pfn`).
+///
+/// Source: `drivers/acpi/numa/srat.c: acpi_numa_memory_affinity_init()`, v6.1, v6.12.
+pub(super) fn max_possible(kx: &Kx) -> PhysAddr {
+    let ranges = kx.k.scenario.machine.nodes.iter().flat_map(|node| &node.ranges);
+    let end = ranges.map(|range| PhysAddr(range.end.saturating_add(1))).max().unwrap_or_default();
+    end.max(kx.k.globals.max_ram.get())
+}
+
+/// Which node each piece of memory belongs to. Nothing else depends on it here.
+///
+/// Source: `mm/mm_init.c: free_area_init()`, `arch/x86/mm/numa.c: dummy_numa_init()`, v6.1, v6.12.
+fn log_nodes(kx: &Kx) {
+    let nodes = &kx.k.scenario.machine.nodes;
+    let ram: Vec<PhysRange> = kx.k.scenario.map.usable().collect();
+    if nodes.is_empty() {
+        kx.log(|| "No NUMA configuration found".to_owned());
+        kx.log(|| {
+            let last = kx.k.globals.max_ram.get().0.saturating_sub(1);
+            format!("Faking a node at [mem {:#018x}-{last:#018x}]", 0)
+        });
+    }
+    kx.log(|| "Early memory node ranges".to_owned());
+    for range in ram {
+        let mut pieces: Vec<(u32, u64, u64)> = Vec::new();
+        for node in nodes {
+            for part in &node.ranges {
+                let (start, end) = (part.start.max(range.start.0), part.end.min(range.end.0 - 1));
+                if start <= end {
+                    pieces.push((node.id, start, end));
+                }
+            }
+        }
+        if nodes.is_empty() {
+            pieces.push((0, range.start.0, range.end.0 - 1));
+        }
+        pieces.sort_by_key(|piece| piece.1);
+        pieces.dedup_by(|next, before| {
+            let joins = before.0 == next.0 && before.2 + 1 == next.1;
+            if joins {
+                before.2 = next.2;
+            }
+            joins
+        });
+        for (node, start, end) in pieces {
+            kx.log(|| format!("  node {node:3}: [mem {start:#018x}-{end:#018x}]"));
+        }
     }
 }
 
@@ -183,6 +230,11 @@ fn alloc(kx: &Kx, who: &'static str, what: &'static str, size: u64, align: u64) 
 /// Source: `arch/x86/kernel/setup_percpu.c: setup_per_cpu_areas()`, `mm/percpu.c: pcpu_embed_first_chunk()`, v5.13.
 pub(super) fn setup_per_cpu_areas(kx: &Kx) {
     let cpus = u64::from(kx.k.cpus());
+    if let Some(early) = kx.k.scenario.machine.early {
+        let area = |cpu| PhysAddr(early.per_cpu).virt() + cpu * early.per_cpu_unit;
+        *kx.k.globals.per_cpu_offset.borrow_mut() = (0..cpus).map(area).collect();
+        return;
+    }
     let size = align_up(cpus * PCPU_UNIT, PCPU_ATOM);
     let Some(base) = alloc(kx, "setup_per_cpu_areas", "per-CPU areas", size, PCPU_ATOM) else { return };
     *kx.k.globals.per_cpu_offset.borrow_mut() = (0..cpus).map(|cpu| base.virt() + cpu * PCPU_UNIT).collect();
@@ -192,6 +244,9 @@ pub(super) fn setup_per_cpu_areas(kx: &Kx) {
 ///
 /// Source: `fs/dcache.c: vfs_caches_init_early()`, `mm/page_alloc.c: alloc_large_system_hash()`, v5.13.
 pub(super) fn vfs_caches_init_early(kx: &Kx) {
+    if kx.k.scenario.machine.early.is_some() {
+        return;
+    }
     let _frame = kx.enter("vfs_caches_init_early");
     let ram = kx.k.mem.borrow().memblock.phys_mem_size();
     for (scale, name) in [(13, "Dentry cache hash table"), (14, "Inode-cache hash table")] {
@@ -200,17 +255,35 @@ pub(super) fn vfs_caches_init_early(kx: &Kx) {
     }
 }
 
-/// Hands all that is not reserved to the page allocator.
+/// Hands all that is not reserved to the page allocator; returns how many pages.
 ///
 /// Source: `mm/memblock.c: memblock_free_all()`, v5.13.
-pub(super) async fn memblock_free_all(kx: &Kx) {
+pub(super) async fn memblock_free_all(kx: &Kx) -> u64 {
     let _frame = kx.enter("memblock_free_all");
     kx.step(sim::Kind::Free, kx.memory_label()).await;
     let pages = kx.hand_over(kx.k.globals.max_ram.get());
-    let total = kx.k.mem.borrow().memblock.phys_mem_size() >> 10;
     kx.k.globals.phase.set(Phase::PageAllocator);
     if !kx.k.has(Behaviour::MemblockDiscardedLate) {
         kx.discard_grown_arrays().await;
     }
-    kx.log(|| format!("Memory: {}K/{total}K available", pages * 4));
+    if !tells_memory_late(kx) {
+        mem_init_print_info(kx, pages);
+    }
+    pages
+}
+
+/// Whether the line `Memory:` waits until all page structures are initialised.
+///
+/// Source: `mm/mm_init.c: page_alloc_init_late()`, v6.11.
+pub(super) fn tells_memory_late(kx: &Kx) -> bool {
+    kx.k.profile().version.base() >= Version::V6_11
+}
+
+/// Source: `mm/mm_init.c: mem_init_print_info()`, v6.1, v6.12.
+pub(super) fn mem_init_print_info(kx: &Kx, pages: u64) {
+    let total: u64 = kx.k.scenario.map.usable().map(PhysRange::size).sum();
+    kx.log(|| {
+        let (free, total) = (pages * 4, total >> 10);
+        format!("Memory: {free}K/{total}K available ({}K reserved)", total.saturating_sub(free))
+    });
 }

@@ -15,7 +15,7 @@ use crate::driver::start_processes;
 use crate::iommu::core::{DomainPolicy, load_iommu_modules};
 use crate::kernel::{Kx, Phase};
 use crate::mem::{PhysAddr, PhysRange};
-use crate::profile::Behaviour;
+use crate::profile::{Behaviour, Version};
 use crate::scenario::intern;
 use crate::scenario::schema::{Dist, FreedAt, Registers};
 use crate::swiotlb::kernel::xen_swiotlb_init;
@@ -31,12 +31,12 @@ pub(super) async fn do_basic_setup(kx: &Kx) {
             // Level 3, arch: xen_mm_init.
             xen_swiotlb_init(kx).await;
         }
-        // Level 4, subsys: the default domain type is fixed, buses are scanned.
+        // Level 4, subsys: ACPI scans the buses, and then the default domain type is fixed.
         kx.delay(100 * MS).await;
-        iommu_subsys_init(kx);
         give_back(kx, FreedAt::Initcalls).await;
         register(kx, |registers| matches!(registers, Registers::Subsys)).await;
         pci_scan(kx).await;
+        iommu_subsys_init(kx);
         // Level 5s, rootfs.
         kx.delay(ROOTFS_AT.saturating_sub(kx.now())).await;
         pci_iommu_init(kx).await;
@@ -65,7 +65,9 @@ fn iommu_subsys_init(kx: &Kx) {
         strict_named: line.strict.is_some(),
     };
     kx.log(|| format!("iommu: Default domain type: {}", policy.domain_words()));
-    if kx.k.has(Behaviour::DmaFqDomainType)
+    // Told since v5.14, and a type of its own since v5.15.
+    let told = kx.k.has(Behaviour::DmaFqDomainType) || kx.k.profile().version.base() >= Version::V5_14;
+    if told
         && let Some(words) = policy.flush_words()
     {
         kx.log(|| format!("iommu: DMA domain TLB invalidation policy: {words}"));

@@ -63,7 +63,7 @@ async fn detect_and_init(kx: &Kx) {
             reason("iommu=soft asks for it");
         }
         let asked = PoolReasons {
-            max_possible_pfn: globals.max_ram.get().0.div_ceil(PAGE_SIZE),
+            max_possible_pfn: super::early::max_possible(kx).0.div_ceil(PAGE_SIZE),
             no_iommu: globals.no_iommu.get(),
             soft: globals.swiotlb.get(),
             host_encrypted: globals.sme_active.get(),
@@ -114,7 +114,7 @@ async fn walk_iommu_table(kx: &Kx) {
         pci_swiotlb_init(kx).await;
         return;
     } else {
-        let high = kx.k.globals.max_ram.get().0 > FOUR_GIB;
+        let high = super::early::max_possible(kx).0 > FOUR_GIB;
         if high && !globals.no_iommu.get() {
             globals.swiotlb.set(true);
             reason("RAM reaches above 4 GiB");

@@ -1,6 +1,7 @@
 //! From power-on to user space: what the boot loader and the firmware hand over, and in which order it is used.
 
 pub mod cmdline;
+pub mod e820;
 mod early;
 mod initcalls;
 mod iommu_init;

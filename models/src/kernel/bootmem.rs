@@ -455,9 +455,11 @@ impl Kx {
     }
 
     /// Initialises the page structures that were left, and hands their free pages over; then the lists of memblock go.
+    /// Returns how many pages that were.
     ///
     /// Source: `mm/mm_init.c: page_alloc_init_late(), deferred_init_memmap()`, `mm/memblock.c: memblock_discard()`.
-    pub async fn page_alloc_init_late(&self) {
+    pub async fn page_alloc_init_late(&self) -> u64 {
+        let mut late = 0;
         let _frame = self.enter("page_alloc_init_late");
         if let Some(mut deferred) = self.k.bootmem.deferred.take()
             && deferred.first().is_some()
@@ -472,12 +474,14 @@ impl Kx {
             let pages: u64 = pieces.into_iter().map(|run| free_run(&mut mem, run)).sum();
             drop(mem);
             self.sim().mix(pages);
+            late = pages;
             self.log(|| "node 0 deferred pages initialised in 0ms".to_owned());
         }
         if self.memblock_stage() != Stage::Discarded {
             self.memblock_discard().await;
         }
         self.k.globals.phase.set(Phase::Discarded);
+        late
     }
 
     /// Gives the arrays back that have outgrown the kernel's image, if there are any, right after the hand-over: whoever

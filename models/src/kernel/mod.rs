@@ -126,7 +126,7 @@ impl Kernel {
         sim: &sim::Sim,
         details: bool,
     ) -> Self {
-        let image = KernelImage::new(&scenario.machine, scenario.command_line.mem_limit);
+        let image = KernelImage::new(&scenario.machine, &scenario.map);
         let iommu = IommuCore::new(scenario.machine.devices.len());
         Self {
             scenario,
@@ -184,6 +184,14 @@ impl Kernel {
     pub fn cpus(&self) -> u8 {
         let limit = self.scenario.command_line.nr_cpus.unwrap_or(u32::MAX).max(1);
         u8::try_from(self.scenario.machine.cpus.min(limit)).unwrap_or(u8::MAX)
+    }
+
+    /// CPUs that there are tables for (`nr_cpu_ids`).
+    #[must_use]
+    pub fn possible_cpus(&self) -> u32 {
+        let limit = self.scenario.command_line.nr_cpus.unwrap_or(u32::MAX).max(1);
+        let machine = &self.scenario.machine;
+        machine.possible_cpus.unwrap_or(machine.cpus).min(limit)
     }
 
     /// `CONFIG_NR_CPUS`.

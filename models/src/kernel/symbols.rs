@@ -1,8 +1,9 @@
 //! Addresses in the kernel's own image, as far as they matter: operation tables that pointers point at, the per-CPU
 //! areas, and what is mapped at all.
 
+use crate::boot::e820::MemoryMap;
 use crate::mem::{PhysAddr, PhysRange};
-use crate::scenario::schema::{E820Kind, Machine};
+use crate::scenario::schema::Machine;
 
 /// Virtual address of the kernel image without randomisation (`__START_KERNEL`).
 pub(super) const IMAGE_BASE: u64 = 0xffff_ffff_8100_0000;
@@ -50,18 +51,10 @@ pub struct KernelImage {
 }
 
 impl KernelImage {
-    /// Of this machine, with RAM up to `mem=`.
+    /// Of this machine, with the RAM that its map and the command line give.
     #[must_use]
-    pub fn new(machine: &Machine, mem_limit: Option<u64>) -> Self {
-        let limit = mem_limit.unwrap_or(u64::MAX);
-        let ram = machine
-            .e820
-            .iter()
-            .filter(|entry| entry.kind == E820Kind::Usable)
-            .map(|entry| (entry.start, entry.end.saturating_add(1).min(limit)))
-            .filter(|(start, end)| start < end)
-            .map(|(start, end)| PhysRange { start: PhysAddr(start), end: PhysAddr(end) })
-            .collect();
+    pub fn new(machine: &Machine, map: &MemoryMap) -> Self {
+        let ram = map.usable().collect();
         Self { image: PhysRange::new(PhysAddr(machine.kernel_image.start), machine.kernel_image.size), ram }
     }
 

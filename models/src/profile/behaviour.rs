@@ -250,6 +250,14 @@ behaviours! {
         commits: &["59bf3557cf2f"],
         ranges: &[(V::V5_18, None)],
     }
+    SuperpageRangeRounded {
+        name: "superpage-range-rounded",
+        what: "VT-d's driver makes room for large pages only as far as it will put some, and leaves the tables alone under which \
+               the rest of a range lies (6.17; 6.1.158, 6.12.57)",
+        commits: &["dce043c07ca1"],
+        ranges: &[(V::V6_12, None)],
+        trees: &[V::V6_1],
+    }
     GroupReattachedOnFailure {
         name: "group-reattached-on-failure",
         what: "a group of which one device cannot be attached to a domain is attached to its old domain again as a whole \

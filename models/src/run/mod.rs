@@ -6,7 +6,7 @@ mod worker;
 use std::sync::Arc;
 
 use sim::choices::{ChoiceList, Token};
-use sim::explore::{Observed, Outcome};
+use sim::explore::{Observed, Outcome, Search};
 use sim::{Nanos, RunEnd};
 
 pub use worker::Worker;
@@ -25,6 +25,8 @@ pub enum Source {
     Seed(u64),
     /// From a recorded list.
     Replay(ChoiceList),
+    /// From a search through all of them.
+    Search(Box<Search>),
 }
 
 /// What is wanted of a run.

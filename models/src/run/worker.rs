@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use sim::choices::{Choices, Mode, Stream};
+use sim::explore::Search;
 use sim::inject::Delays;
 use sim::schedule::Strategy;
 use sim::{RunConfig, Sim, SpawnSpec};
@@ -53,17 +54,30 @@ impl Worker {
 
     /// One run.
     pub fn run(&mut self, request: &Request) -> Run {
-        let scenario = Arc::clone(&self.simulation.scenario);
-        let explore = &scenario.explore;
         let mode = match &request.source {
             Source::Seed(seed) => Mode::Seed(*seed),
             Source::Replay(list) => Mode::Replay(list.clone()),
+            Source::Search(search) => Mode::Search(search.clone()),
         };
+        self.run_in(request, mode)
+    }
+
+    /// One run of a search, which is in what is left of its choices. The source that `request` names does not count.
+    pub fn search(&mut self, search: Box<Search>, request: &Request) -> Run {
+        self.run_in(request, Mode::Search(search))
+    }
+
+    fn run_in(&mut self, request: &Request, mode: Mode) -> Run {
+        let scenario = Arc::clone(&self.simulation.scenario);
+        let explore = &scenario.explore;
+        let searching = matches!(mode, Mode::Search(_));
         let mut choices = Choices::new(mode, request.record_choices);
         if request.record_questions {
             choices.keep_questions();
         }
-        let strategy = request.strategy.unwrap_or_else(|| explore.strategy.into());
+        // A search decides by itself: which strategy there is must be no choice of its own.
+        let wanted = if searching { Some(Strategy::RoundRobin) } else { request.strategy };
+        let strategy = wanted.unwrap_or_else(|| explore.strategy.into());
         let mut of_swarm = None;
         let schedule = strategy.build_guided(&self.simulation.estimate, request.guide.as_ref(), |of| {
             *of_swarm.insert(choices.choose_for_run(Stream::Schedule, "strategy", of))

@@ -27,13 +27,13 @@ limits! {
     /// Lines of a memory map.
     E820: usize = 256;
     /// NUMA nodes, and early reservations.
-    REGIONS: usize = 64;
+    REGIONS: usize = 256;
     /// Regions of one reservation.
     RESERVED_TIMES: u32 = 1_024;
     /// Times that one reservation is given back.
     FREES: usize = 8;
     /// Devices of a machine.
-    DEVICES: usize = 64;
+    DEVICES: usize = 256;
     /// Drivers of a scenario.
     DRIVERS: usize = 64;
     /// Queues of a driver.

@@ -12,6 +12,7 @@ use super::load::{Disk, Layer, Layers, Origin, ReadFile, read};
 use super::parse::allowed;
 use super::schema::{Driver, Expect, Explore, Inject, Kernel, Machine, Process};
 use crate::boot::cmdline::CommandLine;
+use crate::boot::e820::MemoryMap;
 use crate::profile::Profile;
 
 /// What a user asks for on top of a scenario file.
@@ -74,6 +75,8 @@ pub struct Resolved {
     pub command_line: CommandLine,
     /// The machine.
     pub machine: Machine,
+    /// Its memory, as the command line leaves it.
+    pub map: MemoryMap,
     /// The drivers, in the order in which they are listed.
     pub drivers: Vec<Driver>,
     /// What goes on besides.
@@ -234,6 +237,7 @@ fn finish(name: String, layer: Layer, warnings: Vec<Problem>) -> Option<Resolved
         source: layer.source.unwrap_or_default(),
         kernel,
         command_line: CommandLine::parse(&cmdline, profile.version),
+        map: MemoryMap::new(&machine, &cmdline),
         cmdline,
         profile,
         machine,

@@ -7,21 +7,21 @@ use serde_json::{Value, json};
 use super::{file, why};
 use crate::json::{FindingJson, TestJson, TestedJson};
 
-/// The result as SARIF: a result for each finding that nobody expected, and one for each scenario that is otherwise not
-/// as expected. `kinds` says what a kind of finding means.
+/// The result as SARIF: a result for each finding of a scenario that is not as expected (of every scenario, with
+/// `expected_too`), and one for each scenario that is otherwise not as expected. `kinds` says what a kind of finding means.
 ///
 /// # Errors
 /// None in practice: every value here can be written.
-pub fn sarif(result: &TestJson, kinds: &[(&str, &str)]) -> Result<String, String> {
+pub fn sarif(result: &TestJson, kinds: &[(&str, &str)], expected_too: bool) -> Result<String, String> {
     let mut rules: BTreeMap<&str, &str> = BTreeMap::new();
     let mut results = Vec::new();
-    for tested in result.scenarios.iter().filter(|tested| tested.result != "passed") {
+    for tested in result.scenarios.iter().filter(|tested| expected_too || tested.result != "passed") {
         for finding in &tested.findings {
             let what = kinds.iter().find(|(kind, _)| *kind == finding.kind).map_or("", |(_, what)| *what);
             rules.insert(&finding.kind, what);
             results.push(of_finding(tested, finding));
         }
-        if tested.findings.is_empty() || !tested.remarks.is_empty() {
+        if tested.result != "passed" && (tested.findings.is_empty() || !tested.remarks.is_empty()) {
             rules.insert("expectation", "a scenario does not give what it is expected to give");
             results.push(json!({
                 "ruleId": "expectation",

@@ -100,7 +100,8 @@
       }
       if (scale > 6) {
         g.fillStyle = dim; g.font = '10px ui-monospace, monospace';
-        for (const [a, b, depth] of lane.calls) if (depth < 40 && a >= view[0] && a < view[1] && (b - a) * scale > 46) { g.save(); g.beginPath(); g.rect(x(a), y, (b - a) * scale - 4, 10); g.clip(); g.fillText(text(a).replace(/^-> /, ''), x(a), y + 5); g.restore(); }
+        let free = -1;
+        for (const [a, b] of lane.calls) if (a >= view[0] && a < view[1] && (b - a) * scale > 46 && x(a) >= free) { free = x(a) + g.measureText(text(a)).width + 6; g.save(); g.beginPath(); g.rect(x(a), y, (b - a) * scale - 4, 10); g.clip(); g.fillText(text(a).replace(/^-> /, ''), x(a), y + 5); g.restore(); }
         g.font = '12px system-ui, sans-serif';
       }
       from = lower(lane.events, view[0]);

@@ -82,12 +82,10 @@ impl Sim {
     pub(super) fn search_ends(&self) {
         let waiting = self.waiting();
         let moment = self.moment();
-        let eligible = self.ready.get() & !self.barred.get();
         if let Some(search) = self.choices.borrow_mut().search() {
             search.close(&moment);
-            if !self.abandoned.get() {
-                search.ends(&waiting, eligible);
-            }
+            // A run that was broken off goes on in no other one from here: those who wait count there, too.
+            search.ends(&waiting);
         }
         probe::listen(false);
     }

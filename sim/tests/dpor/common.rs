@@ -11,21 +11,24 @@ use sim::schedule::RoundRobin;
 use sim::{Cx, RunConfig, RunEnd, Sim, SpawnSpec};
 
 /// Builds the world and starts the contexts; what it returns tells the final state when the run is over.
-pub(crate) type Program = Rc<dyn Fn(&Cx) -> Box<dyn Fn() -> String>>;
+pub(crate) type Program = Rc<dyn Fn(&Cx) -> State>;
+
+/// Tells the final state.
+pub(crate) type State = Box<dyn Fn() -> String>;
 
 /// What runs of a program came to: final state and signatures.
 pub(crate) type Outcomes = BTreeSet<String>;
 
 pub(crate) fn run(config: RunConfig, mode: Mode, program: &Program) -> (RunEnd, String) {
     let sim = Sim::new(config, Choices::new(mode, config.record_choices), Box::new(RoundRobin::new()));
-    let state: Rc<RefCell<Option<Box<dyn Fn() -> String>>>> = Rc::default();
+    let state: Rc<RefCell<Option<State>>> = Rc::default();
     let (inner, program) = (Rc::clone(&state), Rc::clone(program));
     sim.spawn(SpawnSpec::task("root", 0), |cx| async move {
         *inner.borrow_mut() = Some(program(&cx));
     });
     let end = sim.run();
     let state = state.borrow();
-    let mut found: Vec<_> = end.findings.iter().map(|finding| finding.signature()).collect();
+    let mut found: Vec<_> = end.findings.iter().map(sim::Finding::signature).collect();
     found.sort();
     let text =
         format!("{} {:?} {}", state.as_ref().map_or(String::new(), |f| f()), end.ended, found.join("; "));

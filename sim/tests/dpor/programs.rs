@@ -18,21 +18,21 @@ pub(crate) enum Op {
     Plain(usize),
     PlainStore(usize),
     Add(usize),
-    Spin(usize, Vec<Op>),
-    IrqSpin(usize, Vec<Op>),
-    TrySpin(usize, Vec<Op>),
-    Mutex(usize, Vec<Op>),
-    TryMutex(usize, Vec<Op>),
-    DownRead(Vec<Op>),
-    DownWrite(Vec<Op>),
-    PreemptOff(Vec<Op>),
-    IrqOff(Vec<Op>),
+    Spin(usize, Vec<Self>),
+    IrqSpin(usize, Vec<Self>),
+    TrySpin(usize, Vec<Self>),
+    Mutex(usize, Vec<Self>),
+    TryMutex(usize, Vec<Self>),
+    DownRead(Vec<Self>),
+    DownWrite(Vec<Self>),
+    PreemptOff(Vec<Self>),
+    IrqOff(Vec<Self>),
     Peek(usize),
     Forget(usize),
     Complete,
     Wait,
     Choose(u64),
-    Spawn(Vec<Op>),
+    Spawn(Vec<Self>),
     Point,
     Now,
     Sleep(u64),
@@ -41,7 +41,7 @@ pub(crate) enum Op {
     Queue,
     Flush,
     CancelWork,
-    Rcu(Vec<Op>),
+    Rcu(Vec<Self>),
     Grace,
     CallRcu,
     StopIf(usize),
@@ -346,8 +346,11 @@ async fn perform(cx: &Cx, world: &Rc<World>, me: Me, ops: &[Op]) {
                 world.vars[0].write_once(cx, stamp * 10 + value).await;
             }
             Op::Spawn(list) => {
-                let (world, list, me) =
-                    (Rc::clone(world), list.clone(), Me { path: me.path * 10 + 1 + at as u32 });
+                let (world, list, me) = (
+                    Rc::clone(world),
+                    list.clone(),
+                    Me { path: me.path * 10 + 1 + u32::try_from(at).expect("few") },
+                );
                 cx.spawn(SpawnSpec::task("child", 1), move |cx| async move {
                     perform(&cx, &world, me, &list).await;
                 });

@@ -11,7 +11,7 @@ use crate::Exception;
 
 /// A dump as far as it has been read.
 #[derive(Clone, Debug)]
-pub(super) struct Dump {
+pub(crate) struct Dump {
     line: u64,
     sizes: Option<(u64, u64, u64)>,
     counts: [Option<u64>; 2],
@@ -31,12 +31,12 @@ fn regions(mb: &Memblock, list: MemblockType) -> Vec<Region> {
 const LISTS: [MemblockType; 2] = [MemblockType::Memory, MemblockType::Reserved];
 
 impl Dump {
-    pub(super) const fn new(line: u64) -> Self {
+    pub(crate) const fn new(line: u64) -> Self {
         Self { line, sizes: None, counts: [None, None], listed: Vec::new(), gaps: false }
     }
 
     /// Takes a line, if it belongs here.
-    pub(super) fn take(&mut self, entry: &Entry) -> bool {
+    pub(crate) fn take(&mut self, entry: &Entry) -> bool {
         match &entry.event {
             Event::DumpSizes { memory, reserved } => self.sizes = Some((entry.line, *memory, *reserved)),
             Event::DumpCount(list, count) => {
@@ -76,7 +76,7 @@ fn show_region((_, range, nid, flags): &Region) -> String {
 
 impl Replay<'_> {
     /// Uses a dump that has been read. At the end of the log it may have been cut off.
-    pub(super) fn finish_dump(&mut self, at_end: bool) {
+    pub(crate) fn finish_dump(&mut self, at_end: bool) {
         let Some(dump) = self.dump.take() else { return };
         if dump.listed.len() > MAX_REGIONS {
             let note =

@@ -12,40 +12,40 @@ const MAX_RAM: usize = 4_000;
 
 /// The facts, each with the line that states it.
 #[derive(Debug, Default)]
-pub(super) struct Facts {
+pub(crate) struct Facts {
     /// After `Linux version `.
-    pub(super) banner: Option<String>,
-    pub(super) command_line: Option<String>,
-    pub(super) kaslr_off: bool,
+    pub(crate) banner: Option<String>,
+    pub(crate) command_line: Option<String>,
+    pub(crate) kaslr_off: bool,
     /// RAM, as memblock learns of it; in address order.
-    pub(super) ram: Vec<PhysRange>,
+    pub(crate) ram: Vec<PhysRange>,
     /// `max_arch_pfn`.
-    pub(super) max_arch_pfn: Option<u64>,
+    pub(crate) max_arch_pfn: Option<u64>,
     /// Lines of `last_pfn`.
-    pub(super) last_pfns: Vec<(u64, u64)>,
-    pub(super) ramdisk: Option<PhysRange>,
+    pub(crate) last_pfns: Vec<(u64, u64)>,
+    pub(crate) ramdisk: Option<PhysRange>,
     /// `nr_cpu_ids`.
-    pub(super) cpus: Option<u64>,
+    pub(crate) cpus: Option<u64>,
     /// The end of the highest range that the firmware gives a node.
-    pub(super) srat_end: PhysAddr,
-    pub(super) memory: Option<(u64, MemoryLine)>,
+    pub(crate) srat_end: PhysAddr,
+    pub(crate) memory: Option<(u64, MemoryLine)>,
     /// KiB given back before the line `Memory:`, and after it.
-    pub(super) freed_before: u64,
-    pub(super) freed_after: u64,
+    pub(crate) freed_before: u64,
+    pub(crate) freed_after: u64,
     /// There is a dump of the lists.
-    pub(super) debug: bool,
+    pub(crate) debug: bool,
     /// Memory is mirrored, in ranges that the log does not show.
-    pub(super) mirrored: bool,
+    pub(crate) mirrored: bool,
     /// Boot went on beyond the IOMMUs' own initialisation.
-    pub(super) iommu_done: bool,
-    pub(super) encryption: Encryption,
+    pub(crate) iommu_done: bool,
+    pub(crate) encryption: Encryption,
 }
 
 /// Whose memory is encrypted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Encryption {
-    pub(super) host: bool,
-    pub(super) guest: bool,
+pub(crate) struct Encryption {
+    pub(crate) host: bool,
+    pub(crate) guest: bool,
 }
 
 /// The range of pages that `memblock_free_late()` gives back, in KiB.
@@ -55,7 +55,7 @@ fn late_kib(range: PhysRange) -> u64 {
 }
 
 impl Facts {
-    pub(super) fn gather(log: &Log) -> Self {
+    pub(crate) fn gather(log: &Log) -> Self {
         let mut facts = Self::default();
         for entry in &log.entries {
             facts.take(entry);
@@ -133,7 +133,7 @@ impl Facts {
     }
 
     /// Words of this name on the command line, with their values.
-    pub(super) fn words(&self, name: &str) -> Vec<Option<String>> {
+    pub(crate) fn words(&self, name: &str) -> Vec<Option<String>> {
         let line = self.command_line.as_deref().unwrap_or_default();
         cmdline::words(line)
             .filter(|(word, _)| word.replace('-', "_") == name)
@@ -142,7 +142,7 @@ impl Facts {
     }
 
     /// `kernelcore=`, `movablecore=` and `movable_node`, the last of each.
-    pub(super) fn movable(&self) -> MovableRequest {
+    pub(crate) fn movable(&self) -> MovableRequest {
         let mut request = MovableRequest {
             movable_node: !self.words("movable_node").is_empty(),
             ..MovableRequest::default()
@@ -161,7 +161,7 @@ impl Facts {
     }
 
     /// The kernel was placed where it was linked, and so are its own areas of addresses.
-    pub(super) fn is_nokaslr(&self) -> bool {
+    pub(crate) fn is_nokaslr(&self) -> bool {
         self.kaslr_off || !self.words("nokaslr").is_empty()
     }
 }

@@ -40,7 +40,7 @@ struct Seen {
     line: u64,
 }
 
-fn kind_of(is_bridge: bool, ids: &str, kind: &str) -> Option<PciKind> {
+pub(crate) fn kind_of(is_bridge: bool, ids: &str, kind: &str) -> Option<PciKind> {
     if !is_bridge {
         return Some(if kind.starts_with("PCIe") { PciKind::Express } else { PciKind::Conventional });
     }

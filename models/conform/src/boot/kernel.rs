@@ -7,13 +7,13 @@ use models::swiotlb::SizingRules;
 
 /// The rules of one kernel, as far as boot's memory goes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Rules {
-    pub(super) version: Version,
-    pub(super) memblock: MemblockRules,
-    pub(super) numa: NumaRules,
-    pub(super) swiotlb: SizingRules,
+pub(crate) struct Rules {
+    pub(crate) version: Version,
+    pub(crate) memblock: MemblockRules,
+    pub(crate) numa: NumaRules,
+    pub(crate) swiotlb: SizingRules,
     /// The line `Memory:` is printed before the other CPUs run and before deferred pages are set up (v6.1).
-    pub(super) counts_early: bool,
+    pub(crate) counts_early: bool,
 }
 
 const V6_1: Rules = Rules {
@@ -34,12 +34,12 @@ const V6_12: Rules = Rules {
 
 /// The kernel's own version and the rules for it.
 #[derive(Clone, Debug)]
-pub(super) struct Kernel {
+pub(crate) struct Kernel {
     /// As the log names it, such as `6.1.0-56-amd64`.
-    pub(super) release: String,
-    pub(super) rules: Rules,
+    pub(crate) release: String,
+    pub(crate) rules: Rules,
     /// The rules are those of the log's own version.
-    pub(super) exact: bool,
+    pub(crate) exact: bool,
 }
 
 /// Major and minor number at the front of a release.
@@ -50,7 +50,7 @@ fn numbers(release: &str) -> Option<(u32, u32)> {
 
 impl Kernel {
     /// From what follows `Linux version `; `None` if that is no version.
-    pub(super) fn from_banner(banner: &str) -> Option<Self> {
+    pub(crate) fn from_banner(banner: &str) -> Option<Self> {
         let release = banner.split_whitespace().next()?;
         let (major, minor) = numbers(release)?;
         let rules = match (major, minor) {
@@ -62,7 +62,7 @@ impl Kernel {
     }
 
     /// The report's words for it.
-    pub(super) fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         let rules = self.rules.version;
         if self.exact {
             format!("{rules} (the log: {})", self.release)

@@ -9,7 +9,7 @@ use super::{line_iommu, line_zone};
 
 /// Which of memblock's functions a request came through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Function {
+pub(crate) enum Function {
     /// `memblock_phys_alloc_range()`.
     PhysRange,
     /// `memblock_alloc_try_nid()`, `memblock_alloc_try_nid_raw()`.
@@ -20,31 +20,31 @@ pub(super) enum Function {
 
 /// A request for memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Request {
-    pub(super) function: Function,
-    pub(super) size: u64,
-    pub(super) align: u64,
-    pub(super) nid: i32,
-    pub(super) min: u64,
-    pub(super) max: u64,
-    pub(super) caller: String,
+pub(crate) struct Request {
+    pub(crate) function: Function,
+    pub(crate) size: u64,
+    pub(crate) align: u64,
+    pub(crate) nid: i32,
+    pub(crate) min: u64,
+    pub(crate) max: u64,
+    pub(crate) caller: String,
 }
 
 /// One region of a dump.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Listed {
-    pub(super) list: MemblockType,
-    pub(super) index: u64,
-    pub(super) range: PhysRange,
+pub(crate) struct Listed {
+    pub(crate) list: MemblockType,
+    pub(crate) index: u64,
+    pub(crate) range: PhysRange,
     /// As the line says, beside the range.
-    pub(super) size: u64,
-    pub(super) nid: Option<i32>,
-    pub(super) flags: u32,
+    pub(crate) size: u64,
+    pub(crate) nid: Option<i32>,
+    pub(crate) flags: u32,
 }
 
 /// What the firmware's map of memory goes through.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum E820 {
+pub(crate) enum E820 {
     /// A list of all ranges follows, instead of the one before.
     NewMap,
     /// One range, and whether it is RAM.
@@ -57,7 +57,7 @@ pub(super) enum E820 {
 
 /// A line that means something.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Event {
+pub(crate) enum Event {
     /// A line of a known kind with a range that ends before it begins.
     Contradiction,
     Version(String),
@@ -161,7 +161,7 @@ pub(super) enum Event {
 
 impl Event {
     /// Whether it comes from a time when clocks run: no two such lines are alike.
-    pub(super) const fn is_late(&self) -> bool {
+    pub(crate) const fn is_late(&self) -> bool {
         matches!(
             self,
             Self::Memory(_) | Self::Freeing { .. } | Self::FreeLate(_) | Self::Swiotlb(_) | Self::Iommu(_)
@@ -171,15 +171,15 @@ impl Event {
 
 /// The line `Memory:`, in KiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct MemoryLine {
-    pub(super) available: u64,
-    pub(super) total: u64,
-    pub(super) reserved: u64,
+pub(crate) struct MemoryLine {
+    pub(crate) available: u64,
+    pub(crate) total: u64,
+    pub(crate) reserved: u64,
 }
 
 /// Memory for the kernel that takes over after a crash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum CrashLine {
+pub(crate) enum CrashLine {
     /// First byte and end (v6.12).
     Range(u64, u64),
     /// Size and place in MiB (v6.1).
@@ -188,7 +188,7 @@ pub(super) enum CrashLine {
 
 /// Lines about the bounce buffers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum SwiotlbLine {
+pub(crate) enum SwiotlbLine {
     Areas(u64),
     RoundedUp { mib: u64 },
     Adjusted { from: u64, to: u64 },
@@ -200,7 +200,7 @@ pub(super) enum SwiotlbLine {
 
 /// What became of a line.
 #[derive(Debug)]
-pub(super) enum Parsed {
+pub(crate) enum Parsed {
     Event(Event),
     /// It begins as one of the known lines, and goes on otherwise.
     Broken,
@@ -235,7 +235,7 @@ const KNOWN: [&str; 22] = [
 ];
 
 /// Reads one line without its time stamp.
-pub(super) fn parse(text: &str) -> Parsed {
+pub(crate) fn parse(text: &str) -> Parsed {
     match event(text) {
         Some(event) => Parsed::Event(event),
         None if !KNOWN.iter().any(|start| text.starts_with(start)) => Parsed::Unknown,
@@ -285,7 +285,7 @@ fn caller(scan: Scan<'_>) -> String {
 }
 
 /// The function's name in `name+0x12/0x34`.
-pub(super) fn function_of(caller: &str) -> &str {
+pub(crate) fn function_of(caller: &str) -> &str {
     caller.split(['+', '.', ' ']).next().unwrap_or(caller)
 }
 
@@ -366,12 +366,12 @@ fn dump(scan: Scan<'_>) -> Option<Event> {
 }
 
 /// Bytes in a range.
-pub(super) const fn size_of(range: PhysRange) -> u64 {
+pub(crate) const fn size_of(range: PhysRange) -> u64 {
     range.end.0 - range.start.0
 }
 
 /// As messages show a range.
-pub(super) fn show(range: PhysRange) -> String {
+pub(crate) fn show(range: PhysRange) -> String {
     let PhysRange { start: PhysAddr(start), end: PhysAddr(end) } = range;
     format!("[mem {start:#018x}-{:#018x}]", end.wrapping_sub(1))
 }

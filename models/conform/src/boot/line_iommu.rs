@@ -2,7 +2,7 @@
 
 /// A line about IOMMUs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum IommuLine {
+pub(crate) enum IommuLine {
     /// `iommu: Default domain type: Translated`.
     DefaultDomain(String),
     /// `iommu: DMA domain TLB invalidation policy: lazy mode`.
@@ -28,7 +28,7 @@ pub(super) enum IommuLine {
 }
 
 /// Reads a line; `None` if it is none of these.
-pub(super) fn parse(text: &str) -> Option<IommuLine> {
+pub(crate) fn parse(text: &str) -> Option<IommuLine> {
     if let Some(type_) = text.strip_prefix("iommu: Default domain type: ") {
         return Some(IommuLine::DefaultDomain(type_.trim_end().to_owned()));
     }

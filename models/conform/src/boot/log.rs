@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::line::{Event, Parsed, parse};
+use super::prefix::{Stamp, pieces, strip};
 use crate::{Source, SourceError};
 
 /// A log with more lines is read up to here.
@@ -12,42 +13,69 @@ const MAX_LINES: u64 = 4_000_000;
 const MAX_EVENTS: usize = 200_000;
 /// Lines of different kinds that are counted one by one.
 const MAX_KINDS: usize = 4_000;
+/// So many lines of no use are kept, if they are asked for, and so much of each.
+const MAX_OTHERS: usize = 100_000;
+const MAX_OTHER_CHARS: usize = 400;
 
 /// A line that means something.
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     /// Where, from 1.
-    pub(super) line: u64,
+    pub(crate) line: u64,
     /// What it says.
-    pub(super) event: Event,
+    pub(crate) event: Event,
     /// Its words.
-    pub(super) text: String,
+    pub(crate) text: String,
     /// Whether a line that could not be read lies between it and the one before.
-    pub(super) gap: bool,
+    pub(crate) gap: bool,
+}
+
+/// A line that nothing here is about, for those who look for more.
+#[derive(Clone, Debug)]
+pub(crate) struct Other {
+    /// Where, from 1.
+    pub(crate) line: u64,
+    /// Its words, cut where they are long.
+    pub(crate) text: String,
+    /// The time that it bears, in microseconds.
+    pub(crate) time: Option<u64>,
+}
+
+/// Which boot of a log with several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Which {
+    /// This one, from 1.
+    Nth(u64),
+    /// The last.
+    Last,
 }
 
 /// One boot's lines.
 #[derive(Debug, Default)]
-pub(super) struct Log {
-    pub(super) entries: Vec<Entry>,
+pub(crate) struct Log {
+    pub(crate) entries: Vec<Entry>,
     /// How many lines there were.
-    pub(super) lines: u64,
+    pub(crate) lines: u64,
     /// Lines of no use, by their first words.
     unused: BTreeMap<String, u64>,
     /// Lines that begin as a known one does and cannot be read: how many, and the first.
-    pub(super) broken: Option<(u64, u64, String)>,
+    pub(crate) broken: Option<(u64, u64, String)>,
     /// Lines that do not come from the kernel, as far as their beginning tells.
     foreign: u64,
     /// Lines that two consoles printed.
     repeated: u64,
-    /// Where a second boot begins.
-    pub(super) next_boot: Option<u64>,
+    /// Where the next boot begins.
+    pub(crate) next_boot: Option<u64>,
+    /// Lines of no use, with their words, if they were asked for.
+    pub(crate) others: Vec<Other>,
+    /// Where each boot begins that was seen.
+    pub(crate) boots: Vec<u64>,
     /// Why reading ended early.
-    pub(super) stopped: Option<String>,
+    pub(crate) stopped: Option<String>,
 }
 
 /// The log of a boot: the file itself, or the one in a folder.
-pub(super) fn find(path: &Path) -> Result<PathBuf, SourceError> {
+pub(crate) fn find(path: &Path) -> Result<PathBuf, SourceError> {
     if !path.is_dir() {
         return Ok(path.to_owned());
     }
@@ -55,38 +83,6 @@ pub(super) fn find(path: &Path) -> Result<PathBuf, SourceError> {
     let found = names.iter().map(|name| path.join(name)).find(|path| path.is_file());
     let what = || format!("the folder holds no log of a boot: none of {}", names.join(", "));
     found.ok_or_else(|| SourceError::of_file(path, what()))
-}
-
-/// The text behind time stamp, log level and caller; whether there was a time stamp.
-fn strip(line: &str) -> (&str, bool) {
-    // `journalctl -k` puts its own words first.
-    let line = match line.find(" kernel: ") {
-        Some(at) if at < 60 && !line.starts_with('[') => &line[at + " kernel: ".len()..],
-        _ => line,
-    };
-    let line = match line.strip_prefix('<').and_then(|rest| rest.split_once('>')) {
-        Some((level, rest)) if level.len() <= 3 && level.bytes().all(|b| b.is_ascii_digit()) => rest,
-        _ => line,
-    };
-    let Some((stamp, rest)) = line.strip_prefix('[').and_then(|rest| rest.split_once(']')) else {
-        return (line, false);
-    };
-    let seconds = |c: char| c.is_ascii_digit() || c == '.' || c == ' ';
-    let date = |c: char| c.is_ascii_alphanumeric() || c == ':' || c == ' ';
-    let is_stamp = stamp.len() >= 4
-        && ((stamp.contains('.') && stamp.chars().all(seconds))
-            || (stamp.matches(':').count() == 2 && stamp.chars().all(date)));
-    if !is_stamp {
-        return (line, false);
-    }
-    // CONFIG_PRINTK_CALLER: `[    T0]`, `[   C12]`.
-    let caller = rest.strip_prefix('[').and_then(|rest| rest.split_once(']')).and_then(|(caller, rest)| {
-        let caller = caller.trim_start();
-        let digits = caller.strip_prefix(['T', 'C'])?;
-        (!digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())).then_some(rest)
-    });
-    let rest = caller.unwrap_or(rest);
-    (rest.strip_prefix(' ').unwrap_or(rest), true)
 }
 
 /// What a line of no use is counted as.
@@ -97,51 +93,46 @@ fn kind(text: &str) -> String {
     word.chars().take(24).filter(|c| !c.is_control()).collect()
 }
 
+/// What is remembered from line to line.
+#[derive(Debug, Default)]
+struct Reading {
+    began: bool,
+    /// A line that could not be read came last.
+    gap: bool,
+    /// Lines bear their time.
+    stamped: bool,
+    before: String,
+}
+
 impl Log {
     /// Reads the first boot in a file.
     ///
     /// # Errors
     ///
     /// If the file cannot be read, or is no log of a boot.
-    pub(super) fn read(path: &Path) -> Result<Self, SourceError> {
+    pub(crate) fn read(path: &Path) -> Result<Self, SourceError> {
+        Self::read_boot(path, Which::Nth(1), false)
+    }
+
+    /// Reads one of the boots in a file; with `others` lines are kept that nothing here is about.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read, or is no log of a boot, or has fewer boots.
+    pub(crate) fn read_boot(path: &Path, which: Which, others: bool) -> Result<Self, SourceError> {
         let mut source = Source::open(path)?;
         let mut log = Self::default();
-        let (mut began, mut gap) = (false, false);
-        let mut before = String::new();
-        while let Some(line) = source.next_line()? {
+        let mut reading = Reading::default();
+        'lines: while let Some(whole) = source.next_line()? {
             log.lines = source.line();
             if log.lines > MAX_LINES || log.entries.len() >= MAX_EVENTS {
                 log.stopped = Some(format!("the lines from {} on were not read: too many", log.lines));
                 break;
             }
-            let (text, stamped) = strip(&line);
-            let parsed = parse(text);
-            // Where the early console is kept, two consoles print each line. Equal lines about memblock are common
-            // while the clock stands still.
-            let twice = line == before && matches!(&parsed, Parsed::Event(event) if event.is_late());
-            if twice {
-                log.repeated += 1;
-                continue;
-            }
-            before.clone_from(&line);
-            match parsed {
-                Parsed::Event(Event::Version(_)) if began => {
-                    log.next_boot = Some(log.lines);
-                    break;
+            for piece in pieces(&whole) {
+                if log.take(&mut reading, &piece, which, others) {
+                    break 'lines;
                 }
-                Parsed::Event(event) => {
-                    began |= matches!(event, Event::Version(_));
-                    let entry = Entry { line: log.lines, event, text: text.to_owned(), gap };
-                    log.entries.push(entry);
-                    gap = false;
-                }
-                Parsed::Broken => {
-                    gap = true;
-                    let broken = log.broken.get_or_insert((0, log.lines, text.chars().take(90).collect()));
-                    broken.0 += 1;
-                }
-                Parsed::Unknown if !stamped => log.foreign += 1,
-                Parsed::Unknown => log.count_unused(text),
             }
         }
         if log.entries.is_empty() {
@@ -149,7 +140,81 @@ impl Log {
                 "this is no log of a boot: no line of it is one that the kernel prints about its memory";
             return Err(SourceError::of_file(path, what));
         }
+        if let Which::Nth(wanted) = which
+            && wanted > log.boots.len().max(1) as u64
+        {
+            let count = log.boots.len().max(1);
+            let what = format!("there is no boot number {wanted}: the log has {count}");
+            return Err(SourceError::of_file(path, what));
+        }
         Ok(log)
+    }
+
+    /// Takes a line; whether it is the first of a boot behind the wanted one.
+    fn take(&mut self, reading: &mut Reading, line: &str, which: Which, others: bool) -> bool {
+        let (text, stamp) = strip(line);
+        reading.stamped |= stamp != Stamp::None;
+        let parsed = parse(text);
+        // Where the early console is kept, two consoles print each line. Equal lines about memblock are common
+        // while the clock stands still.
+        let twice = line == reading.before && matches!(&parsed, Parsed::Event(event) if event.is_late());
+        if twice {
+            self.repeated += 1;
+            return false;
+        }
+        line.clone_into(&mut reading.before);
+        match parsed {
+            // User space may print the version, too: without a time where all others have one, or late.
+            Parsed::Event(Event::Version(_)) if reading.began && !stamp.begins(reading.stamped) => {
+                self.foreign += 1;
+            }
+            Parsed::Event(event) => {
+                if matches!(event, Event::Version(_)) {
+                    if reading.began {
+                        if which == Which::Nth(self.boots.len() as u64) {
+                            self.next_boot = Some(self.lines);
+                            return true;
+                        }
+                        let boots = std::mem::take(&mut self.boots);
+                        *self = Self { lines: self.lines, boots, ..Self::default() };
+                    }
+                    reading.began = true;
+                    self.boots.push(self.lines);
+                }
+                let gap = std::mem::take(&mut reading.gap);
+                self.entries.push(Entry { line: self.lines, event, text: text.to_owned(), gap });
+            }
+            Parsed::Broken => {
+                reading.gap = true;
+                let broken = self.broken.get_or_insert((0, self.lines, text.chars().take(90).collect()));
+                broken.0 += 1;
+            }
+            Parsed::Unknown => {
+                if others && self.others.len() < MAX_OTHERS {
+                    let time = if let Stamp::Micros(time) = stamp { Some(time) } else { None };
+                    let text = text.chars().take(MAX_OTHER_CHARS).collect();
+                    self.others.push(Other { line: self.lines, text, time });
+                }
+                if stamp == Stamp::None {
+                    self.foreign += 1;
+                } else {
+                    self.count_unused(text);
+                }
+            }
+        }
+        false
+    }
+
+    /// Takes a line of a modelled boot.
+    pub(crate) fn take_modelled(&mut self, text: &str) {
+        match parse(text) {
+            Parsed::Event(event) => {
+                self.entries.push(Entry { line: self.lines, event, text: text.to_owned(), gap: false });
+            }
+            Parsed::Broken | Parsed::Unknown => {
+                self.others.push(Other { line: self.lines, text: text.to_owned(), time: None });
+            }
+        }
     }
 
     fn count_unused(&mut self, text: &str) {
@@ -159,7 +224,7 @@ impl Log {
     }
 
     /// What was not compared because no rule here is about it.
-    pub(super) fn notes(&self) -> Vec<String> {
+    pub(crate) fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         if let Some((count, first, text)) = &self.broken {
             let lines = if *count == 1 { "1 line begins" } else { &format!("{count} lines begin") };

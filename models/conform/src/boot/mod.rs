@@ -4,22 +4,23 @@
 //! What a log determines, and what not, is described in `docs/conform-boot.md`.
 
 mod claims;
-mod dump;
-mod facts;
-mod iommu;
-mod kernel;
-mod line;
-mod line_iommu;
+pub(crate) mod dump;
+pub(crate) mod facts;
+pub(crate) mod iommu;
+pub(crate) mod kernel;
+pub(crate) mod line;
+pub(crate) mod line_iommu;
 mod line_map;
 mod line_zone;
-mod log;
-mod nodes;
-mod replay;
-mod scan;
-mod state;
+pub(crate) mod log;
+pub(crate) mod nodes;
+pub(crate) mod prefix;
+pub(crate) mod replay;
+pub(crate) mod scan;
+pub(crate) mod state;
 mod swiotlb;
 mod totals;
-mod zones;
+pub(crate) mod zones;
 
 use std::path::Path;
 

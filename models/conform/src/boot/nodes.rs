@@ -20,30 +20,30 @@ const MAX_BLOCKS: usize = 512;
 
 /// What the log says of the nodes.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Nodes {
+pub(crate) struct Nodes {
     firmware: Vec<(NodeId, PhysRange)>,
     fake: Vec<(u64, (NodeId, PhysRange))>,
     begun: bool,
     assigned: bool,
     /// Blocks that the model has joined.
-    pub(super) joined: Vec<Union>,
+    pub(crate) joined: Vec<Union>,
     /// Lines about zones, and whether all of them have been seen.
-    pub(super) seen: Lines,
+    pub(crate) seen: Lines,
     /// The lists when the zones were sized.
-    pub(super) lists: Option<Memblock>,
+    pub(crate) lists: Option<Memblock>,
 }
 
 /// Lines about blocks and zones, each with its number.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Lines {
-    pub(super) joined: Vec<(u64, Union)>,
-    pub(super) limits: Vec<(u64, (String, Option<PhysRange>))>,
-    pub(super) movable: Vec<(u64, (i32, u64))>,
-    pub(super) ranges: Vec<(u64, (i32, PhysRange))>,
-    pub(super) spans: Vec<(u64, (i32, PhysRange))>,
-    pub(super) unavailable: Vec<(u64, (i32, String, u64))>,
-    pub(super) total_pages: Option<(u64, u64)>,
-    pub(super) memoryless: u64,
+pub(crate) struct Lines {
+    pub(crate) joined: Vec<(u64, Union)>,
+    pub(crate) limits: Vec<(u64, (String, Option<PhysRange>))>,
+    pub(crate) movable: Vec<(u64, (i32, u64))>,
+    pub(crate) ranges: Vec<(u64, (i32, PhysRange))>,
+    pub(crate) spans: Vec<(u64, (i32, PhysRange))>,
+    pub(crate) unavailable: Vec<(u64, (i32, String, u64))>,
+    pub(crate) total_pages: Option<(u64, u64)>,
+    pub(crate) memoryless: u64,
 }
 
 /// The blocks of nodes in the order of their lines.
@@ -57,7 +57,7 @@ fn blocks(of: &[(NodeId, PhysRange)]) -> Meminfo {
 
 impl Replay<'_> {
     /// Lines about nodes and zones.
-    pub(super) fn node_event(&mut self, index: usize, entry: &Entry) {
+    pub(crate) fn node_event(&mut self, index: usize, entry: &Entry) {
         let line = entry.line;
         match &entry.event {
             Event::Srat { nid, range, hotplug } => self.srat(line, NodeId(*nid), *range, *hotplug),
@@ -100,7 +100,7 @@ impl Replay<'_> {
     }
 
     /// What becomes known of the nodes by who asks for memory.
-    pub(super) fn before_request(&mut self, caller: &str) {
+    pub(crate) fn before_request(&mut self, caller: &str) {
         let function = function_of(caller);
         if function == "numa_emulation" {
             self.top_down();
@@ -221,7 +221,7 @@ impl Replay<'_> {
     /// The structure of a node is taken from the node's own memory, if it has enough.
     ///
     /// Source: `mm/numa.c: alloc_node_data()`; `arch/x86/mm/numa.c`, v6.1.
-    pub(super) fn node_data(&mut self, index: usize, nid: NodeId, range: PhysRange) {
+    pub(crate) fn node_data(&mut self, index: usize, nid: NodeId, range: PhysRange) {
         let entry = &self.entries[index];
         self.assign(entry.line);
         let Some(mb) = &mut self.mb else { return };
@@ -262,7 +262,7 @@ impl Replay<'_> {
     }
 
     /// Sizes the zones, from where movable memory is said to begin.
-    pub(super) fn take_zones(&mut self) {
+    pub(crate) fn take_zones(&mut self) {
         if self.zones.is_some() {
             return;
         }

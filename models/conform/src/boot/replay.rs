@@ -12,70 +12,72 @@ use super::log::Entry;
 use super::zones::compare_value;
 use crate::{Exception, Report};
 
-pub(super) const OWNER: Owner = Owner::new("boot log", 0);
+pub(crate) const OWNER: Owner = Owner::new("boot log", 0);
 /// Until the page tables are up, only the first MiB can be written to. Source: `ISA_END_ADDRESS`.
 const EARLY_LIMIT: PhysAddr = PhysAddr(1 << 20);
 /// A list with more regions is no kernel's: the log is damaged.
-pub(super) const MAX_REGIONS: usize = 8_192;
+pub(crate) const MAX_REGIONS: usize = 8_192;
 
-pub(super) const ALLOCATIONS: &str = "addresses of allocations";
-pub(super) const NODE_DATA: &str = "addresses of NODE_DATA";
+pub(crate) const ALLOCATIONS: &str = "addresses of allocations";
+pub(crate) const NODE_DATA: &str = "addresses of NODE_DATA";
 
 /// The answer to a request.
 #[derive(Clone, Debug)]
-pub(super) struct Answer {
-    pub(super) line: u64,
-    pub(super) request: Request,
-    pub(super) recorded: Option<PhysRange>,
+pub(crate) struct Answer {
+    pub(crate) line: u64,
+    pub(crate) request: Request,
+    pub(crate) recorded: Option<PhysRange>,
 }
 
 /// What the page allocator gets.
 #[derive(Clone, Debug)]
-pub(super) struct HandOver {
-    pub(super) total_pages: u64,
-    pub(super) freed_pages: u64,
+pub(crate) struct HandOver {
+    pub(crate) total_pages: u64,
+    pub(crate) freed_pages: u64,
     /// Of them, those whose page structures exist before all CPUs run.
-    pub(super) early_pages: u64,
+    pub(crate) early_pages: u64,
 }
 
 /// The state while the log is read.
 #[derive(Debug)]
-pub(super) struct Replay<'a> {
-    pub(super) entries: &'a [Entry],
-    pub(super) facts: &'a Facts,
-    pub(super) rules: Rules,
-    pub(super) report: &'a mut Report,
+pub(crate) struct Replay<'a> {
+    pub(crate) entries: &'a [Entry],
+    pub(crate) facts: &'a Facts,
+    pub(crate) rules: Rules,
+    pub(crate) report: &'a mut Report,
     /// The lists, from the first dump or from the map of memory on.
-    pub(super) mb: Option<Memblock>,
+    pub(crate) mb: Option<Memblock>,
     /// The reserved list is known, too.
-    pub(super) reserved_known: bool,
-    pub(super) adds: Vec<PhysRange>,
-    pub(super) dumps: usize,
-    pub(super) dump: Option<Dump>,
+    pub(crate) reserved_known: bool,
+    pub(crate) adds: Vec<PhysRange>,
+    pub(crate) dumps: usize,
+    pub(crate) dump: Option<Dump>,
     page_tables_begun: bool,
     early: bool,
-    pub(super) nodes: super::nodes::Nodes,
+    pub(crate) nodes: super::nodes::Nodes,
     /// Pages of each zone, once the lines about them have been read.
-    pub(super) zones: Option<ZoneMap>,
-    pub(super) dma_reserve: Option<u64>,
-    pub(super) swiotlb: Vec<Answer>,
-    pub(super) crash: Vec<PhysRange>,
+    pub(crate) zones: Option<ZoneMap>,
+    pub(crate) dma_reserve: Option<u64>,
+    pub(crate) swiotlb: Vec<Answer>,
+    /// What is reserved when the bounce buffers are asked for, or at the hand-over if nobody asks.
+    pub(crate) before_pool: Option<Vec<PhysRange>>,
+    pub(crate) crash: Vec<PhysRange>,
     /// The lists of the first dump.
-    pub(super) first: Option<Memblock>,
+    pub(crate) first: Option<Memblock>,
     /// Reservations before the first dump.
-    pub(super) before: Vec<(u64, PhysRange)>,
+    pub(crate) before: Vec<(u64, PhysRange)>,
     /// Announced by the line before.
-    pub(super) announced: Option<PhysRange>,
-    pub(super) gigantic_pages: u64,
-    pub(super) hand_over: Option<HandOver>,
-    pub(super) gave_up: bool,
+    pub(crate) announced: Option<PhysRange>,
+    pub(crate) gigantic_pages: u64,
+    pub(crate) hand_over: Option<HandOver>,
+    pub(crate) gave_up: bool,
     unexplained: u64,
     unanswered: u64,
     unused: u64,
 }
 
 impl<'a> Replay<'a> {
-    pub(super) fn new(entries: &'a [Entry], facts: &'a Facts, rules: Rules, report: &'a mut Report) -> Self {
+    pub(crate) fn new(entries: &'a [Entry], facts: &'a Facts, rules: Rules, report: &'a mut Report) -> Self {
         Self {
             entries,
             facts,
@@ -92,6 +94,7 @@ impl<'a> Replay<'a> {
             zones: None,
             dma_reserve: None,
             swiotlb: Vec::new(),
+            before_pool: None,
             crash: Vec::new(),
             first: None,
             before: Vec::new(),
@@ -105,7 +108,7 @@ impl<'a> Replay<'a> {
         }
     }
 
-    pub(super) fn run(&mut self) {
+    pub(crate) fn run(&mut self) {
         let mut index = 0;
         while index < self.entries.len() {
             index = self.step(index);
@@ -126,7 +129,7 @@ impl<'a> Replay<'a> {
     }
 
     /// An empty memblock under the log's rules and options.
-    pub(super) fn fresh(&self) -> Memblock {
+    pub(crate) fn fresh(&self) -> Memblock {
         let mut mb = Memblock::new(self.rules.memblock);
         let movable = self.facts.movable();
         mb.set_movable_node(movable.movable_node);
@@ -139,7 +142,7 @@ impl<'a> Replay<'a> {
     }
 
     /// The lists mean nothing any more.
-    pub(super) fn give_up(&mut self, line: u64, why: &str) {
+    pub(crate) fn give_up(&mut self, line: u64, why: &str) {
         if self.mb.take().is_some() {
             self.report.count("memblock goes on", false);
             self.report.exceptions.push(Exception {
@@ -155,7 +158,7 @@ impl<'a> Replay<'a> {
         self.gave_up = true;
     }
 
-    pub(super) fn check<T>(&mut self, line: u64, result: Result<T, MemblockError>) -> Option<T> {
+    pub(crate) fn check<T>(&mut self, line: u64, result: Result<T, MemblockError>) -> Option<T> {
         let too_many = self.mb.as_ref().is_some_and(|mb| {
             [MemblockType::Memory, MemblockType::Reserved]
                 .iter()
@@ -213,7 +216,7 @@ impl<'a> Replay<'a> {
         index + 1
     }
 
-    pub(super) fn change(
+    pub(crate) fn change(
         &mut self,
         line: u64,
         change: impl FnOnce(&mut Memblock) -> Result<(), MemblockError>,
@@ -250,7 +253,7 @@ impl<'a> Replay<'a> {
         }
     }
 
-    pub(super) fn raise_limit(&mut self) {
+    pub(crate) fn raise_limit(&mut self) {
         self.early = false;
         if let Some(mb) = &mut self.mb
             && let Some(dram) = mb.dram_range()
@@ -262,6 +265,9 @@ impl<'a> Replay<'a> {
     fn request(&mut self, index: usize, entry: &Entry, request: &Request) -> usize {
         self.follow_limit(&request.caller);
         self.before_request(&request.caller);
+        if function_of(&request.caller).starts_with("swiotlb") {
+            self.note_reserved();
+        }
         let modelled = self.predict(entry.line, request);
         let (recorded, unclear) = match self.entries.get(index + 1) {
             Some(Entry { event: Event::Reserve(range, caller), gap, .. })
@@ -311,7 +317,7 @@ impl<'a> Replay<'a> {
     }
 
     /// Goes on from what the log says.
-    pub(super) fn correct(&mut self, line: u64, modelled: Option<PhysRange>, recorded: Option<PhysRange>) {
+    pub(crate) fn correct(&mut self, line: u64, modelled: Option<PhysRange>, recorded: Option<PhysRange>) {
         if let Some(wrong) = modelled {
             self.change(line, |mb| mb.free(wrong.start, size_of(wrong)));
         }
@@ -381,8 +387,16 @@ impl<'a> Replay<'a> {
         }
     }
 
+    /// Remembers what is reserved now, once.
+    fn note_reserved(&mut self) {
+        if let (None, true, Some(mb)) = (&self.before_pool, self.reserved_known, &self.mb) {
+            self.before_pool = Some(mb.reserved_ranges().collect());
+        }
+    }
+
     fn free_all(&mut self) {
         self.take_zones();
+        self.note_reserved();
         let Some(mb) = &mut self.mb else { return };
         let total_pages = mb.pfn_ranges(NodeId::MAX_NUMNODES).map(|run| run.end.0 - run.start.0).sum();
         let early = self.zones.as_ref().map(|zones| models::bootmem::pages::deferred_from(mb, zones));

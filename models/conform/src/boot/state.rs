@@ -12,53 +12,65 @@ const MAX_LINES: u64 = 1_000_000;
 
 /// A zone as `/proc/zoneinfo` shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct ZoneInfo {
-    pub(super) nid: i32,
-    pub(super) name: String,
-    pub(super) spanned: u64,
-    pub(super) present: u64,
+pub(crate) struct ZoneInfo {
+    pub(crate) nid: i32,
+    pub(crate) name: String,
+    pub(crate) spanned: u64,
+    pub(crate) present: u64,
 }
 
 /// A PCI device.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct PciDevice {
-    pub(super) name: String,
-    pub(super) group: Option<u64>,
+pub(crate) struct PciDevice {
+    pub(crate) name: String,
+    pub(crate) group: Option<u64>,
+    /// The driver that is bound.
+    pub(crate) driver: Option<String>,
+    /// Vendor and device, as `1b36:0010`.
+    pub(crate) ids: Option<String>,
+    /// Class, as `0x010802`.
+    pub(crate) class: Option<String>,
+    /// `dma_mask_bits`.
+    pub(crate) mask_bits: Option<u32>,
 }
 
 /// One report of the sections named by `prefix`, the first of the boot.
 #[derive(Clone, Debug, Default)]
-pub(super) struct State {
+pub(crate) struct State {
     /// The file.
-    pub(super) name: String,
-    pub(super) cmdline: Option<String>,
-    pub(super) version: Option<String>,
-    pub(super) zones: Vec<(u64, ZoneInfo)>,
-    pub(super) mem_total: Option<(u64, u64)>,
+    pub(crate) name: String,
+    pub(crate) cmdline: Option<String>,
+    pub(crate) version: Option<String>,
+    pub(crate) zones: Vec<(u64, ZoneInfo)>,
+    pub(crate) mem_total: Option<(u64, u64)>,
     /// `io_tlb_nslabs` of each report; absent where a report has the section and not the number.
-    pub(super) nslabs: Vec<(u64, Option<u64>)>,
+    pub(crate) nslabs: Vec<(u64, Option<u64>)>,
     /// Ranges of `/proc/iomem`, with their names.
-    pub(super) iomem: Vec<(u64, PhysRange, String)>,
+    pub(crate) iomem: Vec<(u64, PhysRange, String)>,
     /// Type of each group.
-    pub(super) groups: Vec<(u64, u64, String)>,
-    pub(super) devices: Vec<(u64, PciDevice)>,
+    pub(crate) groups: Vec<(u64, u64, String)>,
+    pub(crate) devices: Vec<(u64, PciDevice)>,
+    /// Modules that are loaded.
+    pub(crate) modules: Vec<String>,
+    /// The firmware's map of memory: first byte, last byte, and what is there.
+    pub(crate) memmap: Vec<(u64, u64, String)>,
 }
 
 /// The report beside a log, if there is one.
-pub(super) fn beside(log: &Path) -> Option<PathBuf> {
+pub(crate) fn beside(log: &Path) -> Option<PathBuf> {
     let folder = log.parent()?;
     ["state.txt", "state.txt.gz"].iter().map(|name| folder.join(name)).find(|path| path.is_file())
 }
 
 impl State {
     /// Bytes of RAM in `/proc/iomem`.
-    pub(super) fn system_ram(&self) -> u64 {
+    pub(crate) fn system_ram(&self) -> u64 {
         let ram = self.iomem.iter().filter(|(_, _, name)| name.starts_with("System RAM"));
         ram.fold(0, |sum: u64, (_, range, _)| sum.saturating_add(range.end.0 - range.start.0))
     }
 
     /// Why sizes of the running system may differ from those of the boot.
-    pub(super) fn later_memory(&self, ram: &[PhysRange]) -> Option<String> {
+    pub(crate) fn later_memory(&self, ram: &[PhysRange]) -> Option<String> {
         let known = ram.iter().fold(0, |sum: u64, range| sum.saturating_add(range.end.0 - range.start.0));
         let why = "memory was added after the boot: /proc/iomem has more RAM than the firmware's map";
         (self.system_ram() > known).then(|| why.to_owned())
@@ -69,7 +81,7 @@ impl State {
     /// # Errors
     ///
     /// If the file cannot be read.
-    pub(super) fn read(path: &Path) -> Result<Self, SourceError> {
+    pub(crate) fn read(path: &Path) -> Result<Self, SourceError> {
         let mut source = Source::open(path)?;
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut state = Self { name, ..Self::default() };
@@ -132,6 +144,10 @@ impl State {
             "zoneinfo" => self.zoneinfo(number, line),
             "pci" => self.pci(number, line),
             "iommu_groups" => self.group(number, line),
+            "modules" if self.modules.len() < 10_000 => {
+                self.modules.extend(line.split_whitespace().next().map(str::to_owned));
+            }
+            "memmap" if self.memmap.len() < 10_000 => self.memmap.extend(memmap_line(line)),
             _ => {}
         }
     }
@@ -171,9 +187,21 @@ impl State {
     fn pci(&mut self, number: u64, line: &str) {
         let mut words = line.split_whitespace();
         let Some(name) = words.next().filter(|name| name.contains(':')) else { return };
-        let group =
-            words.find_map(|word| word.strip_prefix("iommu_group=")).and_then(|value| value.parse().ok());
-        self.devices.push((number, PciDevice { name: name.to_owned(), group }));
+        let mut device = PciDevice { name: name.to_owned(), ..PciDevice::default() };
+        let (mut vendor, mut id) = (None, None);
+        for (key, value) in words.filter_map(|word| word.split_once('=')).filter(|pair| !pair.1.is_empty()) {
+            match key {
+                "iommu_group" => device.group = value.parse().ok(),
+                "driver" => device.driver = Some(value.to_owned()),
+                "dma_mask_bits" => device.mask_bits = value.parse().ok(),
+                "class" => device.class = Some(value.to_owned()),
+                "vendor" => vendor = value.strip_prefix("0x"),
+                "device" => id = value.strip_prefix("0x"),
+                _ => {}
+            }
+        }
+        device.ids = vendor.zip(id).map(|(vendor, id)| format!("{vendor}:{id}"));
+        self.devices.push((number, device));
     }
 
     fn group(&mut self, number: u64, line: &str) {
@@ -185,4 +213,11 @@ impl State {
             self.groups.push((number, group, type_.to_owned()));
         }
     }
+}
+
+/// `3 start=0x100000 end=0x7ffd3fff type=System RAM`.
+fn memmap_line(line: &str) -> Option<(u64, u64, String)> {
+    let (start, rest) = Scan(line).after("start=")?.hex()?;
+    let (end, rest) = rest.lit(" end=")?.hex()?;
+    Some((start, end, rest.lit(" type=")?.0.trim_end().to_owned()))
 }

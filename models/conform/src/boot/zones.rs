@@ -17,7 +17,7 @@ fn bytes(pages: PfnRange) -> PhysRange {
 }
 
 /// Compares two lists item by item. Where the log goes on behind the lines, one that misses differs, too.
-pub(super) fn compare_lists<T: PartialEq>(
+pub(crate) fn compare_lists<T: PartialEq>(
     report: &mut Report,
     name: &str,
     recorded: &[(u64, T)],
@@ -46,7 +46,7 @@ pub(super) fn compare_lists<T: PartialEq>(
 
 /// A number that is shown in hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Hex(pub(super) u64);
+pub(crate) struct Hex(pub(crate) u64);
 
 impl Debug for Hex {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -55,7 +55,7 @@ impl Debug for Hex {
 }
 
 /// Compares one value.
-pub(super) fn compare_value<T: PartialEq + Debug>(
+pub(crate) fn compare_value<T: PartialEq + Debug>(
     report: &mut Report,
     name: &str,
     line: u64,
@@ -78,7 +78,7 @@ pub(super) fn compare_value<T: PartialEq + Debug>(
 }
 
 impl Replay<'_> {
-    pub(super) fn compare_zones(&mut self) {
+    pub(crate) fn compare_zones(&mut self) {
         let seen = std::mem::take(&mut self.nodes.seen);
         // The lists may be cut off with the log.
         let goes_on = seen.total_pages.is_some() || self.hand_over.is_some();
@@ -166,7 +166,7 @@ impl Replay<'_> {
     }
 
     /// Sizes of zones as the running system reports them.
-    pub(super) fn compare_zoneinfo(&mut self, state: &State) {
+    pub(crate) fn compare_zoneinfo(&mut self, state: &State) {
         let Some(map) = &self.zones else { return };
         let why = state.later_memory(&self.facts.ram);
         for (line, zone) in &state.zones {
@@ -195,6 +195,6 @@ fn sizes(map: &ZoneMap, nid: i32, name: &str) -> (u64, u64) {
 }
 
 /// A whole number of KiB.
-pub(super) const fn kib(pages: u64) -> u64 {
+pub(crate) const fn kib(pages: u64) -> u64 {
     pages.saturating_mul(PAGE_SIZE / 1024)
 }

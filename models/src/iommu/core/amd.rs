@@ -1,6 +1,7 @@
 //! AMD-Vi.
 
-use super::{DeviceEntry, DomainType, IommuDriver, bus_set_iommu};
+use super::probe::block_all;
+use super::{DomainType, IommuDriver, bus_set_iommu};
 use crate::device::DeviceNode;
 use crate::kernel::Kx;
 use crate::profile::Behaviour;
@@ -32,13 +33,16 @@ pub async fn amd_iommu_init(kx: &Kx) {
     let _frame = kx.enter("amd_iommu_init");
     // Enabled with a device table in which every device is valid and none is translated: all DMA is blocked until
     // a device is attached (`init_device_table_dma`).
-    for index in 0..kx.k.scenario.machine.devices.len() {
-        kx.k.iommu.set_entry(index, DeviceEntry::Blocked);
-    }
+    block_all(kx);
     kx.log(|| "pci 0000:00:00.2: AMD-Vi: IOMMU performance counters supported".to_owned());
     {
         let _frame = kx.enter("amd_iommu_init_pci");
         kx.delay(15_000_000).await;
+        // An emulated IOMMU has to be told of every mapping: what batching saves is lost (`iommu_init_pci`).
+        if matches!(kx.k.scenario.machine.iommu, Iommu::AmdVi { np_cache: true, .. }) {
+            kx.log(|| "AMD-Vi: Using strict mode due to virtualization".to_owned());
+            kx.k.globals.iommu_dma_strict.set(true);
+        }
         let _ = bus_set_iommu(kx, IommuDriver::Amd).await;
         kx.log(|| "pci 0000:00:00.2: AMD-Vi: Found IOMMU cap 0x40".to_owned());
         let Iommu::AmdVi { ppr, gt, .. } = kx.k.scenario.machine.iommu else { return };

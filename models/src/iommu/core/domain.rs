@@ -118,7 +118,7 @@ pub(super) async fn iommu_domain_free(kx: &Kx, domain: Ptr<IommuDomain>) {
     }
 }
 
-async fn new_cookie(kx: &Kx, type_: DomainType, untrusted: bool) -> Result<Cookie, NoMemory> {
+pub(super) async fn new_cookie(kx: &Kx, type_: DomainType, untrusted: bool) -> Result<Cookie, NoMemory> {
     let (root, _) = kx.alloc_pages("IOMMU page table", 0, GfpFlags::ZEROED).await?;
     let mut first = Some(root);
     let mut source = || first.take();
@@ -129,7 +129,8 @@ async fn new_cookie(kx: &Kx, type_: DomainType, untrusted: bool) -> Result<Cooki
         }
         Some(IommuDriver::Amd) | None => PageTable::amd_v1(&mut source),
     };
-    let table = table.map_err(|_| NoMemory)?;
+    let rounds = kx.k.has(Behaviour::SuperpageRangeRounded);
+    let table = table.map_err(|_| NoMemory)?.with_rounded_switch(rounds);
     let mut iovad = IovaDomain::init_iova_domain(iova_rules(kx.k.profile()), PAGE_SIZE, IovaPfn(1))
         .map_err(|_| NoMemory)?;
     iovad.iova_domain_init_rcaches();
@@ -180,7 +181,10 @@ pub(super) async fn iommu_attach_device(kx: &Kx, node: &DeviceNode, domain: Ptr<
     let type_ = DomainType::of(kx.load(domain, IommuDomain::type_).await);
     kx.step(sim::Kind::Io, kx.memory_label()).await;
     let entry = match type_ {
-        Some(DomainType::Identity) => DeviceEntry::Identity,
+        // Without pass-through in the hardware, identity is a table like any other.
+        Some(DomainType::Identity) => {
+            kx.k.iommu.si_domain.get().map_or(DeviceEntry::Identity, DeviceEntry::Domain)
+        }
         Some(DomainType::Dma | DomainType::DmaFq) => DeviceEntry::Domain(domain),
         None => DeviceEntry::Blocked,
     };

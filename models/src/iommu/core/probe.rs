@@ -11,11 +11,20 @@ use super::group::{
 };
 use super::objects::PROBE_LOCK;
 use super::release::iommu_release_device;
-use super::{DomainType, IommuDomain, IommuDriver, IommuGroup, iommu_get_dma_domain};
+use super::{DeviceEntry, DomainType, IommuDomain, IommuDriver, IommuGroup, iommu_get_dma_domain};
 use crate::device::{Device, DeviceNode};
 use crate::kernel::{Kx, Symbol};
 use crate::mem::Ptr;
 use crate::profile::Behaviour;
+
+/// From now on no device in the IOMMU's scope reaches memory until it is attached to a domain.
+pub(super) fn block_all(kx: &Kx) {
+    for (index, device) in kx.k.scenario.machine.devices.iter().enumerate() {
+        if !device.outside_iommu {
+            kx.k.iommu.set_entry(index, DeviceEntry::Blocked);
+        }
+    }
+}
 
 /// An IOMMU driver registers with the bus: all devices so far are grouped, then each group that the walk found without a
 /// default domain gets one and its devices are attached.
@@ -33,7 +42,8 @@ pub async fn bus_set_iommu(kx: &Kx, driver: IommuDriver) -> Result<(), ComeAgain
     let nodes: Vec<Rc<DeviceNode>> = kx.k.devices.borrow().iter().cloned().collect();
     let mut group_list: Vec<Ptr<IommuGroup>> = Vec::new();
     for node in &nodes {
-        if !node.present.get() || !node.group.get().is_null() {
+        let outside = node.spec(&kx.k).outside_iommu;
+        if outside || !node.present.get() || !node.group.get().is_null() {
             continue;
         }
         let _probe = kx.k.has(Behaviour::IommuProbeLock).then(|| kx.enter("probe_iommu_group"));
@@ -84,7 +94,7 @@ async fn find_group(kx: &Kx, node: &Rc<DeviceNode>) -> Result<Ptr<IommuGroup>, N
 ///
 /// Source: `drivers/iommu/iommu.c: iommu_bus_notifier()`, v5.13, v6.1, v6.12.
 pub async fn iommu_bus_notifier_add(kx: &Kx, node: &Rc<DeviceNode>) {
-    if kx.k.iommu.registered.get().is_some() {
+    if kx.k.iommu.registered.get().is_some() && !node.spec(&kx.k).outside_iommu {
         let _ = iommu_probe_device(kx, node).await;
     }
 }

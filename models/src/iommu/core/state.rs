@@ -68,6 +68,8 @@ pub struct IommuCore {
     pub groups: RefCell<Vec<Ptr<IommuGroup>>>,
     /// The next domain's number.
     pub next_domain: Cell<u16>,
+    /// VT-d's domain of all memory at its own address, for units that cannot pass addresses through.
+    pub si_domain: Cell<Option<Ptr<IommuDomain>>>,
     /// The command queue, once somebody used it.
     pub queue: OnceCell<Rc<CommandQueue>>,
     /// `iommu_probe_device_lock`, once somebody took it.
@@ -85,6 +87,7 @@ impl IommuCore {
             entries: RefCell::new(vec![DeviceEntry::Off; devices]),
             groups: RefCell::new(Vec::new()),
             next_domain: Cell::new(1),
+            si_domain: Cell::new(None),
             queue: OnceCell::new(),
             probe_lock: OnceCell::new(),
         }

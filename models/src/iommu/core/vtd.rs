@@ -1,9 +1,15 @@
 //! Intel VT-d.
 
-use super::{DeviceEntry, IommuDriver, bus_set_iommu};
-use crate::kernel::Kx;
+use std::rc::Rc;
+
+use super::domain::{free_table_page, new_cookie, table_page};
+use super::probe::block_all;
+use super::{DomainType, IommuDomain, IommuDriver, bus_set_iommu};
+use crate::iommu::pagetable::{Mapped, Prot};
+use crate::kernel::{Kx, NoMemory};
+use crate::mem::{DmaAddr, PAGE_SIZE, PhysAddr, PhysRange, align_up};
 use crate::profile::Behaviour;
-use crate::scenario::schema::Iommu;
+use crate::scenario::schema::{E820Kind, Iommu};
 
 /// Looks for the IOMMU in the firmware's tables, and whether it is to be used.
 ///
@@ -31,10 +37,7 @@ pub fn detect_intel_iommu(kx: &Kx) -> bool {
 /// Source: `drivers/iommu/intel/iommu.c: intel_iommu_init()`, v5.13.
 pub async fn intel_iommu_init(kx: &Kx) {
     let _frame = kx.enter("intel_iommu_init");
-    kx.log(|| "DMAR: IOMMU enabled".to_owned());
-    for index in 0..kx.k.scenario.machine.devices.len() {
-        kx.k.iommu.set_entry(index, DeviceEntry::Blocked);
-    }
+    block_all(kx);
     kx.delay(20_000_000).await;
     if kx.k.has(Behaviour::IntelIommuSwiotlbVeto) {
         let untrusted = kx.k.scenario.machine.devices.iter().any(|device| device.untrusted);
@@ -48,6 +51,81 @@ pub async fn intel_iommu_init(kx: &Kx) {
             },
         );
     }
+    // An emulated unit has to be told of every mapping: what batching saves is lost.
+    if matches!(kx.k.scenario.machine.iommu, Iommu::Vtd { caching_mode: true, .. }) {
+        kx.log(|| "DMAR: IOMMU batching disallowed due to virtualization".to_owned());
+        kx.k.globals.iommu_dma_strict.set(true);
+    }
+    if si_domain_init(kx).await.is_err() {
+        kx.log(|| "DMAR: Initialization failed".to_owned());
+        return;
+    }
     let _ = bus_set_iommu(kx, IommuDriver::Intel).await;
     kx.log(|| "DMAR: Intel(R) Virtualization Technology for Directed I/O".to_owned());
+}
+
+/// Where the hardware cannot pass addresses through: a domain that maps all memory to itself, node after node, with pages as
+/// large as fit.
+///
+/// Source: `drivers/iommu/intel/iommu.c: si_domain_init()`, `iommu_domain_identity_map()`, v5.13, v6.1.
+async fn si_domain_init(kx: &Kx) -> Result<(), NoMemory> {
+    let Iommu::Vtd { pass_through: false, .. } = kx.k.scenario.machine.iommu else { return Ok(()) };
+    let _frame = kx.enter("si_domain_init");
+    let object = Rc::new(IommuDomain::default());
+    let domain = kx.kzalloc(0x50, Rc::clone(&object)).await?;
+    object.type_.set(DomainType::Identity.number());
+    *object.cookie.borrow_mut() = Some(new_cookie(kx, DomainType::Dma, true).await?);
+    for range in memory_by_node(kx) {
+        let _frame = kx.enter("iommu_domain_identity_map");
+        kx.step(sim::Kind::Write, kx.label(domain.id, 29)).await;
+        let freed = {
+            let mut cookie = object.cookie.borrow_mut();
+            let Some(cookie) = cookie.as_mut() else { return Err(NoMemory) };
+            let (iova, pages) = (DmaAddr(range.start.0), range.size() / PAGE_SIZE);
+            let mut done = Mapped::default();
+            let mapped = cookie.table.map_pages(
+                iova,
+                range.start,
+                PAGE_SIZE,
+                pages,
+                Prot::READ_WRITE,
+                &mut || table_page(kx),
+                &mut done,
+            );
+            mapped.map_err(|_| NoMemory)?;
+            done.freed
+        };
+        for page in freed {
+            free_table_page(kx, page.page);
+        }
+    }
+    kx.k.iommu.si_domain.set(Some(domain));
+    Ok(())
+}
+
+/// The usable memory of each node (`for_each_mem_pfn_range`).
+fn memory_by_node(kx: &Kx) -> Vec<PhysRange> {
+    let machine = &kx.k.scenario.machine;
+    let usable: Vec<(u64, u64)> = machine
+        .e820
+        .iter()
+        .filter(|entry| entry.kind == E820Kind::Usable)
+        .map(|entry| (align_up(entry.start, PAGE_SIZE), entry.end.saturating_add(1) & !(PAGE_SIZE - 1)))
+        .collect();
+    let mut nodes: Vec<_> = machine.nodes.iter().collect();
+    nodes.sort_by_key(|node| node.id);
+    let mut claims: Vec<(u64, u64)> = nodes
+        .iter()
+        .flat_map(|node| &node.ranges)
+        .map(|range| (range.start, range.end.saturating_add(1)))
+        .collect();
+    if claims.is_empty() {
+        claims.push((0, u64::MAX));
+    }
+    let overlap = |claim: &(u64, u64)| {
+        let (from, to) = *claim;
+        usable.iter().map(move |(start, end)| (from.max(*start), to.min(*end))).collect::<Vec<_>>()
+    };
+    let ranges = claims.iter().flat_map(overlap).filter(|(start, end)| start < end);
+    ranges.map(|(start, end)| PhysRange { start: PhysAddr(start), end: PhysAddr(end) }).collect()
 }

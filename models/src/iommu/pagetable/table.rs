@@ -35,6 +35,8 @@ pub struct PageTable {
     format: Format,
     pub(super) levels: u32,
     pgsize_bitmap: u64,
+    /// Whether VT-d's driver makes room for large pages only where it will put some.
+    pub(super) rounds_switch: bool,
     pub(super) root: Option<TableId>,
     pub(super) tables: Tables,
 }
@@ -76,7 +78,7 @@ impl PageTable {
     ) -> Result<Self, MapError> {
         let mut tables = Tables::default();
         let root = tables.add(source().ok_or(MapError::NoMemory)?, levels)?;
-        Ok(Self { format, levels, pgsize_bitmap, root: Some(root), tables })
+        Ok(Self { format, levels, pgsize_bitmap, rounds_switch: true, root: Some(root), tables })
     }
 
     /// Restricts the page sizes to those in `pgsize_bitmap` (bit n: pages of 2^n bytes) that the format knows.
@@ -84,6 +86,16 @@ impl PageTable {
     #[must_use]
     pub const fn with_pgsizes(mut self, pgsize_bitmap: u64) -> Self {
         self.pgsize_bitmap &= pgsize_bitmap | crate::mem::PAGE_SIZE;
+        self
+    }
+
+    /// Without rounding, VT-d's driver also takes the entry away that the rest of a range lies under, and what is mapped
+    /// there beyond the range's end (v5.13 to v6.16).
+    ///
+    /// Source: `drivers/iommu/intel/iommu.c: __domain_mapping()`, `switch_to_super_page()`.
+    #[must_use]
+    pub const fn with_rounded_switch(mut self, rounds: bool) -> Self {
+        self.rounds_switch = rounds;
         self
     }
 

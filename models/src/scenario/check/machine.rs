@@ -9,12 +9,31 @@ pub(super) fn check(checker: &mut Checker<'_>, machine: &Machine, world: &World<
     checker.name("name", &machine.name);
     checker.range("cpus", machine.cpus.into(), 1, limits::CPUS.into());
     checker.range("nr_cpus", machine.nr_cpus.into(), 1, limits::NR_CPUS.into());
+    if let Some(possible) = machine.possible_cpus {
+        checker.range("possible_cpus", possible.into(), machine.cpus.into(), limits::NR_CPUS.into());
+    }
+    if let Some(early) = machine.early {
+        checker.field("early", |c| {
+            c.range("per_cpu", early.per_cpu, 0, limits::PHYS_MAX);
+            c.range("per_cpu_unit", early.per_cpu_unit, 1, limits::BYTES);
+        });
+    }
     if machine.cpus > machine.nr_cpus {
         let message = format!("{} CPUs, but the kernel has room for {}", machine.cpus, machine.nr_cpus);
         checker.error(&[Seg::Field("cpus")], message);
     }
     if checker.count("e820", machine.e820.len(), limits::E820) {
         checker.field("e820", |c| e820(c, machine));
+    }
+    if checker.count("e820_changes", machine.e820_changes.len(), limits::E820) {
+        for (i, change) in machine.e820_changes.iter().enumerate() {
+            let at = [Seg::Field("e820_changes"), Seg::Index(i)];
+            if change.start > change.end {
+                checker.error_help(&at, "it ends before it starts", "both ends belong to a change");
+            } else if change.end > limits::PHYS_MAX {
+                checker.error(&at, "it lies above 52 bits");
+            }
+        }
     }
     if checker.count("nodes", machine.nodes.len(), limits::REGIONS) {
         checker.field("nodes", |c| nodes(c, machine));

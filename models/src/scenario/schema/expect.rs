@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub enum Expect {
     /// No finding at all.
     Clean {
-        /// Lines that the modelled kernel log must hold.
+        /// Parts of lines that the modelled kernel's log must hold, all of them in one of the first 16 seeds.
         #[serde(default)]
         log: Vec<String>,
     },
@@ -19,14 +19,14 @@ pub enum Expect {
         /// Whether other findings are allowed too.
         #[serde(default)]
         others: bool,
-        /// Lines that the modelled kernel log must hold.
+        /// Parts of lines that the modelled kernel's log must hold, all of them in one of the first 16 seeds.
         #[serde(default)]
         log: Vec<String>,
     },
 }
 
 impl Expect {
-    /// Lines that the modelled kernel log must hold.
+    /// Parts of lines that the modelled kernel's log must hold.
     #[must_use]
     pub fn log(&self) -> &[String] {
         match self {

@@ -15,12 +15,20 @@ pub struct Machine {
     pub cpu_vendor: CpuVendor,
     /// CPUs present at boot (1 to 32).
     pub cpus: u32,
+    /// CPUs for which there are tables, those included that may be plugged in later (`nr_cpu_ids`). Absent: `cpus`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub possible_cpus: Option<u32>,
     /// `CONFIG_NR_CPUS`: the length of tables such as `__per_cpu_offset`.
     #[serde(default = "default_nr_cpus")]
     pub nr_cpus: u32,
     /// The memory map, in ascending order.
     pub e820: Vec<E820Entry>,
-    /// NUMA nodes. Empty: the firmware names none, and the kernel fakes one of all memory.
+    /// What the kernel changes in the map for this machine's sake, after what it does on every PC: memory without a cache,
+    /// memory that graphics or firmware uses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub e820_changes: Vec<E820Change>,
+    /// NUMA nodes, with memory that may be plugged in later. Empty: the firmware names none, and the kernel fakes one of
+    /// all memory.
     #[serde(default)]
     pub nodes: Vec<Node>,
     /// The IOMMU.
@@ -44,6 +52,9 @@ pub struct Machine {
     /// Further memory that the kernel reserves early (ACPI tables, EFI runtime, a crash kernel).
     #[serde(default)]
     pub reserved: Vec<Reserved>,
+    /// Where the memory lies that the kernel takes for itself before the bounce pool. Absent: the model allocates it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub early: Option<Early>,
     /// Where EFI firmware has left the log of what the TPM measured, in usable memory.
     #[serde(default)]
     pub tpm_log: Option<Region>,
@@ -98,6 +109,39 @@ pub enum E820Kind {
     Unusable,
     /// Persistent memory.
     Pmem,
+    /// Persistent memory by an older standard, or by `memmap=nn!ss`.
+    Pram,
+    /// RAM with a special purpose (EFI).
+    SoftReserved,
+    /// Any other number of the firmware, such as 20; not for the kernel.
+    Other(u32),
+}
+
+/// Early allocations as a real machine made them: they are among the `reserved` of the machine, and the model makes none
+/// of its own (node data, memory map, per-CPU areas, hash tables).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Early {
+    /// Where the per-CPU areas lie.
+    pub per_cpu: u64,
+    /// Bytes from one CPU's area to the next.
+    pub per_cpu_unit: u64,
+}
+
+/// A change of the map of memory; both ends belong to the range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct E820Change {
+    /// First byte.
+    pub start: u64,
+    /// Last byte.
+    pub end: u64,
+    /// What is changed there. Absent: everything.
+    #[serde(default)]
+    pub from: Option<E820Kind>,
+    /// What it becomes. Absent: it is taken out of the map.
+    #[serde(default)]
+    pub to: Option<E820Kind>,
 }
 
 /// A NUMA node.
@@ -235,6 +279,9 @@ pub enum Iommu {
         /// Nanoseconds that it takes for one command of its queue. 0: a command is done as soon as it is written.
         #[serde(default)]
         command_ns: u64,
+        /// The IOMMU is emulated and wants to be told of every mapping (`IOMMU_CAP_NPCACHE`): flushing is strict.
+        #[serde(default, skip_serializing_if = "is_false")]
+        np_cache: bool,
     },
     /// Intel's.
     Vtd {
@@ -247,6 +294,12 @@ pub enum Iommu {
         /// The firmware asks for DMA protection (`DMAR_PLATFORM_OPT_IN`), which turns the IOMMU on.
         #[serde(default)]
         platform_opt_in: bool,
+        /// The unit is emulated and wants to be told of every mapping (caching mode): flushing is strict.
+        #[serde(default, skip_serializing_if = "is_false")]
+        caching_mode: bool,
+        /// The unit can pass addresses through as they are. If it cannot, an identity domain maps all memory to itself.
+        #[serde(default = "default_true")]
+        pass_through: bool,
     },
     /// Paravirtual ones (virtio-iommu). The firmware names them (VIOT), their driver is a module, and until it has them
     /// devices reach memory as it is.
@@ -268,6 +321,12 @@ pub enum Iommu {
         #[serde(default)]
         second_ms: Option<u64>,
     },
+}
+
+/// Fields that came later are not written where they say nothing: scenarios without them keep their digest.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 fn default_true() -> bool {
@@ -338,6 +397,10 @@ pub struct Device {
     /// The firmware marks its port as external-facing: it is not trusted.
     #[serde(default)]
     pub untrusted: bool,
+    /// No IOMMU has it in its scope: it joins no group, and its DMA is not translated. So it is with an IOMMU's own
+    /// function, and with what the firmware's tables leave out.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub outside_iommu: bool,
     /// How many address bits the hardware can drive. Bits above do not reach the bus.
     #[serde(default = "default_dma_bits")]
     pub dma_bits: u32,

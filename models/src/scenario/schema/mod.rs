@@ -17,8 +17,8 @@ pub use driver::{
 pub use expect::{Expect, FindingPattern, SeedCount};
 pub use inject::{AllocFail, Chance, Delay, HotUnplug, Inject, Trample, Window};
 pub use machine::{
-    AddrRange, Bus, Cap, CpuVendor, Device, E820Entry, E820Kind, Freed, FreedAt, FreedBy, Iommu, Machine,
-    MemEncrypt, Node, Plugged, Region, Reserved, ReservedAt, Unplugged,
+    AddrRange, Bus, Cap, CpuVendor, Device, E820Change, E820Entry, E820Kind, Early, Freed, FreedAt, FreedBy,
+    Iommu, Machine, MemEncrypt, Node, Plugged, Region, Reserved, ReservedAt, Unplugged,
 };
 pub use process::{ProcStmt, Process};
 

@@ -17,23 +17,28 @@ const SMP_CACHE_BYTES: u64 = 64;
 /// What the command line says of the pool to come.
 ///
 /// Source: `kernel/dma/swiotlb.c: setup_io_tlb_npages()`, v6.1.
-fn pool_defaults(kx: &Kx) -> PoolDefaults {
+fn pool_defaults(kx: &Kx, say: bool) -> PoolDefaults {
     let globals = &kx.k.globals;
     let mut defaults = PoolDefaults::new(sizing_rules(kx.k.profile()));
     defaults.nslabs = globals.default_nslabs.get();
     defaults.force_bounce = globals.swiotlb_force.get() == SwiotlbForce::Force;
     defaults.force_disable = globals.swiotlb_force.get() == SwiotlbForce::NoForce;
     if let Some(areas) = kx.k.scenario.command_line.swiotlb.areas {
-        adjust_nareas(kx, &mut defaults, u32::try_from(areas & 0xffff_ffff).unwrap_or(u32::MAX));
+        adjust_nareas(kx, &mut defaults, u32::try_from(areas & 0xffff_ffff).unwrap_or(u32::MAX), say);
     }
     defaults
 }
 
+/// Says how many areas the command line asks for: that is when it is read, and not when the pool is made.
+pub fn setup_io_tlb_npages(kx: &Kx) {
+    let _ = pool_defaults(kx, true);
+}
+
 /// Source: `kernel/dma/swiotlb.c: swiotlb_adjust_nareas()`, v6.1.
-fn adjust_nareas(kx: &Kx, defaults: &mut PoolDefaults, nareas: u32) {
+fn adjust_nareas(kx: &Kx, defaults: &mut PoolDefaults, nareas: u32, say: bool) {
     let before = defaults.nslabs;
     defaults.adjust_nareas(nareas);
-    if defaults.nareas == 0 {
+    if defaults.nareas == 0 || !say {
         return;
     }
     kx.log(|| format!("software IO TLB: area num {}.", defaults.nareas));
@@ -53,7 +58,7 @@ pub async fn swiotlb_init_remap(kx: &Kx, addressing_limit: bool, guest_encrypted
     let _inner = kx.enter("swiotlb_init_remap");
     kx.step(sim::Kind::Point, kx.memory_label()).await;
     let reason = |text: &str| text.clone_into(&mut kx.k.facts.borrow_mut().pool_reason);
-    let mut defaults = pool_defaults(kx);
+    let mut defaults = pool_defaults(kx, false);
     if !addressing_limit && !defaults.force_bounce {
         reason("all RAM lies below 4 GiB, or iommu=off");
         return;
@@ -63,9 +68,9 @@ pub async fn swiotlb_init_remap(kx: &Kx, addressing_limit: bool, guest_encrypted
         return;
     }
     if defaults.nareas == 0 {
-        adjust_nareas(kx, &mut defaults, u32::from(kx.k.cpus()));
+        adjust_nareas(kx, &mut defaults, kx.k.possible_cpus(), true);
     }
-    let asked = defaults.boot_nslabs(u32::from(kx.k.cpus()));
+    let asked = defaults.boot_nslabs(kx.k.possible_cpus());
     let mut nslabs = asked;
     let (start, buffer) = loop {
         let bytes = align_up(nslabs << IO_TLB_SHIFT, PAGE_SIZE);

@@ -11,11 +11,15 @@
 
 mod clock;
 mod options;
+mod parts;
 mod races;
 mod search;
+mod state;
 mod trace;
 
 pub use options::{Focus, Limits, Planted};
+pub use parts::{Check, Found, Report, Watch};
 pub use search::{Counts, Search};
+pub use state::StateError;
 
 pub(crate) use search::{Moment, Offer, Waiting};

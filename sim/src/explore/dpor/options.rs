@@ -69,8 +69,6 @@ pub struct Planted {
     pub no_pending_at_end: bool,
     /// Forgets contexts that wait when the clock goes on.
     pub no_pending_at_tick: bool,
-    /// Forgets what could have been done before a finding that ended the run.
-    pub no_pending_at_stop: bool,
     /// Takes the first answer of a choice alone.
     pub one_answer: bool,
     /// Takes transitions that read the clock to commute with others.
@@ -81,6 +79,4 @@ pub struct Planted {
     pub deep_sleep: bool,
     /// Takes reads and writes to commute.
     pub reads_commute: bool,
-    /// Takes starting contexts to commute.
-    pub spawns_commute: bool,
 }

@@ -82,7 +82,11 @@ impl Search {
         for &(number, changed) in entries.iter().rev() {
             let event = &self.trace.events[number];
             if event.ctx == ctx {
-                break;
+                // What changed the state before that was before that. Who merely ran is ordered by changes alone.
+                if changed || !mask {
+                    break;
+                }
+                continue;
             }
             if !(changed || mask) {
                 continue;

@@ -413,7 +413,8 @@ impl Search {
         };
         let number = self.done;
         self.done += 1;
-        if number < self.trace.events.len() {
+        if number < self.trace.events.len() || self.limits.preemptions.is_some() {
+            // Known already; or every order is tried that the bound allows, whatever commutes.
             probe::forget();
             return;
         }
@@ -431,9 +432,6 @@ impl Search {
         }
         if planted.reads_commute {
             accesses.retain(|access| access.op != Op::Read);
-        }
-        if planted.spawns_commute {
-            accesses.retain(|access| access.obj != probe::SPAWNS);
         }
         let barrier = (seen.clock || moment.near || running.joined) && !planted.clock_commutes;
         let clock = self.look_for_races(running.ctx, running.cpu, barrier, mask, &accesses);
@@ -462,23 +460,13 @@ impl Search {
         self.trace.tick();
     }
 
-    /// The run is over, and `eligible` could go on.
-    pub(crate) fn ends(&mut self, waiting: &[Waiting], eligible: u64) {
+    /// The run is over. Those who are left could have come earlier, also before a finding that ended it.
+    pub(crate) fn ends(&mut self, waiting: &[Waiting]) {
         if self.done < self.trace.events.len() {
             return;
         }
         if !self.limits.planted.no_pending_at_end {
             self.look_at_waiting(waiting);
-        }
-        if eligible != 0
-            && !self.limits.planted.no_pending_at_stop
-            && let Some(last) = self.trace.events.last()
-        {
-            // What ended the run kept the others from going on: any of them could have gone before.
-            let node = &mut self.nodes[last.node];
-            if last.node >= self.prefix.len() && self.limits.preemptions.is_none() {
-                node.backtrack |= node.eligible;
-            }
         }
     }
 
