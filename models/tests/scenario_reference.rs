@@ -37,8 +37,8 @@ macro_rules! types {
 
 types! {
     ScenarioFile Variant Kernel MachineRef DriverRef Explore Strategy OnFinding Expect FindingPattern SeedCount
-    Machine CpuVendor E820Entry E820Change E820Kind Node AddrRange Region Reserved Early Freed FreedBy FreedAt Iommu MemEncrypt Device Bus Cap Plugged Unplugged
-    Driver Registers ProbeType Queue Stmt MapArgs MapSgArgs PartArgs SubmitArgs Access Dir Attr OnError BufferSource DeviceArg
+    Machine CpuVendor E820Entry E820Change E820Kind Node AddrRange Region Reserved ReservedAt Early Freed FreedBy FreedAt Iommu MemEncrypt Device Bus Cap Plugged Unplugged
+    Driver Registers ProbeType Queue Stmt MapArgs MapSgArgs PartArgs UnmapArgs UnmapSgArgs MadeBy SyncArgs SubmitArgs Access Dir Attr OnError BufferSource DeviceArg
     Process ProcStmt Inject AllocFail Chance Delay HotUnplug Trample Window Dist JunkClass CpuChoice
 }
 
@@ -60,6 +60,9 @@ const REQUIRED: &[(&str, &[(&str, &str)])] = &[
     ("Queue", &[("name", "\"q\""), ("body", "[]")]),
     ("MapArgs", &[("name", "\"m\""), ("dir", "ToDevice")]),
     ("MapSgArgs", &[("name", "\"m\""), ("entries", "Fixed(1)"), ("size", "Fixed(1)"), ("dir", "ToDevice")]),
+    ("UnmapArgs", &[("name", "\"m\"")]),
+    ("UnmapSgArgs", &[("name", "\"m\"")]),
+    ("SyncArgs", &[("name", "\"m\"")]),
     ("PartArgs", &[("name", "\"m\"")]),
     ("SubmitArgs", &[("name", "\"m\""), ("dma", "Read")]),
     ("Process", &[("name", "\"p\""), ("body", "[]")]),
@@ -91,12 +94,11 @@ const REQUIRED: &[(&str, &[(&str, &str)])] = &[
     ("Stmt::SetMinAlignMask", &[("mask", "1")]),
     ("Stmt::SetMaxSegSize", &[("bytes", "1")]),
     ("Stmt::SetSegBoundary", &[("mask", "1")]),
+    ("Stmt::DeclareCoherent", &[("region", "(start: 0, size: 1)")]),
     ("Stmt::AllocCoherent", &[("name", "\"n\""), ("size", "Fixed(1)")]),
     ("Stmt::AllocBuffer", &[("name", "\"n\""), ("size", "Fixed(1)")]),
     ("Stmt::FreeCoherent", &[("name", "\"n\"")]),
     ("Stmt::FreeBuffer", &[("name", "\"n\"")]),
-    ("Stmt::Unmap", &[("name", "\"n\"")]),
-    ("Stmt::UnmapSg", &[("name", "\"n\"")]),
     ("Stmt::CpuWrite", &[("name", "\"n\"")]),
     ("Stmt::CpuRead", &[("name", "\"n\"")]),
     ("Stmt::FreeObject", &[("name", "\"n\"")]),
@@ -104,6 +106,7 @@ const REQUIRED: &[(&str, &[(&str, &str)])] = &[
     ("Stmt::Requeue", &[("times", "1"), ("delay_us", "Fixed(0)"), ("body", "[]")]),
     ("Stmt::Call", &[("function", "\"f\""), ("body", "[]")]),
     ("Stmt::Lock", &[("name", "\"n\""), ("body", "[]")]),
+    ("Stmt::IfKernel", &[("has", "\"min-align-mask\""), ("body", "[]")]),
     ("Stmt::Sleep", &[("us", "Fixed(1)")]),
     ("Stmt::Maybe", &[("percent", "1"), ("body", "[]")]),
     ("Stmt::AllocObject", &[("name", "\"n\""), ("type_name", "\"t\""), ("size", "1")]),

@@ -252,6 +252,32 @@ impl TestJson {
     }
 }
 
+/// `dmasim bugs`.
+#[derive(Clone, Debug, Serialize)]
+pub struct BugsJson {
+    /// Each bug of the collection.
+    pub bugs: Vec<BugJson>,
+}
+
+/// A bug of the collection.
+#[derive(Clone, Debug, Serialize)]
+pub struct BugJson {
+    /// Its name.
+    pub bug: String,
+    /// What is wrong.
+    pub about: String,
+    /// Which releases have it.
+    pub versions: String,
+    /// The behaviour that makes the difference.
+    pub behaviour: &'static str,
+    /// Kind of the finding that shows it.
+    pub kind: String,
+    /// Its innermost function.
+    pub function: String,
+    /// Strategy, empty for the scenario's, and median of the seeds until it was found; null if it was not.
+    pub seeds: Vec<(String, Option<u64>)>,
+}
+
 /// As one line.
 ///
 /// # Errors

@@ -1,6 +1,7 @@
 //! What may be typed: one file for each command, and what several of them share.
 
 mod bisect;
+mod bugs;
 mod check;
 mod common;
 mod conform;
@@ -21,6 +22,7 @@ mod value;
 use clap::{ArgAction, Parser, Subcommand};
 
 pub(crate) use bisect::BisectArgs;
+pub(crate) use bugs::BugsArgs;
 pub(crate) use check::CheckArgs;
 pub(crate) use common::{Color, EngineArgs, Format, KernelArgs, OnFinding};
 pub(crate) use conform::ConformArgs;
@@ -90,6 +92,8 @@ pub(crate) enum Command {
     Import(ImportArgs),
     /// Find the size of the bounce pool that a workload needs, and what is wrong with the one it has
     Size(SizeArgs),
+    /// Show the collection of real bugs, and how many seeds it takes to find each
+    Bugs(BugsArgs),
     /// List scenarios, kernel versions, behaviours, kinds of findings, strategies
     List(ListArgs),
     /// Check scenario files, or begin a new one

@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod bisect;
+mod bugs;
 mod check;
 mod conform;
 mod diff;
@@ -62,6 +63,7 @@ pub(crate) fn dispatch(cli: &Cli, out: &mut Out) -> Result<Exit, Failure> {
         Command::Conform(args) => conform::conform(args, out),
         Command::Import(args) => import::import(args, out),
         Command::Size(args) => size::size(args, out),
+        Command::Bugs(args) => bugs::bugs(args, out),
         Command::List(args) => list::list(args, out),
         Command::Scenario(command) => scenario::scenario(command, out),
         Command::Completions { shell } => manual::completions(*shell, out),

@@ -1,6 +1,7 @@
 //! The command as a user types it: outcomes, exit codes, JSON, and what it says to mistakes.
 
 mod bisect;
+mod bugs;
 mod check;
 mod conform;
 mod docs;

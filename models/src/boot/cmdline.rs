@@ -106,6 +106,8 @@ pub struct CommandLine {
     pub nr_cpus: Option<u32>,
     /// `memblock=debug`.
     pub memblock_debug: bool,
+    /// `dma_debug=off`.
+    pub dma_debug_off: bool,
     /// `init_on_alloc=`.
     pub init_on_alloc: Option<bool>,
     /// `init_on_free=`.
@@ -127,7 +129,7 @@ const IGNORED: &str = "BOOT_IMAGE acpi apparmor audit console crashkernel debug 
 const EARLY: &str = "swiotlb iommu iommu.passthrough iommu.strict iommu.forcedac mem mem_encrypt nr_cpus memblock \
                      init_on_alloc init_on_free";
 /// Parameters of the pass after it.
-const LATE: &str = "amd_iommu intel_iommu";
+const LATE: &str = "amd_iommu dma_debug intel_iommu";
 
 /// Sub-options of `iommu=` that are known and decide nothing here.
 const OTHER_X86_OPTIONS: &str = "nomerge panic nopanic forcesac allowdac nodac";
@@ -206,6 +208,7 @@ impl CommandLine {
         let name = word.canonical();
         let text = word.to_string();
         match (name.as_str(), word.value.as_deref()) {
+            ("dma_debug", Some(value)) => self.dma_debug_off |= value.starts_with("off"),
             ("amd_iommu", Some(value)) => self.amd(&text, value),
             ("intel_iommu", Some(value)) => self.intel(&text, value),
             // Without `=` the word does not match the handler's name and goes to user space.

@@ -4,7 +4,7 @@ use crate::kernel::{Kx, Phase, SwiotlbForce};
 use crate::mem::{PAGE_SIZE, PhysAddr, PhysRange, align_up};
 use crate::memblock::Bounds;
 use crate::profile::{Behaviour, IommuDefault, Version};
-use crate::scenario::schema::{CpuVendor, FreedAt, FreedBy, MemEncrypt, Region};
+use crate::scenario::schema::{CpuVendor, Freed, FreedAt, FreedBy, MemEncrypt, Region, ReservedAt};
 use crate::swiotlb::kernel::{setup_io_tlb_npages, setup_static_pool};
 use crate::swiotlb::{IO_TLB_DEFAULT_SLABS, IO_TLB_SEGSIZE};
 
@@ -37,10 +37,8 @@ pub(super) async fn setup_arch(kx: &Kx) {
     if let Some(initrd) = machine.initrd {
         reserve(kx, "early_reserve_initrd", initrd);
     }
-    for reserved in &machine.reserved {
-        let name = crate::scenario::intern(&reserved.name).unwrap_or("firmware");
-        reserve(kx, name, reserved.region);
-    }
+    reserve_at(kx, ReservedAt::SetupArch);
+    efi_tpm_eventlog_init(kx);
     for device in &machine.devices {
         if let Some(region) = device.restricted_pool {
             reserve(kx, "restricted-dma-pool", region);
@@ -59,17 +57,47 @@ pub(super) async fn setup_arch(kx: &Kx) {
     give_back(kx, FreedAt::SetupArch).await;
 }
 
-/// Gives the machine's reservations back that end at this point of the boot.
+/// Makes the machine's reservations of this point of the boot.
+pub(super) fn reserve_at(kx: &Kx, at: ReservedAt) {
+    for reserved in kx.k.scenario.machine.reserved.iter().filter(|reserved| reserved.at == at) {
+        let name = crate::scenario::intern(&reserved.name).unwrap_or("firmware");
+        reserved.regions().for_each(|region| reserve(kx, name, region));
+    }
+}
+
+/// Where the fixed mappings of early boot lie (kernel virtual), from which `early_memremap()` takes its windows.
+const FIX_BTMAP: u64 = 0xffff_ffff_ff20_0000;
+
+/// Keeps the log of what the TPM has measured, which firmware has left in RAM. Before
+/// `tpm-log-by-physical-address` what is kept is the window through which it is read.
+///
+/// Source: `drivers/firmware/efi/tpm.c: efi_tpm_eventlog_init()`, v5.13, v6.1, v6.12.
+fn efi_tpm_eventlog_init(kx: &Kx) {
+    let Some(log) = kx.k.scenario.machine.tpm_log else { return };
+    let _frame = kx.enter("efi_tpm_eventlog_init");
+    let by_physical = kx.k.has(Behaviour::TpmLogByPhysicalAddress);
+    let start = if by_physical { log.start } else { FIX_BTMAP | log.start & (PAGE_SIZE - 1) };
+    reserve(kx, "efi_tpm_eventlog_init", Region { start, size: log.size });
+}
+
+/// Gives the machine's reservations back that end at this point of the boot. What EFI's boot services used is freed when
+/// all pages have their structures, with `boot-services-freed-late`.
 ///
 /// Source: such as `arch/x86/platform/efi/quirks.c: efi_free_boot_services()`.
 pub(super) async fn give_back(kx: &Kx, at: FreedAt) {
+    let waits = |freed: &Freed| {
+        let from_efi = (freed.by, freed.at) == (FreedBy::MemblockFreeLate, FreedAt::StartKernel);
+        from_efi && kx.k.has(Behaviour::BootServicesFreedLate)
+    };
+    let when = |freed: &Freed| if waits(freed) { FreedAt::Initcalls } else { freed.at };
     for reserved in &kx.k.scenario.machine.reserved {
-        for freed in reserved.freed.iter().filter(|freed| freed.at == at) {
+        for freed in reserved.freed.iter().filter(|freed| when(freed) == at) {
             let _frame = kx.enter(crate::scenario::intern(&reserved.name).unwrap_or("firmware"));
-            let (base, size) = (PhysAddr(reserved.region.start), reserved.region.size);
-            match freed.by {
-                FreedBy::MemblockFree => kx.memblock_free(base, size).await,
-                FreedBy::MemblockFreeLate => kx.memblock_free_late(base, size).await,
+            for Region { start, size } in reserved.regions() {
+                match freed.by {
+                    FreedBy::MemblockFree => kx.memblock_free(PhysAddr(start), size).await,
+                    FreedBy::MemblockFreeLate => kx.memblock_free_late(PhysAddr(start), size).await,
+                }
             }
         }
     }
@@ -235,6 +263,9 @@ pub(super) async fn memblock_free_all(kx: &Kx) -> u64 {
     kx.step(sim::Kind::Free, kx.memory_label()).await;
     let pages = kx.hand_over(kx.k.globals.max_ram.get());
     kx.k.globals.phase.set(Phase::PageAllocator);
+    if !kx.k.has(Behaviour::MemblockDiscardedLate) {
+        kx.discard_grown_arrays().await;
+    }
     if !tells_memory_late(kx) {
         mem_init_print_info(kx, pages);
     }

@@ -3,14 +3,14 @@
 //! Source: `init/main.c: start_kernel()`, `kernel_init_freeable()`, v5.13.
 
 use super::early::{
-    give_back, mem_init_print_info, memblock_free_all, parse_args, setup_arch, setup_per_cpu_areas,
+    give_back, mem_init_print_info, memblock_free_all, parse_args, reserve_at, setup_arch, setup_per_cpu_areas,
     tells_memory_late, vfs_caches_init_early,
 };
 use super::initcalls::do_basic_setup;
 use super::iommu_init::pci_iommu_alloc;
 use crate::kernel::Kx;
 use crate::mem::PcpLimits;
-use crate::scenario::schema::FreedAt;
+use crate::scenario::schema::{FreedAt, ReservedAt};
 
 /// One millisecond.
 pub(super) const MS: u64 = 1_000_000;
@@ -30,6 +30,7 @@ pub async fn boot(kx: &Kx) {
         let _inner = kx.enter("mem_init");
         pci_iommu_alloc(kx).await;
         free_pages = memblock_free_all(kx).await;
+        reserve_at(kx, ReservedAt::StartKernel);
         give_back(kx, FreedAt::StartKernel).await;
     }
     let _frame = kx.enter("kernel_init");

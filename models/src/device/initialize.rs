@@ -53,7 +53,7 @@ pub(super) async fn pci_device_add(kx: &Kx, node: &Rc<DeviceNode>) -> Result<(),
     kx.poke(parms, DeviceDmaParameters::max_segment_size, 65536);
     kx.poke(parms, DeviceDmaParameters::segment_boundary_mask, 0xffff_ffff);
     kx.poke(dev, Device::dma_parms, parms);
-    kx.poke(dev, Device::dma_mask, 0xffff_ffff);
+    kx.poke(dev, Device::dma_mask, if spec.no_dma_mask { 0 } else { 0xffff_ffff });
     kx.poke(dev, Device::coherent_dma_mask, 0xffff_ffff);
     kx.poke(dev, Device::bus_dma_limit, spec.bus_dma_limit.unwrap_or(0));
     device_add(kx, node).await;

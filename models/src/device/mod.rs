@@ -7,6 +7,7 @@ mod initialize;
 mod node;
 mod objects;
 mod probe;
+mod ranges;
 mod remove;
 
 pub use bus::{driver_register, pci_rescan_one, pci_scan};
@@ -14,4 +15,5 @@ pub use initialize::device_initialize;
 pub use node::{DeviceNode, RegisteredDriver};
 pub use objects::{Device, DeviceDmaParameters};
 pub use probe::{device_attach, driver_probe_device};
+pub use ranges::BusDmaRegion;
 pub use remove::{device_release_driver, pci_stop_and_remove};

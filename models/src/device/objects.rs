@@ -1,5 +1,7 @@
 //! The structures, as they lie in memory.
 
+use super::BusDmaRegion;
+use crate::dma::DmaCoherentMem;
 use crate::iommu::core::{DevIommu, IommuGroup};
 use crate::mem::Ptr;
 use crate::swiotlb::IoTlbMem;
@@ -34,6 +36,10 @@ crate::kobject! {
         dma_skip_sync: bool = 0x2e9,
         /// What the IOMMU core keeps of it.
         iommu: Ptr<DevIommu> = 0x2e0,
+        /// What the bus above reaches.
+        dma_range_map: Ptr<BusDmaRegion> = 0x268,
+        /// Coherent memory of its own.
+        dma_mem: Ptr<DmaCoherentMem> = 0x288,
     }
     beside {
         /// Place in the driver core's list.

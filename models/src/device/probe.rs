@@ -5,6 +5,7 @@ use std::rc::Rc;
 use sim::SpawnSpec;
 use sim::choices::Stream;
 
+use super::ranges::{device_unbind_cleanup, of_dma_configure};
 use super::{Device, DeviceNode};
 use crate::driver::{self, Instance};
 use crate::iommu::core::{dma_configure, iommu_device_unuse_default_domain, iommu_device_use_default_domain};
@@ -61,12 +62,14 @@ pub async fn driver_probe_device(kx: &Kx, node: &Rc<DeviceNode>, index: usize) {
     if rmem_swiotlb_device_init(kx, node).await.is_err() {
         kx.log(|| format!("{}: cannot set up its restricted DMA pool", node.bdf));
     }
+    of_dma_configure(kx, node).await;
     kx.store(node.ptr.get(), Device::driver, 1 + index as u64).await;
     let configured = match dma_configure(kx, node).await {
         Ok(()) => iommu_device_use_default_domain(kx, node).await,
         Err(later) => Err(later),
     };
     if configured.is_err() {
+        device_unbind_cleanup(kx, node).await;
         kx.store(node.ptr.get(), Device::driver, 0).await;
         node.lock.unlock(kx.cx());
         node.deferrals.set(node.deferrals.get() + 1);
@@ -92,6 +95,7 @@ pub async fn driver_probe_device(kx: &Kx, node: &Rc<DeviceNode>, index: usize) {
             driver::undo(kx, &instance).await;
             *node.instance.borrow_mut() = None;
             iommu_device_unuse_default_domain(kx, node).await;
+            device_unbind_cleanup(kx, node).await;
             kx.store(node.ptr.get(), Device::driver, 0).await;
             node.lock.unlock(kx.cx());
             if errno == EPROBE_DEFER && !node.deferred.get() {

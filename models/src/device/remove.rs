@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use super::bus::rescan_remove_lock;
+use super::ranges::{device_unbind_cleanup, free_map};
 use super::{Device, DeviceNode};
 use crate::driver;
 use crate::iommu::core::{iommu_device_unuse_default_domain, iommu_release_device};
@@ -20,6 +21,7 @@ pub async fn device_release_driver(kx: &Kx, node: &Rc<DeviceNode>) {
         let _frame = kx.enter("pci_device_remove");
         driver::remove(kx, &instance).await;
         iommu_device_unuse_default_domain(kx, node).await;
+        device_unbind_cleanup(kx, node).await;
         kx.store(node.ptr.get(), Device::driver, 0).await;
         node.bound.set(None);
         kx.k.ledger.check_unbound(kx, node);
@@ -51,6 +53,9 @@ pub(super) async fn put_device(kx: &Kx, node: &DeviceNode) {
     kx.store(dev, Device::kref, count.saturating_sub(1)).await;
     if count == 1 {
         let _frame = kx.enter("pci_release_dev");
+        if node.spec(&kx.k).dma_range.is_some() {
+            free_map(kx, node).await;
+        }
         let parms = kx.load(dev, Device::dma_parms).await;
         if let Some(phys) = parms.phys() {
             kx.kfree(phys, parms.id).await;

@@ -1,11 +1,12 @@
 //! Coherent memory.
 
+use super::declared::{dma_alloc_from_dev_coherent, dma_release_from_dev_coherent};
 use super::{Ops, get_dma_ops, phys_to_dma};
 use crate::device::Device;
 use crate::iommu::dma::{iommu_dma_map_coherent, iommu_dma_unmap_coherent};
 use crate::kernel::{GfpFlags, Kx};
 use crate::mem::{DmaAddr, Gfp, PhysAddr, Ptr, Source};
-use crate::oracle::{MapKind, NewMapping};
+use crate::oracle::{MapKind, NewMapping, Unmapped};
 use crate::swiotlb::Direction;
 use crate::swiotlb::kernel::{is_swiotlb_for_alloc, swiotlb_alloc, swiotlb_free};
 
@@ -24,12 +25,26 @@ pub struct Coherent {
     id: u32,
 }
 
+impl Coherent {
+    /// The same for a driver that has got its CPU address wrong.
+    #[must_use]
+    pub const fn with_cpu_offset(self, offset: u64) -> Self {
+        Self { phys: self.phys.wrapping_add(offset), ..self }
+    }
+}
+
 /// Allocates coherent memory.
 ///
 /// Source: `kernel/dma/mapping.c: dma_alloc_attrs()`, `kernel/dma/direct.c: dma_direct_alloc()`, v5.13;
 /// `swiotlb_alloc()`, next of June 2021.
 pub async fn dma_alloc_attrs(kx: &Kx, dev: Ptr<Device>, size: u64) -> Option<Coherent> {
     let _frame = kx.enter("dma_alloc_attrs");
+    let own = dma_alloc_from_dev_coherent(kx, dev, size).await;
+    if let Some(found) = own {
+        // Where the device finds it nothing stands in between: it is not mapped.
+        let (phys, dma) = found?;
+        return Some(Coherent { phys, dma, size, order: 0, id: 0 });
+    }
     let ops = get_dma_ops(kx, dev).await;
     let coherent = match ops {
         Ops::Direct => direct_alloc(kx, dev, size).await?,
@@ -51,6 +66,7 @@ pub async fn dma_alloc_attrs(kx: &Kx, dev: Ptr<Device>, size: u64) -> Option<Coh
         kind: MapKind::Coherent,
         ops,
         given: true,
+        entries: 0,
     };
     kx.k.ledger.mapped(kx, dev, &new, &[(new.dma, new.phys, size)]);
     Some(coherent)
@@ -106,9 +122,13 @@ async fn direct_alloc(kx: &Kx, dev: Ptr<Device>, size: u64) -> Option<Coherent> 
 /// Source: `kernel/dma/mapping.c: dma_free_attrs()`, v5.13.
 pub async fn dma_free_attrs(kx: &Kx, dev: Ptr<Device>, coherent: &Coherent) {
     let _frame = kx.enter("dma_free_attrs");
-    let ops = get_dma_ops(kx, dev).await;
     let Coherent { phys, dma, size, order, id } = *coherent;
-    kx.k.ledger.unmapping(kx, dev, dma, size, Direction::Bidirectional, MapKind::Coherent, ops);
+    if dma_release_from_dev_coherent(kx, dev, phys, size).await {
+        return;
+    }
+    let ops = get_dma_ops(kx, dev).await;
+    let (dir, kind) = (Direction::Bidirectional, MapKind::Coherent);
+    kx.k.ledger.unmapping(kx, dev, &Unmapped { dma, size, dir, kind, ops, phys: Some(phys), entries: 0 });
     if ops == Ops::Iommu {
         iommu_dma_unmap_coherent(kx, dev, dma, size).await;
     }

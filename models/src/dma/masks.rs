@@ -16,7 +16,7 @@ use crate::profile::Behaviour;
 /// `-EIO`.
 pub async fn dma_set_mask(kx: &Kx, dev: Ptr<Device>, bits: u32) -> Result<(), u32> {
     let _frame = kx.enter("dma_set_mask");
-    if bits < 24 && get_dma_ops(kx, dev).await == Ops::Direct {
+    if super::mapping::has_no_mask(kx, dev) || bits < 24 && get_dma_ops(kx, dev).await == Ops::Direct {
         return Err(5);
     }
     kx.store(dev, Device::dma_mask, dma_bit_mask(bits)).await;

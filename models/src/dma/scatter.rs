@@ -1,12 +1,12 @@
 //! Scatterlists.
 
-use super::mapping::note_path;
+use super::mapping::{note_path, refuses_without_mask, sync_part, tell_mask};
 use super::{Attrs, Ops, dma_direct_map_page, dma_direct_unmap_page, get_dma_ops};
 use crate::device::Device;
 use crate::iommu::dma::{iommu_dma_map_sg, iommu_dma_unmap_sg};
 use crate::kernel::Kx;
 use crate::mem::{DmaAddr, PhysAddr, Ptr};
-use crate::oracle::{MapKind, NewMapping};
+use crate::oracle::{MapKind, NewMapping, Synced, Unmapped};
 use crate::profile::Behaviour;
 use crate::swiotlb::Direction;
 
@@ -42,18 +42,24 @@ pub async fn dma_map_sg_attrs(
     let wrapped = kx.k.has(Behaviour::MapSgWrapped);
     let _frame = kx.enter(if wrapped { "dma_map_sgtable" } else { "dma_map_sg_attrs" });
     let _inner = wrapped.then(|| kx.enter("__dma_map_sg_attrs"));
+    if refuses_without_mask(kx, dev) {
+        return 0;
+    }
     let ops = get_dma_ops(kx, dev).await;
     let segments = match ops {
         Ops::Direct => direct_map_sg(kx, dev, list, dir, attrs).await,
         Ops::Iommu => iommu_dma_map_sg(kx, dev, list, dir, attrs).await,
     };
+    if segments == 0 {
+        tell_mask(kx, dev, ops).await;
+    }
     note_path(kx, dev, ops, segments == 0);
     for entry in list.iter().take(segments) {
         let (dma, size, phys) = (entry.dma, entry.dma_length, entry.phys);
         let inside = |e: &&SgEntry| dma <= e.at && e.at.0 < dma.0 + size;
         let pieces: Vec<_> = list.iter().filter(inside).map(|e| (e.at, e.phys, e.length)).collect();
-        let new =
-            NewMapping { dma, size, phys, dir, kind: MapKind::Scatter, ops, given: !attrs.skip_cpu_sync };
+        let (given, entries) = (!attrs.skip_cpu_sync, list.len());
+        let new = NewMapping { dma, size, phys, dir, kind: MapKind::Scatter, ops, given, entries };
         kx.k.ledger.mapped(kx, dev, &new, &pieces);
     }
     segments
@@ -101,7 +107,8 @@ pub async fn dma_unmap_sg_attrs(
     let _frame = kx.enter("dma_unmap_sg_attrs");
     let ops = get_dma_ops(kx, dev).await;
     for entry in list.iter().take(segments) {
-        kx.k.ledger.unmapping(kx, dev, entry.dma, entry.dma_length, dir, MapKind::Scatter, ops);
+        let (dma, size, kind, entries) = (entry.dma, entry.dma_length, MapKind::Scatter, list.len());
+        kx.k.ledger.unmapping(kx, dev, &Unmapped { dma, size, dir, kind, ops, phys: None, entries });
     }
     match ops {
         Ops::Direct => {
@@ -114,5 +121,44 @@ pub async fn dma_unmap_sg_attrs(
     }
     for entry in list.iter().take(segments) {
         kx.k.ledger.unmapped(kx, dev, entry.dma, entry.dma_length, attrs);
+    }
+}
+
+/// Hands the first `segments` segments of a mapped list of `entries` entries to the CPU or back to the device.
+///
+/// Source: `kernel/dma/mapping.c: dma_sync_sg_for_cpu()`, `dma_sync_sg_for_device()`, v5.13, v6.1; `__dma_sync_sg_for_cpu()`,
+/// v6.12.
+pub async fn dma_sync_sg(
+    kx: &Kx,
+    dev: Ptr<Device>,
+    list: &[SgEntry],
+    entries: usize,
+    segments: usize,
+    dir: Direction,
+    for_cpu: bool,
+) {
+    let skips = kx.k.has(Behaviour::DmaSkipSync);
+    let _frame = kx.enter(match (skips, for_cpu) {
+        (false, true) => "dma_sync_sg_for_cpu",
+        (false, false) => "dma_sync_sg_for_device",
+        (true, true) => "__dma_sync_sg_for_cpu",
+        (true, false) => "__dma_sync_sg_for_device",
+    });
+    let syncs: Vec<Synced> = list
+        .iter()
+        .take(segments)
+        .map(|entry| Synced { dma: entry.dma, size: entry.dma_length, dir, for_cpu, entries })
+        .collect();
+    for sync in &syncs {
+        kx.k.ledger.syncing(kx, dev, sync);
+    }
+    if !(skips && kx.load(dev, Device::dma_skip_sync).await) {
+        let ops = get_dma_ops(kx, dev).await;
+        for sync in &syncs {
+            sync_part(kx, dev, sync, ops).await;
+        }
+    }
+    for sync in &syncs {
+        kx.k.ledger.synced(kx, dev, sync);
     }
 }

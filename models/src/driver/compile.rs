@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use super::program::{
-    Block, DriverProgram, MapOp, MapSgOp, NameId, Op, Part, ProcOp, ProcProgram, QueueProgram, Target,
+    Block, DriverProgram, MapOp, MapSgOp, NameId, Op, Part, ProcOp, ProcProgram, QueueProgram, SyncOp,
+    Target, UnmapOp, UnmapSgOp,
 };
 use crate::dma::Attrs;
-use crate::scenario::schema::{
-    BufferSource, DeviceArg, Dir, Dist, Driver, PartArgs, ProcStmt, Process, Stmt,
-};
+use crate::mem::{PhysAddr, PhysRange};
+use crate::profile::{Behaviour, Profile};
+use crate::scenario::schema::{DeviceArg, Dir, Dist, Driver, PartArgs, ProcStmt, Process, Stmt, SyncArgs};
 use crate::scenario::{Resolved, intern};
 use crate::swiotlb::Direction;
 
@@ -30,7 +31,10 @@ impl Programs {
     #[must_use]
     pub fn new(scenario: &Resolved) -> Self {
         let device = |bdf: &str| scenario.machine.devices.iter().position(|device| device.bdf == bdf);
-        let drivers = scenario.drivers.iter().map(|driver| Compiler::driver(driver, &device)).collect();
+        let drivers = {
+            let compile = |driver| Compiler::driver(driver, &device, &scenario.profile);
+            scenario.drivers.iter().map(compile).collect()
+        };
         let driver = |name: &str| scenario.drivers.iter().position(|driver| driver.name == name);
         let processes =
             scenario.processes.iter().map(|process| compile_process(process, &device, &driver)).collect();
@@ -44,11 +48,12 @@ struct Compiler<'a> {
     names: Vec<&'a str>,
     locks: Vec<&'static str>,
     device: Lookup<'a>,
+    profile: &'a Profile,
 }
 
 impl<'a> Compiler<'a> {
-    fn driver(driver: &'a Driver, device: Lookup<'a>) -> DriverProgram {
-        let mut compiler = Self { names: Vec::new(), locks: Vec::new(), device };
+    fn driver(driver: &'a Driver, device: Lookup<'a>, profile: &'a Profile) -> DriverProgram {
+        let mut compiler = Self { names: Vec::new(), locks: Vec::new(), device, profile };
         let probe = compiler.block(&driver.probe);
         let queues = driver
             .workload
@@ -81,7 +86,30 @@ impl<'a> Compiler<'a> {
     }
 
     fn block(&mut self, body: &'a [Stmt]) -> Block {
-        body.iter().map(|stmt| self.stmt(stmt)).collect::<Vec<_>>().into()
+        let mut ops = Vec::with_capacity(body.len());
+        self.append(body, &mut ops);
+        ops.into()
+    }
+
+    /// Compiles statements, of those that depend on the kernel the ones that count.
+    fn append(&mut self, body: &'a [Stmt], ops: &mut Vec<Op>) {
+        for stmt in body {
+            if let Stmt::IfKernel { has, body, otherwise } = stmt {
+                let there = Behaviour::from_name(has).is_some_and(|has| self.profile.has(has));
+                self.append(if there { body } else { otherwise }, ops);
+            } else {
+                ops.push(self.stmt(stmt));
+            }
+        }
+    }
+
+    fn sync(&mut self, args: &'a SyncArgs, for_cpu: bool) -> Op {
+        Op::Sync(Box::new(SyncOp {
+            part: self.part_of(&args.name, &args.offset, args.size.as_ref()),
+            dir: args.dir.map(direction),
+            entries: args.entries.clone(),
+            for_cpu,
+        }))
     }
 
     fn part(&mut self, args: &'a PartArgs) -> Part {
@@ -111,17 +139,20 @@ impl<'a> Compiler<'a> {
             Stmt::SetMinAlignMask { mask } => parms(Some(low32(*mask)), None, None),
             Stmt::SetMaxSegSize { bytes } => parms(None, Some(low32(*bytes)), None),
             Stmt::SetSegBoundary { mask } => parms(None, None, Some(*mask)),
+            Stmt::DeclareCoherent { region } => {
+                Op::DeclareCoherent(PhysRange::new(PhysAddr(region.start), region.size))
+            }
+            Stmt::ReleaseCoherent => Op::ReleaseCoherent,
             Stmt::LimitToMaxMapping => Op::LimitToMaxMapping,
             Stmt::AllocCoherent { name, size } => {
                 Op::AllocCoherent { name: self.name(name), size: size.clone() }
             }
-            Stmt::FreeCoherent { name } => Op::FreeCoherent(self.name(name)),
-            Stmt::AllocBuffer { name, size, from, fill } => Op::AllocBuffer {
-                name: self.name(name),
-                size: size.clone(),
-                slab: *from == BufferSource::Slab,
-                fill: *fill,
-            },
+            Stmt::FreeCoherent { name, cpu_offset } => {
+                Op::FreeCoherent { name: self.name(name), cpu_offset: *cpu_offset }
+            }
+            Stmt::AllocBuffer { name, size, from, fill } => {
+                Op::AllocBuffer { name: self.name(name), size: size.clone(), from: *from, fill: *fill }
+            }
             Stmt::FreeBuffer { name } => Op::FreeBuffer(self.name(name)),
             Stmt::Map(args) => Op::Map(Box::new(MapOp {
                 name: self.name(&args.name),
@@ -143,10 +174,18 @@ impl<'a> Compiler<'a> {
                 on_error: args.on_error,
                 device: self.target(&args.device),
             })),
-            Stmt::Unmap { name } => Op::Unmap(self.name(name)),
-            Stmt::UnmapSg { name } => Op::UnmapSg(self.name(name)),
-            Stmt::SyncForCpu(args) => Op::Sync { part: self.part(args), for_cpu: true },
-            Stmt::SyncForDevice(args) => Op::Sync { part: self.part(args), for_cpu: false },
+            Stmt::Unmap(args) => Op::Unmap(Box::new(UnmapOp {
+                name: self.name(&args.name),
+                size: args.size.clone(),
+                dir: args.dir.map(direction),
+            })),
+            Stmt::UnmapSg(args) => Op::UnmapSg(Box::new(UnmapSgOp {
+                name: self.name(&args.name),
+                entries: args.entries.clone(),
+                dir: args.dir.map(direction),
+            })),
+            Stmt::SyncForCpu(args) => self.sync(args, true),
+            Stmt::SyncForDevice(args) => self.sync(args, false),
             Stmt::CpuWrite { name } => Op::CpuWrite(self.name(name)),
             Stmt::CpuRead { name } => Op::CpuRead(self.name(name)),
             Stmt::DeviceRead(args) => Op::Device { part: self.part(args), write: false },
@@ -178,6 +217,7 @@ impl<'a> Compiler<'a> {
             }
             Stmt::FreeObject { name } => Op::FreeObject(self.name(name)),
             Stmt::ReturnError { errno } => Op::ReturnError(*errno),
+            Stmt::IfKernel { .. } => unreachable!("append takes the body that counts"),
         }
     }
 }

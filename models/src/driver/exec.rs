@@ -181,23 +181,33 @@ async fn run_op(kx: &Kx, env: &Rc<Env>, op: &Op) -> Result<(), u32> {
         Op::SetParms { min_align, max_seg, boundary } => {
             dma::dma_set_parms(kx, dev, *min_align, *max_seg, *boundary).await
         }
+        Op::DeclareCoherent(range) => {
+            if let Err(errno) = dma::dma_declare_coherent_memory(kx, dev, *range).await {
+                kx.log(|| format!("{}: no coherent memory of its own: -{errno}", kx.k.dev_string(dev)));
+            }
+            Ok(())
+        }
+        Op::ReleaseCoherent => {
+            dma::dma_release_coherent_memory(kx, dev).await;
+            Ok(())
+        }
         Op::LimitToMaxMapping => {
             env.instance.max_mapping.set(dma::dma_max_mapping_size(kx, dev).await);
             Ok(())
         }
         Op::AllocCoherent { name, size } => io::alloc_coherent(kx, env, *name, size).await,
-        Op::FreeCoherent(name) => io::free_coherent(kx, env, *name).await,
-        Op::AllocBuffer { name, size, slab, fill } => {
-            io::alloc_buffer(kx, env, *name, size, *slab, *fill).await
+        Op::FreeCoherent { name, cpu_offset } => io::free_coherent(kx, env, *name, *cpu_offset).await,
+        Op::AllocBuffer { name, size, from, fill } => {
+            io::alloc_buffer(kx, env, *name, size, *from, *fill).await
         }
         Op::FreeBuffer(name) => io::free_buffer(kx, env, *name).await,
         Op::AllocObject { name, type_name, size } => io::alloc_object(kx, env, *name, type_name, *size).await,
         Op::FreeObject(name) => io::free_object(kx, env, *name).await,
         Op::Map(args) => maps::map(kx, env, args).await,
         Op::MapSg(args) => maps::map_sg(kx, env, args).await,
-        Op::Unmap(name) => maps::unmap(kx, env, *name).await,
-        Op::UnmapSg(name) => maps::unmap_sg(kx, env, *name).await,
-        Op::Sync { part, for_cpu } => maps::sync(kx, env, part, *for_cpu).await,
+        Op::Unmap(args) => maps::unmap(kx, env, args).await,
+        Op::UnmapSg(args) => maps::unmap_sg(kx, env, args).await,
+        Op::Sync(args) => maps::sync(kx, env, args).await,
         Op::CpuWrite(name) => io::cpu_write(kx, env, *name).await,
         Op::CpuRead(name) => io::cpu_read(kx, env, *name).await,
         Op::Device { part, write } => io::device(kx, env, part, *write).await,

@@ -7,14 +7,14 @@ use sim::{Draft, Kind, SpawnSpec};
 
 use super::exec::run_block;
 use super::instance::Env;
-use super::items::{Buffer, Item, MapItem, draw, fill};
+use super::items::{Buffer, Home, Item, MapItem, draw, fill};
 use super::maps::{bus_ranges, cpu_range, part_of, unmap_item, unmap_sg_item};
 use super::program::{Block, NameId, Part};
 use crate::dma;
 use crate::kernel::{GfpFlags, Kx};
 use crate::mem::{PhysAddr, Source};
 use crate::oracle::device_dma;
-use crate::scenario::schema::{Dist, JunkClass};
+use crate::scenario::schema::{BufferSource, Dist, JunkClass};
 
 /// `-ENOMEM`.
 const ENOMEM: u32 = 12;
@@ -30,22 +30,53 @@ pub(super) fn write_data(kx: &Kx, phys: PhysAddr, size: u64) {
     let _ = kx.k.mem.borrow_mut().heap.write_at(phys, size, source, 0);
 }
 
-pub(super) async fn new_buffer(kx: &Kx, size: u64, slab: bool) -> Option<Buffer> {
+/// Where the machine has no RAM, but the registers of the interrupt controllers.
+const REGISTERS: PhysAddr = PhysAddr(0xfec0_0000);
+/// log2 of the pages of a stack (`THREAD_SIZE_ORDER`).
+const STACK_ORDER: u8 = 2;
+/// How far behind the start of the kernel's image its constants lie.
+const RODATA: u64 = 0x100_0000;
+
+pub(super) async fn new_buffer(kx: &Kx, size: u64, from: BufferSource) -> Option<Buffer> {
     let atomic = kx.atomic_reason().is_some();
     let flags = GfpFlags { atomic, ..GfpFlags::KERNEL };
-    if slab {
-        let (phys, id) = kx.kmalloc("driver buffer", size, flags).await.ok()?;
-        return Some(Buffer { phys, size, id, order: None });
-    }
     let order = u8::try_from(size.div_ceil(4096).max(1).next_power_of_two().ilog2()).ok()?;
-    let (phys, id) = kx.alloc_pages("driver buffer", order, flags).await.ok()?;
-    Some(Buffer { phys, size, id, order: Some(order) })
+    let (what, home) = match from {
+        BufferSource::Slab => {
+            let (phys, id) = kx.kmalloc("driver buffer", size, flags).await.ok()?;
+            return Some(Buffer { phys, size, id, home: Home::Slab });
+        }
+        BufferSource::Rodata | BufferSource::NoRam => {
+            let image = kx.k.image.range();
+            let constant = image.start.wrapping_add(RODATA.min(image.size() / 2));
+            let phys = if from == BufferSource::Rodata { constant } else { REGISTERS };
+            return Some(Buffer { phys, size, id: 0, home: Home::Nobody });
+        }
+        BufferSource::Pages => ("driver buffer", Home::Pages(order)),
+        BufferSource::Stack => ("kernel stack", Home::Stack(order.max(STACK_ORDER))),
+        BufferSource::Vmalloc => ("vmalloc memory", Home::Vmalloc(order)),
+    };
+    let (Home::Pages(order) | Home::Stack(order) | Home::Vmalloc(order)) = home else { return None };
+    let (phys, id) = kx.alloc_pages(what, order, flags).await.ok()?;
+    Some(Buffer { phys, size, id, home })
 }
 
 pub(super) async fn free_memory(kx: &Kx, buffer: &Buffer) {
-    match buffer.order {
-        Some(order) => kx.free_pages(buffer.phys, order, buffer.id).await,
-        None => kx.kfree(buffer.phys, buffer.id).await,
+    match buffer.home {
+        Home::Pages(order) | Home::Stack(order) | Home::Vmalloc(order) => {
+            kx.free_pages(buffer.phys, order, buffer.id).await;
+        }
+        Home::Slab => kx.kfree(buffer.phys, buffer.id).await,
+        Home::Nobody => {}
+    }
+}
+
+/// Whether `dma_map_single` refuses this memory: it is `vmalloc` memory, as stacks are on most kernels.
+pub(super) fn is_vmalloc(kx: &Kx, buffer: &Buffer) -> bool {
+    match buffer.home {
+        Home::Vmalloc(_) => true,
+        Home::Stack(_) => kx.k.profile().config.vmap_stack,
+        Home::Pages(_) | Home::Slab | Home::Nobody => false,
     }
 }
 
@@ -68,9 +99,9 @@ pub(super) async fn alloc_coherent(kx: &Kx, env: &Rc<Env>, name: NameId, size: &
     Ok(())
 }
 
-pub(super) async fn free_coherent(kx: &Kx, env: &Rc<Env>, name: NameId) -> Result<(), u32> {
+pub(super) async fn free_coherent(kx: &Kx, env: &Rc<Env>, name: NameId, cpu_offset: u64) -> Result<(), u32> {
     if let Some(Item::Coherent(coherent, dev)) = env.take(name).as_ref().map(Item::thing) {
-        dma::dma_free_attrs(kx, *dev, coherent).await;
+        dma::dma_free_attrs(kx, *dev, &coherent.with_cpu_offset(cpu_offset)).await;
     }
     Ok(())
 }
@@ -80,12 +111,14 @@ pub(super) async fn alloc_buffer(
     env: &Rc<Env>,
     name: NameId,
     size: &Dist,
-    slab: bool,
+    from: BufferSource,
     content: JunkClass,
 ) -> Result<(), u32> {
     let size = draw(kx, "size", size).max(1);
-    let buffer = new_buffer(kx, size, slab).await.ok_or(ENOMEM)?;
-    fill(kx, buffer.phys, size, content, buffer.id);
+    let buffer = new_buffer(kx, size, from).await.ok_or(ENOMEM)?;
+    if buffer.home != Home::Nobody {
+        fill(kx, buffer.phys, size, content, buffer.id);
+    }
     env.put(name, Item::Buffer(buffer));
     Ok(())
 }
@@ -107,7 +140,7 @@ pub(super) async fn alloc_object(
     let (phys, id) = kx.kmalloc(type_name, size, GfpFlags::KERNEL).await.map_err(|_| ENOMEM)?;
     // A private structure is full of pointers, counters and names.
     fill(kx, phys, size, JunkClass::Pointers, id);
-    env.put(name, Item::Object(Buffer { phys, size, id, order: None }));
+    env.put(name, Item::Object(Buffer { phys, size, id, home: Home::Slab }));
     Ok(())
 }
 

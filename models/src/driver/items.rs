@@ -21,8 +21,23 @@ pub(super) struct Buffer {
     pub(super) size: u64,
     /// Heap id.
     pub(super) id: u32,
-    /// log2 of its pages; `None` for slab memory.
-    pub(super) order: Option<u8>,
+    /// Where it comes from.
+    pub(super) home: Home,
+}
+
+/// Where memory comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Home {
+    /// `kmalloc`.
+    Slab,
+    /// The page allocator: 2^order pages.
+    Pages(u8),
+    /// The stack of a context, of 2^order pages.
+    Stack(u8),
+    /// `vmalloc`: here in one piece, which nobody may rely on.
+    Vmalloc(u8),
+    /// It was there from the start, and stays.
+    Nobody,
 }
 
 /// A mapping.

@@ -5,14 +5,16 @@ use std::rc::Rc;
 use sim::Draft;
 
 use super::instance::Env;
-use super::io::{free_memory, new_buffer};
+use super::io::{free_memory, is_vmalloc, new_buffer};
 use super::items::{Buffer, Item, MapItem, SgItem, draw};
-use super::program::{MapOp, MapSgOp, NameId, Part, Target};
+use super::program::{MapOp, MapSgOp, Part, SyncOp, Target, UnmapOp, UnmapSgOp};
 use crate::device::Device;
-use crate::dma::{self, SgEntry};
+use crate::dma::{self, Attrs, DMA_MAPPING_ERROR, SgEntry};
 use crate::kernel::Kx;
 use crate::mem::{DmaAddr, PhysAddr, Ptr};
-use crate::scenario::schema::OnError;
+use crate::oracle::reject_vmalloc;
+use crate::scenario::schema::{BufferSource, Dist, OnError};
+use crate::swiotlb::Direction;
 
 /// `-ENOMEM`.
 const ENOMEM: u32 = 12;
@@ -48,10 +50,15 @@ fn report_failure(kx: &Kx, env: &Env, dev: Ptr<Device>, size: u64) {
 
 pub(super) async fn map(kx: &Kx, env: &Rc<Env>, args: &MapOp) -> Result<(), u32> {
     env.forget_gone(args.name);
+    let dev = device_arg(kx, env, &args.device);
     let most = env.instance.max_mapping.get();
     let (phys, size, own) = match args.buffer {
         Some(name) => {
             let Some(Item::Buffer(buffer)) = env.get(name) else { return Ok(()) };
+            if is_vmalloc(kx, &buffer) {
+                reject_vmalloc(kx, dev);
+                return not_mapped(kx, env, args, dev, buffer.phys, buffer.size);
+            }
             let offset = draw(kx, "offset", &args.offset).min(buffer.size.saturating_sub(1));
             let size = args.size.as_ref().map_or(buffer.size, |size| draw(kx, "length", size));
             (buffer.phys.wrapping_add(offset), size.clamp(1, buffer.size - offset).min(most), None)
@@ -60,7 +67,9 @@ pub(super) async fn map(kx: &Kx, env: &Rc<Env>, args: &MapOp) -> Result<(), u32>
             let size = args.size.as_ref().map_or(4096, |size| draw(kx, "length", size)).clamp(1, most);
             let offset = draw(kx, "offset", &args.offset);
             let whole = size.saturating_add(offset);
-            let Some(buffer) = new_buffer(kx, whole, false).await else { return fail_quietly(args.on_error) };
+            let Some(buffer) = new_buffer(kx, whole, BufferSource::Pages).await else {
+                return fail_quietly(args.on_error);
+            };
             let phys = buffer.phys.wrapping_add(offset);
             if args.dir.reaches_device() {
                 super::io::write_data(kx, phys, size);
@@ -68,16 +77,13 @@ pub(super) async fn map(kx: &Kx, env: &Rc<Env>, args: &MapOp) -> Result<(), u32>
             (phys, size, Some(buffer))
         }
     };
-    let dev = device_arg(kx, env, &args.device);
-    let mut tries = 1 + match args.on_error {
-        OnError::Retry { times, .. } => times,
-        OnError::Fail | OnError::Skip => 0,
-    };
+    let mut tries = tries(args.on_error);
     loop {
         if let Some(dma) = dma::dma_map_page_attrs(kx, dev, phys, size, args.dir, args.attrs).await {
-            let (dir, attrs) = (args.dir, args.attrs);
-            let serial = kx.k.next_tag();
-            env.put(args.name, Item::Map(MapItem { serial, dev, dma, size, dir, attrs, phys, own }));
+            if args.on_error == OnError::Ignore {
+                kx.k.ledger.not_checked(kx, dev, dma);
+            }
+            put_map(kx, env, args, MapPlace { dev, dma, phys, size, own });
             return Ok(());
         }
         tries -= 1;
@@ -91,8 +97,52 @@ pub(super) async fn map(kx: &Kx, env: &Rc<Env>, args: &MapOp) -> Result<(), u32>
     if !provided_for(args.attrs, args.on_error) {
         report_failure(kx, env, dev, size);
     }
-    if let Some(own) = own {
+    if args.on_error != OnError::Ignore
+        && let Some(own) = own
+    {
         free_memory(kx, &own).await;
+    }
+    if args.on_error == OnError::Ignore {
+        put_map(kx, env, args, MapPlace { dev, dma: DmaAddr(DMA_MAPPING_ERROR), phys, size, own });
+    }
+    fail_quietly(args.on_error)
+}
+
+/// How often a mapping is tried.
+const fn tries(on_error: OnError) -> u32 {
+    match on_error {
+        OnError::Retry { times, .. } => times.saturating_add(1),
+        OnError::Fail | OnError::Skip | OnError::Ignore => 1,
+    }
+}
+
+/// Where a mapping leads, and what it keeps.
+struct MapPlace {
+    dev: Ptr<Device>,
+    dma: DmaAddr,
+    phys: PhysAddr,
+    size: u64,
+    own: Option<Buffer>,
+}
+
+fn put_map(kx: &Kx, env: &Env, args: &MapOp, place: MapPlace) {
+    let MapPlace { dev, dma, phys, size, own } = place;
+    let (dir, attrs) = (args.dir, args.attrs);
+    let serial = kx.k.next_tag();
+    env.put(args.name, Item::Map(MapItem { serial, dev, dma, size, dir, attrs, phys, own }));
+}
+
+/// The mapping was refused before anything was tried, and that was told.
+fn not_mapped(
+    kx: &Kx,
+    env: &Env,
+    args: &MapOp,
+    dev: Ptr<Device>,
+    phys: PhysAddr,
+    size: u64,
+) -> Result<(), u32> {
+    if args.on_error == OnError::Ignore {
+        put_map(kx, env, args, MapPlace { dev, dma: DmaAddr(DMA_MAPPING_ERROR), phys, size, own: None });
     }
     fail_quietly(args.on_error)
 }
@@ -109,7 +159,7 @@ pub(super) async fn pause(kx: &Kx, us: u64) {
 const fn fail_quietly(on_error: OnError) -> Result<(), u32> {
     match on_error {
         OnError::Fail => Err(ENOMEM),
-        OnError::Skip | OnError::Retry { .. } => Ok(()),
+        OnError::Skip | OnError::Ignore | OnError::Retry { .. } => Ok(()),
     }
 }
 
@@ -126,7 +176,7 @@ pub(super) async fn map_sg(kx: &Kx, env: &Rc<Env>, args: &MapSgOp) -> Result<(),
             break;
         }
         most -= size;
-        let Some(buffer) = new_buffer(kx, size, false).await else { break };
+        let Some(buffer) = new_buffer(kx, size, BufferSource::Pages).await else { break };
         if args.dir.reaches_device() {
             super::io::write_data(kx, buffer.phys, size);
         }
@@ -139,10 +189,7 @@ pub(super) async fn map_sg(kx: &Kx, env: &Rc<Env>, args: &MapSgOp) -> Result<(),
         return fail_quietly(args.on_error);
     }
     let dev = device_arg(kx, env, &args.device);
-    let mut tries = 1 + match args.on_error {
-        OnError::Retry { times, .. } => times,
-        OnError::Fail | OnError::Skip => 0,
-    };
+    let mut tries = tries(args.on_error);
     while tries > 0 {
         let segments = dma::dma_map_sg_attrs(kx, dev, &mut list, args.dir, args.attrs).await;
         if segments > 0 {
@@ -171,16 +218,28 @@ pub(super) async fn map_sg(kx: &Kx, env: &Rc<Env>, args: &MapSgOp) -> Result<(),
     fail_quietly(args.on_error)
 }
 
-pub(super) async fn unmap(kx: &Kx, env: &Rc<Env>, name: NameId) -> Result<(), u32> {
-    match env.take(name) {
-        Some(Item::Map(item)) => unmap_item(kx, &item).await,
+pub(super) async fn unmap(kx: &Kx, env: &Rc<Env>, args: &UnmapOp) -> Result<(), u32> {
+    let Some(item) = env.take(args.name) else { return Ok(()) };
+    let (dev, dma, mapped, dir, attrs, own) = match item.thing() {
         // Once more, as a driver that has lost count does; the buffer stays freed once.
-        Some(Item::Gone(thing)) => {
-            if let Item::Map(item) = &*thing {
-                unmap_item(kx, &MapItem { own: None, ..*item }).await;
-            }
+        Item::Map(map) => {
+            let own = if item.is_gone() { None } else { map.own };
+            (map.dev, map.dma, map.size, map.dir, map.attrs, own)
         }
-        Some(Item::Buffer(_) | Item::Sg(_) | Item::Coherent(..) | Item::Object(_)) | None => {}
+        // By the wrong function: what belongs to the list or the coherent memory is not given back.
+        Item::Sg(sg) => {
+            let Some(first) = sg.list.first() else { return Ok(()) };
+            (sg.dev, first.dma, first.dma_length, sg.dir, sg.attrs, None)
+        }
+        Item::Coherent(coherent, dev) => {
+            (*dev, coherent.dma, coherent.size, Direction::Bidirectional, Attrs::default(), None)
+        }
+        Item::Buffer(_) | Item::Object(_) | Item::Gone(_) => return Ok(()),
+    };
+    let size = args.size.as_ref().map_or(mapped, |size| draw(kx, "length", size));
+    dma::dma_unmap_page_attrs(kx, dev, dma, size, args.dir.unwrap_or(dir), attrs).await;
+    if let Some(own) = own {
+        free_memory(kx, &own).await;
     }
     Ok(())
 }
@@ -192,18 +251,32 @@ pub(super) async fn unmap_item(kx: &Kx, item: &MapItem) {
     }
 }
 
-pub(super) async fn unmap_sg(kx: &Kx, env: &Rc<Env>, name: NameId) -> Result<(), u32> {
-    match env.take(name) {
-        Some(Item::Sg(item)) => unmap_sg_item(kx, &item).await,
-        Some(Item::Gone(thing)) => {
-            if let Item::Sg(item) = &*thing {
-                let SgItem { dev, list, segments, dir, attrs, .. } = &**item;
-                dma::dma_unmap_sg_attrs(kx, *dev, list, *segments, *dir, *attrs).await;
-            }
+pub(super) async fn unmap_sg(kx: &Kx, env: &Rc<Env>, args: &UnmapSgOp) -> Result<(), u32> {
+    let Some(item) = env.take(args.name) else { return Ok(()) };
+    let Item::Sg(sg) = item.thing() else { return Ok(()) };
+    let SgItem { dev, list, segments, dir, attrs, buffers, .. } = &**sg;
+    let entries = passed_entries(kx, args.entries.as_ref(), list.len());
+    dma::dma_unmap_sg_attrs(
+        kx,
+        *dev,
+        &list[..entries],
+        (*segments).min(entries),
+        args.dir.unwrap_or(*dir),
+        *attrs,
+    )
+    .await;
+    if !item.is_gone() {
+        for buffer in buffers {
+            free_memory(kx, buffer).await;
         }
-        Some(Item::Buffer(_) | Item::Map(_) | Item::Coherent(..) | Item::Object(_)) | None => {}
     }
     Ok(())
+}
+
+/// How many entries of a list a driver names: those that it has, unless it says otherwise.
+fn passed_entries(kx: &Kx, entries: Option<&Dist>, all: usize) -> usize {
+    let Some(entries) = entries else { return all };
+    usize::try_from(draw(kx, "entries passed", entries)).unwrap_or(all).min(all)
 }
 
 pub(super) async fn unmap_sg_item(kx: &Kx, item: &SgItem) {
@@ -213,15 +286,32 @@ pub(super) async fn unmap_sg_item(kx: &Kx, item: &SgItem) {
     }
 }
 
-pub(super) async fn sync(kx: &Kx, env: &Rc<Env>, part: &Part, for_cpu: bool) -> Result<(), u32> {
-    let Some(item) = env.get(part.name) else { return Ok(()) };
-    let (dev, dir) = match item.thing() {
-        Item::Map(item) => (item.dev, item.dir),
-        Item::Sg(item) => (item.dev, item.dir),
-        Item::Buffer(_) | Item::Coherent(..) | Item::Object(_) | Item::Gone(_) => return Ok(()),
-    };
-    for (dma, size) in part_of(kx, part, bus_ranges(&item)) {
-        dma::dma_sync_single(kx, dev, dma, size, dir, for_cpu).await;
+pub(super) async fn sync(kx: &Kx, env: &Rc<Env>, args: &SyncOp) -> Result<(), u32> {
+    let Some(found) = env.get(args.part.name) else { return Ok(()) };
+    match found.thing() {
+        Item::Map(item) => {
+            // Not cut to the mapping: who names too much makes a mistake.
+            let (offset, size) = match args.part.bounds.as_deref() {
+                None => (0, None),
+                Some((offset, size)) => (draw(kx, "offset of a part", offset), size.as_ref()),
+            };
+            let rest = item.size.saturating_sub(offset);
+            let size = size.map_or(rest, |size| draw(kx, "length of a part", size));
+            let dma = item.dma.wrapping_add(offset);
+            dma::dma_sync_single(kx, item.dev, dma, size, args.dir.unwrap_or(item.dir), args.for_cpu).await;
+        }
+        Item::Sg(item) if args.part.bounds.is_some() => {
+            let dir = args.dir.unwrap_or(item.dir);
+            for (dma, size) in part_of(kx, &args.part, bus_ranges(&found)) {
+                dma::dma_sync_single(kx, item.dev, dma, size, dir, args.for_cpu).await;
+            }
+        }
+        Item::Sg(item) => {
+            let entries = passed_entries(kx, args.entries.as_ref(), item.list.len());
+            let (dir, segments) = (args.dir.unwrap_or(item.dir), item.segments.min(entries));
+            dma::dma_sync_sg(kx, item.dev, &item.list, entries, segments, dir, args.for_cpu).await;
+        }
+        Item::Buffer(_) | Item::Coherent(..) | Item::Object(_) | Item::Gone(_) => {}
     }
     Ok(())
 }

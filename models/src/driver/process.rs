@@ -7,7 +7,8 @@ use std::sync::Arc;
 use sim::SpawnSpec;
 use sim::choices::Stream;
 
-use super::items::{Buffer, draw, fill, weighted};
+use super::io::free_memory;
+use super::items::{Buffer, Home, draw, fill, weighted};
 use super::program::ProcOp;
 use super::vfio::{self, Container};
 use crate::device::{device_release_driver, driver_probe_device, pci_rescan_one, pci_stop_and_remove};
@@ -76,7 +77,7 @@ fn run<'a>(
                         if let Some(class) = weighted(kx, Stream::Content, "class of content", classes) {
                             fill(kx, phys, size, *class, id);
                         }
-                        held.pages.push(Buffer { phys, size, id, order: Some(order) });
+                        held.pages.push(Buffer { phys, size, id, home: Home::Pages(order) });
                     }
                 }
                 ProcOp::FreePages(percent) => {
@@ -85,7 +86,7 @@ fn run<'a>(
                         * usize::try_from(100_u32.saturating_sub(*percent)).unwrap_or(0)
                         / 100;
                     for buffer in held.pages.split_off(keep) {
-                        kx.free_pages(buffer.phys, buffer.order.unwrap_or(0), buffer.id).await;
+                        free_memory(kx, &buffer).await;
                     }
                 }
                 ProcOp::Sleep(us) => kx.sleep(draw(kx, "sleep", us) * 1000).await,

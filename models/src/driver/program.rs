@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::dma::Attrs;
-use crate::scenario::schema::{CpuChoice, Dist, JunkClass, OnError, ProbeType, Registers};
+use crate::mem::PhysRange;
+use crate::scenario::schema::{BufferSource, CpuChoice, Dist, JunkClass, OnError, ProbeType, Registers};
 use crate::swiotlb::Direction;
 
 /// A name of a buffer, mapping or object within one driver.
@@ -26,16 +27,18 @@ pub(super) enum Op {
     SetMask(u32),
     SetCoherentMask(u32),
     SetParms { min_align: Option<u32>, max_seg: Option<u32>, boundary: Option<u64> },
+    DeclareCoherent(PhysRange),
+    ReleaseCoherent,
     LimitToMaxMapping,
     AllocCoherent { name: NameId, size: Dist },
-    FreeCoherent(NameId),
-    AllocBuffer { name: NameId, size: Dist, slab: bool, fill: JunkClass },
+    FreeCoherent { name: NameId, cpu_offset: u64 },
+    AllocBuffer { name: NameId, size: Dist, from: BufferSource, fill: JunkClass },
     FreeBuffer(NameId),
     Map(Box<MapOp>),
     MapSg(Box<MapSgOp>),
-    Unmap(NameId),
-    UnmapSg(NameId),
-    Sync { part: Part, for_cpu: bool },
+    Unmap(Box<UnmapOp>),
+    UnmapSg(Box<UnmapSgOp>),
+    Sync(Box<SyncOp>),
     CpuWrite(NameId),
     CpuRead(NameId),
     Device { part: Part, write: bool },
@@ -82,6 +85,31 @@ pub(super) struct MapSgOp {
     pub(super) attrs: Attrs,
     pub(super) on_error: OnError,
     pub(super) device: Target,
+}
+
+/// What a driver passes to `dma_unmap_page_attrs`.
+#[derive(Clone, Debug)]
+pub(super) struct UnmapOp {
+    pub(super) name: NameId,
+    pub(super) size: Option<Dist>,
+    pub(super) dir: Option<Direction>,
+}
+
+/// What a driver passes to `dma_unmap_sg_attrs`.
+#[derive(Clone, Debug)]
+pub(super) struct UnmapSgOp {
+    pub(super) name: NameId,
+    pub(super) entries: Option<Dist>,
+    pub(super) dir: Option<Direction>,
+}
+
+/// What a driver passes to a sync.
+#[derive(Clone, Debug)]
+pub(super) struct SyncOp {
+    pub(super) part: Part,
+    pub(super) dir: Option<Direction>,
+    pub(super) entries: Option<Dist>,
+    pub(super) for_cpu: bool,
 }
 
 /// A stream of work.

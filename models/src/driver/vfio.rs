@@ -2,7 +2,7 @@
 //!
 //! Source: `drivers/vfio/vfio_iommu_type1.c`, v5.15, v6.1.
 
-use super::items::Buffer;
+use super::items::{Buffer, Home};
 use crate::device::Device;
 use crate::dma::{Attrs, Ops};
 use crate::iommu::core::{
@@ -61,7 +61,7 @@ pub(super) async fn map(kx: &Kx, container: &mut Container, iova: u64, pages: u3
             continue;
         }
         let Ok((phys, id)) = kx.alloc_pages("guest memory", 0, GfpFlags::KERNEL).await else { return };
-        let buffer = Buffer { phys, size: PAGE_SIZE, id, order: Some(0) };
+        let buffer = Buffer { phys, size: PAGE_SIZE, id, home: Home::Pages(0) };
         if !user_map(kx, container.domain, DmaAddr(at), phys, PAGE_SIZE).await {
             kx.free_pages(phys, 0, id).await;
             return;
@@ -74,6 +74,7 @@ pub(super) async fn map(kx: &Kx, container: &mut Container, iova: u64, pages: u3
             kind: MapKind::User,
             ops: Ops::Iommu,
             given: false,
+            entries: 0,
         };
         kx.k.ledger.mapped(kx, node.ptr.get(), &new, &[(DmaAddr(at), phys, PAGE_SIZE)]);
         let place = container.pages.partition_point(|(other, _)| *other < at);

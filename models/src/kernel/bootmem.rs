@@ -9,9 +9,11 @@ use sim::{Draft, Kind, Nanos};
 use super::{GfpFlags, Kx, Phase, reserved_by, seconds};
 use crate::mem::{Kobject, Pfn, PhysAddr, PhysRange, Placement, Ptr, Source};
 use crate::memblock::{
-    Bounds, DeferredInit, MemblockError, MemblockRules, Misuse, NodeId, Owner, PfnRange, Request, Stage,
+    Bounds, DeferredInit, MemblockError, MemblockRules, MemblockType, Misuse, NodeId, Owner, PfnRange,
+    Request, Stage,
 };
-use crate::profile::Profile;
+use crate::profile::{Behaviour, Profile};
+use crate::scenario::limits::PHYS_MAX;
 
 /// The largest request that slab serves. Source: `include/linux/slab.h: KMALLOC_MAX_SIZE`.
 const KMALLOC_MAX_SIZE: u64 = 4 << 20;
@@ -30,7 +32,18 @@ pub struct BootMemory {
     given_back: RefCell<Vec<GivenBack>>,
     /// Which pages have no structure yet; `None` with all initialised.
     deferred: Cell<Option<DeferredInit>>,
+    /// The arrays of memblock that came from slab: whose, where, how long, heap id.
+    in_slab: RefCell<Vec<SlabArray>>,
     warned: Cell<bool>,
+}
+
+/// An array of memblock that lies in slab memory.
+#[derive(Clone, Copy, Debug)]
+struct SlabArray {
+    list: MemblockType,
+    at: PhysAddr,
+    bytes: u64,
+    id: u32,
 }
 
 impl BootMemory {
@@ -51,7 +64,11 @@ impl MemblockRules {
     /// What the kernel of a profile does: its version's rules, and those of its configuration.
     #[must_use]
     pub fn of_profile(profile: &Profile) -> Self {
-        Self { keep_memblock: profile.config.arch_keep_memblock, ..Self::of_version(profile.version.base()) }
+        Self {
+            keep_memblock: profile.config.arch_keep_memblock,
+            growth_avoids_request: profile.has(Behaviour::MemblockGrowthAvoidsRequest),
+            ..Self::of_version(profile.version.base())
+        }
     }
 }
 
@@ -242,11 +259,61 @@ impl Kx {
         let owner = Owner::new(who, self.now());
         let _ = self.k.mem.borrow_mut().memblock.reserve(range.start, range.size(), owner);
         self.k.bootmem.taken(range);
+        self.check_reachable(range);
+        self.follow_growth();
         match misuse {
             Some(Misuse::Gone) => self.report_gone("a reservation"),
             Some(Misuse::Taken(_, other)) => self.report_two_owners(range, &reserved_by(&other)),
             Some(_) => self.report_two_owners(range, "the page allocator, since memblock_free_all"),
             None => {}
+        }
+    }
+
+    /// A reservation is of physical memory, and no bus has more than 52 address lines.
+    fn check_reachable(&self, range: PhysRange) {
+        if range.start.0 > PHYS_MAX {
+            let title = format!(
+                "{} reserves {}..{}, where no physical memory can be",
+                self.function(),
+                range.start,
+                range.end
+            );
+            self.report(Draft::warning("reserve-outside-memory", title), Vec::new);
+        }
+    }
+
+    /// Lists that have grown since there is a slab allocator lie there: takes the memory.
+    ///
+    /// Source: `mm/memblock.c: memblock_double_array()`, which calls `kmalloc()` then.
+    fn follow_growth(&self) {
+        if !self.k.mem.borrow().memblock.slab_available() {
+            return;
+        }
+        let grown = self.k.mem.borrow().memblock.grown_arrays();
+        for array in grown.iter().filter(|array| array.at.is_none()) {
+            let old = {
+                let mut arrays = self.k.bootmem.in_slab.borrow_mut();
+                let known = arrays.iter().position(|known| known.list == array.list);
+                if known.is_some_and(|at| arrays[at].bytes == array.bytes) {
+                    continue;
+                }
+                known.map(|at| arrays.remove(at))
+            };
+            let _frame = self.enter("memblock_double_array");
+            let site = self.site();
+            let mut mem = self.k.mem.borrow_mut();
+            if let Some(old) = old {
+                let _ = mem.kfree(old.at, u32::from(self.cpu()), site);
+            }
+            let context = self.slab_context(GfpFlags::ZEROED);
+            let Ok((at, id)) = mem.kmalloc("struct memblock_region[]", array.bytes, context, site) else {
+                continue;
+            };
+            drop(mem);
+            self.sim().mix(at.0);
+            self.note_stack(id, false);
+            let new = SlabArray { list: array.list, at, bytes: array.bytes, id };
+            self.k.bootmem.in_slab.borrow_mut().push(new);
         }
     }
 
@@ -397,6 +464,10 @@ impl Kx {
         if let Some(mut deferred) = self.k.bootmem.deferred.take()
             && deferred.first().is_some()
         {
+            if self.k.mem.borrow().memblock.misuse(Request::Query).is_some() {
+                let _frame = self.enter("deferred_init_memmap");
+                self.report_gone("the initialisation of the page structures that are left");
+            }
             self.step(Kind::Free, self.memory_label()).await;
             let mut mem = self.k.mem.borrow_mut();
             let pieces = deferred.finish(&mem.memblock);
@@ -406,16 +477,42 @@ impl Kx {
             late = pages;
             self.log(|| "node 0 deferred pages initialised in 0ms".to_owned());
         }
-        let arrays = self.k.mem.borrow_mut().memblock.discard().unwrap_or_default();
-        let _frame = self.enter("memblock_discard");
-        for array in arrays {
-            // One that came from slab has no place in simulated memory.
-            if let Some(at) = array.at {
-                self.memblock_free_late(at, array.bytes).await;
-            }
+        if self.memblock_stage() != Stage::Discarded {
+            self.memblock_discard().await;
         }
         self.k.globals.phase.set(Phase::Discarded);
         late
+    }
+
+    /// Gives the arrays back that have outgrown the kernel's image, if there are any, right after the hand-over: whoever
+    /// looks at the lists later looks at freed memory. Lists that have not grown lie in the image, and stay for a while.
+    ///
+    /// Source: `mm/nobootmem.c: free_low_memory_core_early()`, v4.12.
+    pub async fn discard_grown_arrays(&self) {
+        if !self.k.mem.borrow().memblock.grown_arrays().is_empty() {
+            self.memblock_discard().await;
+        }
+    }
+
+    /// The end of memblock's lists. An array from slab goes back there, or, before `memblock-array-kfreed`, to the page
+    /// allocator.
+    ///
+    /// Source: `mm/memblock.c: memblock_discard()`.
+    async fn memblock_discard(&self) {
+        let arrays = self.k.mem.borrow_mut().memblock.discard().unwrap_or_default();
+        let _frame = self.enter("memblock_discard");
+        for array in arrays {
+            let in_slab =
+                self.k.bootmem.in_slab.borrow().iter().find(|known| known.list == array.list).copied();
+            match (array.at, in_slab) {
+                (Some(at), _) => self.memblock_free_late(at, array.bytes).await,
+                (None, Some(SlabArray { at, id, .. })) if self.k.has(Behaviour::MemblockArrayKfreed) => {
+                    self.kfree(at, id).await;
+                }
+                (None, Some(SlabArray { at, .. })) => self.memblock_free_late(at, array.bytes).await,
+                (None, None) => {}
+            }
+        }
     }
 
     /// Gives the part of the kernel's image that only the boot needed to the page allocator.

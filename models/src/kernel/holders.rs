@@ -1,7 +1,17 @@
 //! Who holds pointers to what: noted whenever a pointer is stored in a kernel object.
 
+use std::cell::RefCell;
+
 use super::{Kernel, Kx};
 use crate::mem::{Field, Kobject, Ptr, Raw, Site};
+
+/// Pointers that are stored, and those that were.
+#[derive(Debug, Default)]
+pub(super) struct Holders {
+    now: RefCell<Vec<Holder>>,
+    /// What was overwritten or cleared: the holder as it was, and who did so.
+    let_go: RefCell<Vec<(Holder, Site)>>,
+}
 
 /// A pointer stored in an object or a global variable.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +33,7 @@ impl Kernel {
     #[must_use]
     pub fn holders_of(&self, target: u32) -> Vec<Holder> {
         self.holders
+            .now
             .borrow()
             .iter()
             .filter(|holder| holder.target == target && target != 0)
@@ -30,17 +41,44 @@ impl Kernel {
             .collect()
     }
 
+    /// Objects that live although the last pointer to them was overwritten or cleared: what that pointer was, and who
+    /// did it. Pointers in objects that are gone do not count.
+    #[must_use]
+    pub fn forgotten(&self) -> Vec<(Holder, Site)> {
+        let mem = self.mem.borrow();
+        let alive = |id: u32| mem.heap.record(id).is_some_and(|record| record.alive);
+        let held = |target: u32| {
+            let holders = self.holders.now.borrow();
+            holders.iter().any(|holder| holder.target == target && (holder.object == 0 || alive(holder.object)))
+                // The list of groups is a global one.
+                || self.iommu.groups.borrow().iter().any(|group| group.id == target)
+        };
+        let mut forgotten: Vec<(Holder, Site)> = Vec::new();
+        for (holder, by) in self.holders.let_go.borrow().iter() {
+            let known = forgotten.iter().any(|(known, _)| known.target == holder.target);
+            if !known && alive(holder.target) && !held(holder.target) {
+                forgotten.push((*holder, *by));
+            }
+        }
+        forgotten
+    }
+
     /// Since when the field of an object holds what it holds.
     #[must_use]
     pub fn held_since(&self, object: u32, field: &str) -> Option<Site> {
-        self.holders.borrow().iter().find(|h| h.object == object && h.field == field).map(|h| h.since)
+        self.holders.now.borrow().iter().find(|h| h.object == object && h.field == field).map(|h| h.since)
     }
 
     pub(super) fn note_holder(&self, holder: Holder) {
-        let mut holders = self.holders.borrow_mut();
+        let mut holders = self.holders.now.borrow_mut();
         let same = holders
             .iter()
             .position(|h| h.object == holder.object && h.field == holder.field && h.holder == holder.holder);
+        if let Some(at) = same
+            && holders[at].target != holder.target
+        {
+            self.holders.let_go.borrow_mut().push((holders[at], holder.since));
+        }
         match (same, holder.target) {
             (Some(at), 0) => {
                 holders.remove(at);

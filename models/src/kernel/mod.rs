@@ -101,7 +101,7 @@ pub struct Kernel {
     pub programs: Arc<Programs>,
     /// Engine labels of objects, by heap id.
     labels: RefCell<Vec<ObjId>>,
-    holders: RefCell<Vec<Holder>>,
+    holders: holders::Holders,
     stacks: RefCell<stacks::StackTable>,
     reported: RefCell<BTreeSet<(u32, &'static str)>>,
     wild: ObjId,
@@ -144,7 +144,7 @@ impl Kernel {
             facts: RefCell::new(Facts::default()),
             programs,
             labels: RefCell::new(Vec::new()),
-            holders: RefCell::new(Vec::new()),
+            holders: holders::Holders::default(),
             stacks: RefCell::default(),
             reported: RefCell::default(),
             wild: sim.object("memory"),

@@ -76,6 +76,18 @@ impl KernelImage {
         if read_only { None } else { self.mapped(virt) }
     }
 
+    /// Whether this is memory of code and constants.
+    #[must_use]
+    pub fn is_read_only(&self, phys: PhysAddr) -> bool {
+        self.image.contains(phys) && phys.0 - self.image.start.0 < RODATA_END
+    }
+
+    /// Whether the machine has RAM there that the kernel uses.
+    #[must_use]
+    pub fn is_ram(&self, phys: PhysAddr) -> bool {
+        self.ram.iter().any(|ram| ram.contains(phys))
+    }
+
     /// The error code of a page fault, in words.
     #[must_use]
     pub fn fault_code(&self, virt: u64, write: bool) -> &'static str {

@@ -64,8 +64,8 @@ impl Memblock {
         bytes: u64,
     ) -> Result<PhysAddr, MemblockError> {
         let (base, size) = match kind {
-            MemblockType::Memory => (PhysAddr(0), 0),
-            MemblockType::Reserved => (busy_base, busy_size),
+            MemblockType::Reserved if self.rules.growth_avoids_request => (busy_base, busy_size),
+            MemblockType::Reserved | MemblockType::Memory => (PhysAddr(0), 0),
         };
         let above = Bounds::between(base.wrapping_add(size), self.current_limit);
         self.find_in_range(above, bytes, PAGE_SIZE)

@@ -30,6 +30,9 @@ pub struct MemblockRules {
     /// `memblock_phys_alloc*()` gives slab memory, with a warning, once there is a slab allocator, as `memblock_alloc*()`
     /// always did. Source: `mm/memblock.c: memblock_alloc_range_nid()`, v6.12.
     pub phys_alloc_sees_slab: bool,
+    /// A `reserved` list that grows keeps off the range that is about to be reserved. Source: `memblock_double_array()`,
+    /// v3.6.
+    pub growth_avoids_request: bool,
     /// The lists stay for ever. Source: `CONFIG_ARCH_KEEP_MEMBLOCK`; x86 has it not.
     pub keep_memblock: bool,
 
@@ -63,6 +66,7 @@ impl MemblockRules {
             handover_sets_reserved_nodes: false,
             handover_repeats_after_growth: false,
             phys_alloc_sees_slab: false,
+            growth_avoids_request: true,
             keep_memblock: false,
             can_resize: false,
             movable_node: false,

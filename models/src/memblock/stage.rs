@@ -154,6 +154,12 @@ impl Memblock {
             return Err(MemblockError::NotInThisKernel);
         }
         self.stage = Stage::Discarded;
+        Ok(self.grown_arrays())
+    }
+
+    /// The arrays that have outgrown the kernel's image.
+    #[must_use]
+    pub fn grown_arrays(&self) -> Vec<DiscardedArray> {
         let lists = [&self.reserved, &self.memory];
         let grown = lists.into_iter().filter(|list| list.grown_at.is_some() || list.in_slab);
         let array = |list: &super::list::RegionList| DiscardedArray {
@@ -161,6 +167,6 @@ impl Memblock {
             at: list.grown_at.filter(|_| !list.in_slab),
             bytes: round_up(list.max * Region::BYTES, PAGE_SIZE),
         };
-        Ok(grown.map(array).collect())
+        grown.map(array).collect()
     }
 }

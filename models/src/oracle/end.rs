@@ -2,7 +2,7 @@
 
 use sim::Draft;
 
-use crate::kernel::Kx;
+use crate::kernel::{Kx, seconds};
 use crate::mem::{Kobject, PhysRange, Ptr};
 use crate::profile::Behaviour;
 use crate::swiotlb::IoTlbMem;
@@ -13,6 +13,31 @@ pub fn end_of_run(kx: &Kx) {
     check_pool(kx, kx.k.globals.io_tlb_default_mem.get());
     for (_, mem) in kx.k.globals.restricted_pools.borrow().iter() {
         check_pool(kx, *mem);
+    }
+    check_forgotten(kx);
+}
+
+/// An object to which the last pointer was given up is lost.
+fn check_forgotten(kx: &Kx) {
+    for (holder, by) in kx.k.forgotten() {
+        let record = kx.k.mem.borrow().heap.record(holder.target).cloned();
+        let Some(record) = record else { continue };
+        let title = format!(
+            "memory leak: {} of {} bytes, allocated in {} at {}: nothing points at it since {} changed {}.{}",
+            record.type_name,
+            record.range.size(),
+            record.alloc.func,
+            seconds(record.alloc.time_ns),
+            by.func,
+            holder.holder,
+            holder.field
+        );
+        let draft = Draft::warning("memory-leak", title).object(record.type_name).discriminator(by.func);
+        kx.report(draft, || {
+            let mut details = Vec::new();
+            kx.k.explain_object(holder.target, kx.sim(), &mut details);
+            details
+        });
     }
 }
 

@@ -1,6 +1,7 @@
 //! The ledger of live mappings: what the DMA API's rules are checked against.
 //!
-//! The wording follows `kernel/dma/debug.c`, v5.13, which users know.
+//! The rules that DMA-API debugging checks are in [`super::dma_debug`]; here is what they are checked against, and what the
+//! kernel cannot see: where the bytes are.
 
 use std::cell::RefCell;
 
@@ -8,6 +9,7 @@ use sim::Draft;
 use smallvec::SmallVec;
 
 use super::content::{check_arrived, check_kept};
+use super::dma_debug::{self, Synced, Unmapped};
 use super::ought::{Ought, Stretches};
 use super::place::{check_alignment, check_exposed, check_overlap};
 use crate::device::{Device, DeviceNode};
@@ -29,17 +31,6 @@ pub enum MapKind {
     User,
 }
 
-impl MapKind {
-    const fn word(self) -> &'static str {
-        match self {
-            Self::Single => "page",
-            Self::Scatter => "scatter-gather",
-            Self::Coherent => "coherent",
-            Self::User => "user",
-        }
-    }
-}
-
 /// A mapping that was just made.
 #[derive(Clone, Copy, Debug)]
 pub struct NewMapping {
@@ -57,6 +48,8 @@ pub struct NewMapping {
     pub ops: Ops,
     /// Whether the device may look at the buffer already (no `DMA_ATTR_SKIP_CPU_SYNC`).
     pub given: bool,
+    /// Entries of the list that it is a segment of; 0 if it is none.
+    pub entries: usize,
 }
 
 /// A stretch of a mapping whose buffer is in one piece.
@@ -106,7 +99,11 @@ pub(super) struct Mapping {
     pub(super) written: bool,
     /// Whether an unmap has begun: its slots may be others' already.
     pub(super) leaving: bool,
+    /// Whether the driver has not looked if the mapping failed.
+    pub(super) unchecked: bool,
     pub(super) since: Site,
+    /// Who mapped it, innermost first: kept only if the run is recorded.
+    pub(super) stack: Vec<&'static str>,
 }
 
 /// All live mappings, and the last of those that are gone.
@@ -137,7 +134,20 @@ impl Ledger {
                 "{} was given {:#x}-{last:#x}, beyond its mask {mask:#x} (bus limit {limit:#x})",
                 node.bdf, new.dma.0
             );
-            kx.report(Draft::warning("dma-beyond-mask", title).discriminator(new.kind.word()), Vec::new);
+            let kind = dma_debug::type_name(new.kind);
+            kx.report(Draft::warning("dma-beyond-mask", title).discriminator(kind), Vec::new);
+        }
+        let memory: SmallVec<[(PhysAddr, u64); 1]> =
+            pieces.iter().map(|&(_, phys, len)| (phys, len)).collect();
+        dma_debug::check_map(kx, dev, new, &memory);
+        dma_debug::check_segment(kx, dev, new, memory.first().map_or(0, |first| first.1));
+        {
+            let live = self.live.borrow();
+            let counts = |other: &&Mapping| {
+                other.new.dir != Direction::ToDevice && other.new.kind != MapKind::User
+            };
+            let written = live.iter().filter(counts);
+            dma_debug::check_overlap(kx, dev, new, written.map(|other| other.new.phys));
         }
         let pieces = pieces
             .iter()
@@ -156,6 +166,7 @@ impl Ledger {
                 piece
             })
             .collect();
+        let stack = if kx.sim().recording() { kx.frames() } else { Vec::new() };
         kx.interval_begins(|| (addresses_of(&node), new.dma.0, new.size, format!("{:?} mapping by {}", new.ops, kx.function())));
         let mapping = Mapping {
             device: node.index,
@@ -163,7 +174,9 @@ impl Ledger {
             pieces,
             written: false,
             leaving: false,
+            unchecked: false,
             since: kx.site(),
+            stack,
         };
         check_alignment(kx, dev, &node, &mapping);
         check_exposed(kx, &node, &mapping);
@@ -171,69 +184,23 @@ impl Ledger {
         self.live.borrow_mut().push(mapping);
     }
 
+    /// The driver goes on without having asked whether the mapping failed (`dma_mapping_error`). Who takes an address
+    /// out of an `Option` has asked.
+    pub fn not_checked(&self, kx: &Kx, dev: Ptr<Device>, dma: DmaAddr) {
+        if let Some(node) = kx.k.node_of(dev) {
+            self.change(node.index, dma, |mapping| mapping.unchecked = true);
+        }
+    }
+
     /// Checks an unmap against what was mapped. What is gone is gone: the mapping leaves the ledger when the unmap is
     /// done.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the arguments of dma_unmap_page_attrs, and how it was called"
-    )]
-    pub fn unmapping(
-        &self,
-        kx: &Kx,
-        dev: Ptr<Device>,
-        dma: DmaAddr,
-        size: u64,
-        dir: Direction,
-        kind: MapKind,
-        ops: Ops,
-    ) {
+    pub fn unmapping(&self, kx: &Kx, dev: Ptr<Device>, unmap: &Unmapped) {
         let Some(node) = kx.k.node_of(dev) else { return };
-        let found = self.find(node.index, dma);
-        self.change(node.index, dma, |mapping| mapping.leaving = true);
-        let misuse = |what: &'static str, title: String| {
-            kx.report(Draft::warning("dma-api-misuse", title).discriminator(what), Vec::new);
-        };
-        let Some(mapping) = found else {
-            misuse(
-                "unmap of what is not mapped",
-                format!(
-                    "DMA-API: {}: device driver tries to free DMA memory it has not allocated [device address={:#018x}] [size={size} bytes]",
-                    node.bdf, dma.0
-                ),
-            );
-            return;
-        };
-        let new = &mapping.new;
-        if new.size != size {
-            misuse(
-                "different size",
-                format!(
-                    "DMA-API: {}: device driver frees DMA memory with different size [device address={:#018x}] [map size={} bytes] [unmap size={size} bytes]",
-                    node.bdf, dma.0, new.size
-                ),
-            );
-        }
-        if new.kind != kind {
-            misuse(
-                "wrong function",
-                format!(
-                    "DMA-API: {}: device driver frees DMA memory with wrong function [device address={:#018x}] [mapped as {}] [unmapped as {}]",
-                    node.bdf,
-                    dma.0,
-                    new.kind.word(),
-                    kind.word()
-                ),
-            );
-        }
-        if new.dir != dir {
-            misuse(
-                "different direction",
-                format!(
-                    "DMA-API: {}: device driver frees DMA memory with different direction [device address={:#018x}]",
-                    node.bdf, dma.0
-                ),
-            );
-        }
+        let found = self.best_fit(node.index, unmap);
+        dma_debug::check_unmap(kx, dev, found.as_ref(), unmap);
+        self.change(node.index, unmap.dma, |mapping| mapping.leaving = true);
+        let Some(mapping) = found else { return };
+        let (new, ops, dma) = (&mapping.new, unmap.ops, unmap.dma);
         if new.ops != ops {
             let title = format!(
                 "{}: {:#x} was mapped through {:?} and is unmapped through {ops:?}: dev->dma_ops changed in between",
@@ -288,24 +255,15 @@ impl Ledger {
     }
 
     /// Checks a sync against what is mapped.
-    pub fn syncing(&self, kx: &Kx, dev: Ptr<Device>, dma: DmaAddr, size: u64, for_cpu: bool) {
+    pub fn syncing(&self, kx: &Kx, dev: Ptr<Device>, sync: &Synced) {
         let Some(node) = kx.k.node_of(dev) else { return };
-        let covered = self.covering(node.index, dma, size).is_some();
-        if !covered {
-            let way = if for_cpu { "for the CPU" } else { "for the device" };
-            let title = format!(
-                "DMA-API: {}: device driver tries to sync DMA memory it has not allocated [device address={:#018x}] [size={size} bytes] {way}",
-                node.bdf, dma.0
-            );
-            kx.report(
-                Draft::warning("dma-api-misuse", title).discriminator("sync outside a mapping"),
-                Vec::new,
-            );
-        }
+        let found = self.covering(node.index, sync.dma, sync.size);
+        dma_debug::check_sync(kx, dev, found.as_ref(), sync);
     }
 
     /// A sync of part of a mapping, or of all of it, is done.
-    pub fn synced(&self, kx: &Kx, dev: Ptr<Device>, dma: DmaAddr, size: u64, for_cpu: bool) {
+    pub fn synced(&self, kx: &Kx, dev: Ptr<Device>, sync: &Synced) {
+        let Synced { dma, size, for_cpu, .. } = *sync;
         let Some(node) = kx.k.node_of(dev) else { return };
         let Some(mapping) = self.covering(node.index, dma, size) else { return };
         let dir = mapping.new.dir;
@@ -343,12 +301,19 @@ impl Ledger {
         if let Some(first) = left.first() {
             let title = format!(
                 "DMA-API: {}: device driver has pending DMA allocations while released from device [count={}]",
-                node.bdf,
+                kx.k.dev_string(node.ptr.get()),
                 left.len()
             );
-            let since = first.since;
-            let line =
-                format!("first: {} bytes at {}, mapped in {}", first.new.size, first.new.dma, since.func);
+            let new = &first.new;
+            let line = format!(
+                "One of leaked entries details: [device address={:#018x}] [size={} bytes] [mapped with {}] [mapped as {}], in {}",
+                new.dma.0,
+                new.size,
+                dma_debug::dir_name(new.dir),
+                dma_debug::type_name(new.kind),
+                first.since.func
+            );
+            dma_debug::log(kx, &title, Some(first));
             drop(left);
             drop(live);
             kx.report(Draft::warning("leak-mapping", title), || vec![("left".to_owned(), vec![line])]);
@@ -361,8 +326,23 @@ impl Ledger {
         live.iter().flat_map(|mapping| &mapping.pieces).any(|piece| range.contains(piece.target))
     }
 
-    fn find(&self, device: usize, dma: DmaAddr) -> Option<Mapping> {
-        self.live.borrow().iter().find(|mapping| mapping.device == device && mapping.new.dma == dma).cloned()
+    /// The mapping at an address that fits best: without an IOMMU one buffer may be mapped several times, at one address.
+    ///
+    /// Source: `kernel/dma/debug.c: __hash_bucket_find()`, v6.12, which gives up where several fit and none quite does.
+    fn best_fit(&self, device: usize, unmap: &Unmapped) -> Option<Mapping> {
+        let live = self.live.borrow();
+        let at = live.iter().filter(|mapping| mapping.device == device && mapping.new.dma == unmap.dma);
+        let fit = |new: &NewMapping| {
+            let fits = [
+                new.size == unmap.size,
+                new.kind == unmap.kind,
+                new.dir == unmap.dir,
+                new.entries == unmap.entries,
+            ];
+            fits.into_iter().filter(|fits| *fits).count()
+        };
+        // The first of those that fit equally.
+        at.rev().max_by_key(|mapping| fit(&mapping.new)).cloned()
     }
 
     /// The mapping of a device in which a range lies.

@@ -5,6 +5,7 @@
 
 mod bus;
 mod content;
+mod dma_debug;
 mod end;
 mod iotlb;
 mod iova;
@@ -15,6 +16,7 @@ mod ought;
 mod place;
 
 pub use bus::device_dma;
+pub use dma_debug::{Misuse, Synced, Unmapped, reject_vmalloc};
 pub use end::end_of_run;
 pub use iotlb::check_flushed;
 pub use iova::check_iova;

@@ -547,6 +547,75 @@ behaviours! {
         ranges: &[(V::V6_12, None)],
         needs: &[B::DmaOwnership],
     }
+    MemblockGrowthAvoidsRequest {
+        name: "memblock-growth-avoids-request",
+        what: "a list of memblock that grows because of a reservation does not take its new array out of the range that is \
+               being reserved (3.6)",
+        commits: &["48c3b583bbdd"],
+        ranges: &[(V::V5_10, None)],
+    }
+    MemblockDiscardedLate {
+        name: "memblock-discarded-late",
+        what: "arrays of memblock that have grown are given back when all page structures are initialised, and not at \
+               the hand-over (4.13)",
+        commits: &["3010f876500f"],
+        ranges: &[(V::V5_10, None)],
+    }
+    MemblockArrayKfreed {
+        name: "memblock-array-kfreed",
+        what: "an array of memblock that came from slab goes back there, and not to the page allocator",
+        commits: &["c94afc46cae7"],
+        ranges: &[(V::V5_17, None)],
+    }
+    BootServicesFreedLate {
+        name: "boot-services-freed-late",
+        what: "the memory of EFI's boot services is given to the page allocator when all page structures are initialised, \
+               and not in start_kernel (after 6.12)",
+        ranges: &[],
+    }
+    TpmLogByPhysicalAddress {
+        name: "tpm-log-by-physical-address",
+        what: "the TPM's event log is reserved where it lies, and not where it is mapped for the moment",
+        commits: &["f4cd18c5b200"],
+        ranges: &[(V::V6_1, None)],
+    }
+    StorvscUnmapsUnsent {
+        name: "storvsc-unmaps-unsent",
+        what: "the driver of Hyper-V's disks unmaps a request that it could not send, as the ring to the host is full (it \
+               maps since 5.17; 6.2, and 6.1.4)",
+        commits: &["67ff3d0a49f3"],
+        ranges: &[(V::V6_2, None)],
+        trees: &[V::V6_1],
+    }
+    Mpt3sasZonesBidirectional {
+        name: "mpt3sas-zones-bidirectional",
+        what: "the driver of SAS adapters maps the reply to REPORT ZONES for both directions, since the firmware reads it \
+               back to swap its bytes (6.11, and 6.1.106)",
+        commits: &["82dbb57ac8d0"],
+        ranges: &[(V::V6_11, None)],
+        trees: &[V::V6_1],
+    }
+    CoherentMemPointerCleared {
+        name: "coherent-mem-pointer-cleared",
+        what: "a device whose own coherent memory is released forgets it (6.8, and 6.1.192)",
+        commits: &["b07bc2347672"],
+        ranges: &[(V::V6_8, None)],
+        trees: &[V::V6_1],
+    }
+    RangeMapFreedAtUnbind {
+        name: "range-map-freed-at-unbind",
+        what: "the map of what a device's bus reaches is freed when the driver is unbound or its probe fails; before, the next \
+               probe made another one and forgot the first",
+        commits: &["d8f7a5484f21"],
+        ranges: &[(V::V5_17, None)],
+    }
+    MapNeedsMask {
+        name: "map-needs-mask",
+        what: "a mapping for a device without a DMA mask is refused with a warning; before, the message about the failure \
+               followed the NULL pointer (5.10)",
+        commits: &["f959dcd6ddfd"],
+        ranges: &[(V::V5_10, None)],
+    }
     PciSacUntilFail {
         name: "pci-sac-until-fail",
         what: "addresses below 4 GiB are tried first only until that failed once for the device",

@@ -37,6 +37,14 @@ pub struct KernelConfig {
     pub deferred_struct_page_init: bool,
     /// `CONFIG_ARCH_KEEP_MEMBLOCK`: memblock's lists stay. No x86 has it.
     pub arch_keep_memblock: bool,
+    /// `CONFIG_DMA_API_DEBUG`: the modelled kernel checks what drivers ask of the DMA API, and says so in its log.
+    pub dma_api_debug: bool,
+    /// `CONFIG_DMA_API_DEBUG_SG`: and segments of scatterlists.
+    pub dma_api_debug_sg: bool,
+    /// `CONFIG_DMA_DECLARE_COHERENT`: devices may have coherent memory of their own.
+    pub dma_declare_coherent: bool,
+    /// `CONFIG_VMAP_STACK`: stacks are `vmalloc` memory.
+    pub vmap_stack: bool,
     /// `CONFIG_NR_CPUS`, if it is named; it then counts before the machine's.
     pub nr_cpus: Option<u32>,
 }
@@ -55,6 +63,10 @@ impl Default for KernelConfig {
             mem_encrypt_by_default: false,
             deferred_struct_page_init: false,
             arch_keep_memblock: false,
+            dma_api_debug: false,
+            dma_api_debug_sg: false,
+            dma_declare_coherent: false,
+            vmap_stack: true,
             nr_cpus: None,
         }
     }
@@ -75,6 +87,10 @@ pub const CONFIG_NAMES: &[&str] = &[
     "CONFIG_AMD_MEM_ENCRYPT_ACTIVE_BY_DEFAULT",
     "CONFIG_DEFERRED_STRUCT_PAGE_INIT",
     "CONFIG_ARCH_KEEP_MEMBLOCK",
+    "CONFIG_DMA_API_DEBUG",
+    "CONFIG_DMA_API_DEBUG_SG",
+    "CONFIG_DMA_DECLARE_COHERENT",
+    "CONFIG_VMAP_STACK",
     "CONFIG_NR_CPUS",
 ];
 
@@ -150,6 +166,10 @@ impl KernelConfig {
             "CONFIG_AMD_MEM_ENCRYPT_ACTIVE_BY_DEFAULT" => &mut self.mem_encrypt_by_default,
             "CONFIG_DEFERRED_STRUCT_PAGE_INIT" => &mut self.deferred_struct_page_init,
             "CONFIG_ARCH_KEEP_MEMBLOCK" => &mut self.arch_keep_memblock,
+            "CONFIG_DMA_API_DEBUG" => &mut self.dma_api_debug,
+            "CONFIG_DMA_API_DEBUG_SG" => &mut self.dma_api_debug_sg,
+            "CONFIG_DMA_DECLARE_COHERENT" => &mut self.dma_declare_coherent,
+            "CONFIG_VMAP_STACK" => &mut self.vmap_stack,
             _ => return None,
         })
     }

@@ -28,6 +28,8 @@ limits! {
     E820: usize = 256;
     /// NUMA nodes, and early reservations.
     REGIONS: usize = 256;
+    /// Regions of one reservation.
+    RESERVED_TIMES: u32 = 1_024;
     /// Times that one reservation is given back.
     FREES: usize = 8;
     /// Devices of a machine.

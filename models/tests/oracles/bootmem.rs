@@ -267,3 +267,82 @@ fn init_sections_go_to_the_page_allocator() {
     let greedy = World { machine: Box::leak(machine.into_boxed_str()), ..DIRECT };
     assert!(greedy.fires("double-free").contains("in greedy"));
 }
+
+/// A reservation of a virtual address is one of nothing; the same of a physical one is in order, RAM or not.
+#[test]
+fn a_reservation_where_no_memory_can_be() {
+    let log = |flips| World {
+        machine: "tpm_log: (start: 0x3e123018, size: 0x10000),",
+        version: "6.1",
+        flips,
+        ..DIRECT
+    };
+    let title = log(r#"revert: ["tpm-log-by-physical-address"],"#).fires("reserve-outside-memory");
+    assert!(title.contains("efi_tpm_eventlog_init reserves 0xffffffffff200018"), "{title}");
+    log("").is_silent();
+    let reserves = |start: u64| {
+        on_bare(&WORLD, move |kx| async move {
+            ready(&kx);
+            kx.memblock_reserve(PhysRange::new(PhysAddr(start), 0x1000));
+        })
+    };
+    assert_eq!(reserves(1 << 52).kinds(), ["reserve-outside-memory"]);
+    assert_eq!(reserves((1 << 52) - 0x1000).kinds(), [""; 0]);
+}
+
+/// 118 regions that the machine reserves early, and 20 more in `start_kernel` where there is no RAM.
+const MANY: &str = r#"reserved: [
+    (name: "firmware", region: (start: 0x20000000, size: 0x1000), times: 118, stride: 0x100000),
+    (name: "late", region: (start: 0xd0000000, size: 0x1000), times: 20, stride: 0x100000, at: StartKernel),
+],"#;
+
+#[test]
+fn an_array_that_came_from_slab_goes_back_there() {
+    let many = |flips| World { machine: MANY, version: "6.1", flips, ..DIRECT };
+    let title = many(r#"revert: ["memblock-array-kfreed"],"#).fires("bad-free");
+    assert!(title.contains("memblock_free_late"), "{title}");
+    many("").is_silent();
+    // Lists that have not grown go with the image.
+    let few: &'static str = MANY.replace("times: 20", "times: 2").leak();
+    World { machine: few, ..many(r#"revert: ["memblock-array-kfreed"],"#) }.is_silent();
+}
+
+/// The kernel's own reservations and these fill the list to the last entry.
+const FULL: &str = r#"reserved: [
+    (name: "firmware", region: (start: 0x20000000, size: 0x1000), times: 125, stride: 0x100000),
+],"#;
+
+#[test]
+fn lists_that_are_given_back_before_their_last_reader_is_done() {
+    let full = |flips, machine, config| World { machine, version: "6.1", flips, config, ..DIRECT };
+    let deferred = r#""CONFIG_DEFERRED_STRUCT_PAGE_INIT=y""#;
+    let early = r#"revert: ["memblock-discarded-late"],"#;
+    let title = full(early, FULL, deferred).fires("memblock-gone");
+    assert!(title.contains("in deferred_init_memmap"), "{title}");
+    full("", FULL, deferred).is_silent();
+    full(early, FULL, "").is_silent();
+    full(early, "", deferred).is_silent();
+}
+
+#[test]
+fn a_list_that_grows_into_the_range_that_is_reserved() {
+    let full = |flips| World { machine: FULL, version: "6.1", flips, ..DIRECT };
+    let title = full(r#"revert: ["memblock-growth-avoids-request"],"#).fires("overlapping-owners");
+    assert!(title.contains("memblock_double_array"), "{title}");
+    full("").is_silent();
+}
+
+#[test]
+fn boot_services_memory_waits_for_page_structures() {
+    let machine: &'static str = format!(
+        r#"reserved: [(name: "efi_free_boot_services", region: (start: {HIGH}, size: {SIZE}),
+            freed: [(by: MemblockFreeLate, at: StartKernel)])],"#
+    )
+    .leak();
+    let config = r#""CONFIG_DEFERRED_STRUCT_PAGE_INIT=y""#;
+    let world = |flips| World { machine, version: "6.12", flips, config, ..DIRECT };
+    world("").fires("lost-memory");
+    let late = world(r#"apply: ["boot-services-freed-late"],"#);
+    late.is_silent();
+    assert_ne!(page_after(&late, HIGH), PageState::Absent);
+}

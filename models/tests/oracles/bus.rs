@@ -134,6 +134,7 @@ fn an_address_that_is_used_again_too_early() {
                 kind: models::oracle::MapKind::Single,
                 ops: models::dma::Ops::Iommu,
                 given: true,
+                entries: 0,
             };
             kx.k.ledger.mapped(&kx, dev, &new, &[(dma, piece, PAGE_SIZE)]);
             device_dma(&kx, &node, dma, 512, true, 8).await;

@@ -4,6 +4,7 @@ mod bootmem;
 mod bus;
 mod content;
 mod dma_api;
+mod dma_debug;
 mod faults;
 mod kernels;
 mod machine;

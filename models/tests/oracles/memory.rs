@@ -97,3 +97,19 @@ fn what_follows_from_a_descriptor_that_is_none() {
     let found = campaign(shipped("hp-4300g.ron", &fixed), 100);
     assert!(found.is_empty(), "{found:?}");
 }
+
+/// An object is lost with the last pointer to it.
+#[test]
+fn an_object_that_nothing_points_at() {
+    let unbind = r#"(name: "admin", start_ms: Fixed(500), body: [
+        Unbind(bdf: "0000:01:00.0"), Bind(bdf: "0000:01:00.0", driver: "disk"),
+    ])"#;
+    let world = World { device: "dma_range: (start: 0, size: 0x100000000),", processes: unbind, ..WORLD };
+    let title = world.fires("memory-leak");
+    assert!(title.contains("struct bus_dma_region"), "{title}");
+    World { flips: r#"apply: ["range-map-freed-at-unbind"],"#, ..world.clone() }.is_silent();
+    // The map goes with the device.
+    let unplug = r#"(name: "admin", start_ms: Fixed(500), body: [Unplug(bdf: "0000:01:00.0")])"#;
+    World { processes: unplug, ..world.clone() }.is_silent();
+    World { device: "", ..world }.is_silent();
+}

@@ -4,10 +4,14 @@ use std::collections::BTreeSet;
 
 use super::super::index::Seg;
 use super::super::limits;
+use super::super::nearest::nearest;
 use super::super::schema::{
-    DeviceArg, Dist, Driver, MapArgs, MapSgArgs, OnError, PartArgs, Registers, Stmt, SubmitArgs,
+    DeviceArg, Dist, Driver, MadeBy, MapArgs, MapSgArgs, OnError, PartArgs, Registers, Stmt, SubmitArgs,
+    SyncArgs, UnmapArgs, UnmapSgArgs,
 };
 use super::{Checker, World, did_you_mean, multiplied};
+use crate::mem::PAGE_SIZE;
+use crate::profile::Behaviour;
 
 pub(super) fn check(checker: &mut Checker<'_>, driver: &Driver, world: &World<'_>) {
     checker.name("name", &driver.name);
@@ -63,7 +67,7 @@ impl<'a> Names<'a> {
                 Stmt::MapSg(MapSgArgs { name, .. }) => (&mut self.sg_maps, name),
                 Stmt::AllocObject { name, .. } => (&mut self.objects, name),
                 _ => {
-                    if let Some(inner) = inner(stmt) {
+                    for (_, inner) in inner(stmt) {
                         self.collect(inner, depth + 1);
                     }
                     continue;
@@ -74,17 +78,19 @@ impl<'a> Names<'a> {
     }
 }
 
-/// The statements inside a statement.
-fn inner(stmt: &Stmt) -> Option<&[Stmt]> {
-    match stmt {
+/// The statements inside a statement, by the field that they stand in.
+fn inner(stmt: &Stmt) -> impl Iterator<Item = (&'static str, &[Stmt])> {
+    let (first, second): (Option<(&'static str, &[Stmt])>, Option<(&'static str, &[Stmt])>) = match stmt {
         Stmt::Repeat { body, .. }
         | Stmt::Requeue { body, .. }
         | Stmt::Call { body, .. }
         | Stmt::Lock { body, .. }
-        | Stmt::Maybe { body, .. }
-        | Stmt::Submit(SubmitArgs { irq: body, .. }) => Some(body),
-        _ => None,
-    }
+        | Stmt::Maybe { body, .. } => (Some(("body", body)), None),
+        Stmt::IfKernel { body, otherwise, .. } => (Some(("body", body)), Some(("otherwise", otherwise))),
+        Stmt::Submit(SubmitArgs { irq, .. }) => (Some(("irq", irq)), None),
+        _ => (None, None),
+    };
+    first.into_iter().chain(second)
 }
 
 struct Walk<'a> {
@@ -124,11 +130,10 @@ impl Walk<'_> {
             *executed = executed.saturating_add(times);
             checker.at(Seg::Index(i), |c| {
                 self.one(c, stmt);
-                if let Some(inner) = inner(stmt) {
-                    let (field, times) = match stmt {
-                        Stmt::Repeat { times: more, .. } => ("body", multiplied(times, more)),
-                        Stmt::Submit(_) => ("irq", times),
-                        _ => ("body", times),
+                for (field, inner) in inner(stmt) {
+                    let times = match stmt {
+                        Stmt::Repeat { times: more, .. } => multiplied(times, more),
+                        _ => times,
                     };
                     c.field(field, |c| self.body(c, inner, times, depth + 1, executed));
                 }
@@ -163,14 +168,26 @@ impl Walk<'_> {
                 checker.dist("offset", &args.offset, 0, limits::BYTES);
                 self.map_common(checker, args.on_error, &args.device);
             }
-            Stmt::FreeCoherent { name } => defined(checker, name, "coherent memory", &[&names.coherent]),
+            Stmt::FreeCoherent { name, .. } => defined(checker, name, "coherent memory", &[&names.coherent]),
             Stmt::FreeBuffer { name } => defined(checker, name, "buffer", &[&names.buffers]),
             Stmt::FreeObject { name } => defined(checker, name, "object", &[&names.objects]),
-            Stmt::Unmap { name } => defined(checker, name, "mapping of `Map`", &[&names.maps]),
-            Stmt::UnmapSg { name } => defined(checker, name, "mapping of `MapSg`", &[&names.sg_maps]),
-            Stmt::SyncForCpu(part) | Stmt::SyncForDevice(part) => {
-                defined(checker, &part.name, "mapping", &[&names.maps, &names.sg_maps]);
-                in_part(checker, &part.offset, part.size.as_ref());
+            Stmt::Unmap(UnmapArgs { name, size, made_by, .. }) => {
+                match made_by {
+                    MadeBy::Map => defined(checker, name, "mapping of `Map`", &[&names.maps]),
+                    MadeBy::MapSg => defined(checker, name, "mapping of `MapSg`", &[&names.sg_maps]),
+                    MadeBy::AllocCoherent => defined(checker, name, "coherent memory", &[&names.coherent]),
+                }
+                optional(checker, "size", size.as_ref(), 1, limits::BYTES);
+            }
+            Stmt::UnmapSg(UnmapSgArgs { name, entries, .. }) => {
+                defined(checker, name, "mapping of `MapSg`", &[&names.sg_maps]);
+                optional(checker, "entries", entries.as_ref(), 1, limits::SG_ENTRIES);
+            }
+            Stmt::SyncForCpu(args) | Stmt::SyncForDevice(args) => {
+                let SyncArgs { name, offset, size, entries, .. } = args;
+                defined(checker, name, "mapping", &[&names.maps, &names.sg_maps]);
+                in_part(checker, offset, size.as_ref());
+                optional(checker, "entries", entries.as_ref(), 1, limits::SG_ENTRIES);
             }
             Stmt::CpuWrite { name } | Stmt::CpuRead { name } => {
                 let all = [&names.buffers, &names.coherent, &names.maps, &names.sg_maps];
@@ -186,7 +203,14 @@ impl Walk<'_> {
                 in_part(checker, &args.offset, args.size.as_ref());
                 checker.dist("latency_us", &args.latency_us, 0, limits::DELAY_US);
             }
-            Stmt::WaitAll | Stmt::LimitToMaxMapping => {}
+            Stmt::DeclareCoherent { region } => checker.field("region", |c| {
+                if region.size % PAGE_SIZE != 0 || region.start % PAGE_SIZE != 0 {
+                    c.error(&[], "it does not consist of whole pages");
+                }
+                c.range("start", region.start, 0, limits::PHYS_MAX);
+                c.range("size", region.size, PAGE_SIZE, limits::BYTES);
+            }),
+            Stmt::WaitAll | Stmt::ReleaseCoherent | Stmt::LimitToMaxMapping => {}
             Stmt::Repeat { times, .. } => checker.dist("times", times, 0, limits::EXECUTED),
             Stmt::Requeue { times, delay_us, .. } => {
                 checker.range("times", (*times).into(), 1, limits::RETRIES.into());
@@ -203,6 +227,13 @@ impl Walk<'_> {
             Stmt::Lock { name, .. } => checker.name("name", name),
             Stmt::Sleep { us } => checker.dist("us", us, 0, limits::DELAY_US),
             Stmt::Maybe { percent, .. } => checker.percent(*percent),
+            Stmt::IfKernel { has, .. } => {
+                if Behaviour::from_name(has).is_none() {
+                    let near = nearest(has, Behaviour::ALL.iter().map(|known| known.name()));
+                    let help = near.map_or_else(String::new, |near| format!("did you mean `{near}`?"));
+                    checker.error_help(&[Seg::Field("has")], format!("no behaviour `{has}`"), help);
+                }
+            }
             Stmt::ReturnError { errno } => checker.range("errno", (*errno).into(), 1, limits::ERRNO.into()),
         }
     }
@@ -257,9 +288,7 @@ impl Walk<'_> {
 /// Offset and length of a part of a mapping.
 fn in_part(checker: &mut Checker<'_>, offset: &Dist, size: Option<&Dist>) {
     checker.dist("offset", offset, 0, limits::BYTES);
-    if let Some(size) = size {
-        checker.dist("size", size, 1, limits::BYTES);
-    }
+    optional(checker, "size", size, 1, limits::BYTES);
 }
 
 /// The mask is of the form 2^n - 1.
@@ -271,6 +300,13 @@ fn low_bits(checker: &mut Checker<'_>, mask: u64, max: u64) {
             message,
             format!("allowed: 2^n - 1 up to {max:#x}, as in `0xfff`"),
         );
+    }
+}
+
+/// A number that need not be given.
+fn optional(checker: &mut Checker<'_>, field: &'static str, value: Option<&Dist>, min: u64, max: u64) {
+    if let Some(value) = value {
+        checker.dist(field, value, min, max);
     }
 }
 

@@ -53,12 +53,22 @@ pub(super) fn check(checker: &mut Checker<'_>, machine: &Machine, world: &World<
             checker.error(&[Seg::Field("initrd")], "it overlaps the kernel image");
         }
     }
+    if let Some(log) = machine.tpm_log {
+        checker.field("tpm_log", |c| usable(c, machine, log));
+    }
     if checker.count("reserved", machine.reserved.len(), limits::REGIONS) {
         for (i, reserved) in machine.reserved.iter().enumerate() {
             checker.field("reserved", |c| {
                 c.at(Seg::Index(i), |c| {
                     c.name("name", &reserved.name);
                     c.field("region", |c| region(c, reserved.region));
+                    c.range("times", reserved.times.into(), 1, limits::RESERVED_TIMES.into());
+                    if reserved.times > 1 && reserved.stride < reserved.region.size {
+                        let help = "each region begins behind the end of the one before";
+                        c.error_help(&[Seg::Field("stride")], "the regions overlap", help);
+                    } else if reserved.regions().last().is_some_and(|last| past_the_end(last)) {
+                        c.error(&[Seg::Field("times")], "the last region lies above 52 bits");
+                    }
                     c.count("freed", reserved.freed.len(), limits::FREES);
                 });
             });
@@ -127,10 +137,14 @@ fn nodes(checker: &mut Checker<'_>, machine: &Machine) {
     }
 }
 
+fn past_the_end(region: Region) -> bool {
+    region.end().is_none_or(|end| end > limits::PHYS_MAX + 1)
+}
+
 fn region(checker: &mut Checker<'_>, region: Region) {
     if region.size == 0 {
         checker.error(&[Seg::Field("size")], "an empty region");
-    } else if region.end().is_none_or(|end| end > limits::PHYS_MAX + 1) {
+    } else if past_the_end(region) {
         checker.error(&[], "it lies above 52 bits");
     }
 }
@@ -170,6 +184,9 @@ fn device(checker: &mut Checker<'_>, machine: &Machine, i: usize, device: &Devic
     }
     if let Some(pool) = device.restricted_pool {
         checker.field("restricted_pool", |c| region(c, pool));
+    }
+    if let Some(range) = device.dma_range {
+        checker.field("dma_range", |c| region(c, range));
     }
     if device.bus_dma_limit == Some(0) {
         checker.error_help(&[Seg::Field("bus_dma_limit")], "no address at all", "leave it out for no limit");

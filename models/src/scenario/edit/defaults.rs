@@ -13,7 +13,7 @@ use super::super::error::SourceText;
 use super::super::parse::parse;
 use super::super::schema::{
     Device, Driver, Expect, Explore, FindingPattern, Inject, Iommu, Kernel, Machine, MapArgs, MapSgArgs, PartArgs,
-    ProcStmt, Process, Queue, Registers, Reserved, Stmt, SubmitArgs, Trample,
+    ProcStmt, Process, Queue, Registers, Reserved, Stmt, SubmitArgs, SyncArgs, Trample, UnmapArgs, UnmapSgArgs,
 };
 use super::tree::{self, Fields, Node};
 
@@ -72,6 +72,11 @@ fn defaults() -> Defaults {
         &["name", "entries", "size", "dir"],
     );
     add::<PartArgs>(&mut all, "(name: \"\")", &["name"]);
+    add::<UnmapArgs>(&mut all, "(name: \"\")", &["name"]);
+    add::<UnmapSgArgs>(&mut all, "(name: \"\")", &["name"]);
+    add::<SyncArgs>(&mut all, "(name: \"\")", &["name"]);
+    add::<Stmt>(&mut all, "FreeCoherent(name: \"\")", &["name"]);
+    add::<Stmt>(&mut all, "IfKernel(has: \"\", body: [])", &["has", "body"]);
     add::<SubmitArgs>(&mut all, "(name: \"\", dma: Read)", &["name", "dma"]);
     add::<Process>(&mut all, "(name: \"\", body: [])", &["name", "body"]);
     add::<ProcStmt>(&mut all, "AllocPages(count: Fixed(1))", &["count"]);

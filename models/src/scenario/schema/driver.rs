@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::dist::{CpuChoice, Dist, JunkClass};
+use super::machine::Region;
 
 /// A driver: when it registers, what its probe does, and the work it does afterwards.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,6 +110,14 @@ pub enum Stmt {
         /// A segment may not cross a multiple of this plus one.
         mask: u64,
     },
+    /// `dma_declare_coherent_memory`: from here on the device's coherent memory comes from this region, which is no RAM of
+    /// the kernel's. Needs `CONFIG_DMA_DECLARE_COHERENT=y`. If it fails the driver goes on without.
+    DeclareCoherent {
+        /// Where the memory lies, for the kernel and for the device.
+        region: Region,
+    },
+    /// `dma_release_coherent_memory`.
+    ReleaseCoherent,
     /// `dma_max_mapping_size`: from here on nothing larger than the answer is mapped for this device, as the block layer
     /// cuts requests at `max_hw_sectors`.
     LimitToMaxMapping,
@@ -123,6 +132,9 @@ pub enum Stmt {
     FreeCoherent {
         /// Name.
         name: String,
+        /// How far the CPU address that is passed lies behind the right one: other than 0 is a mistake.
+        #[serde(default)]
+        cpu_offset: u64,
     },
     /// Allocates memory for data.
     AllocBuffer {
@@ -147,19 +159,13 @@ pub enum Stmt {
     /// `dma_map_sg_attrs`.
     MapSg(MapSgArgs),
     /// `dma_unmap_page_attrs`.
-    Unmap {
-        /// Name of the mapping.
-        name: String,
-    },
+    Unmap(UnmapArgs),
     /// `dma_unmap_sg_attrs`.
-    UnmapSg {
-        /// Name of the mapping.
-        name: String,
-    },
-    /// `dma_sync_single_for_cpu`, `dma_sync_single_range_for_cpu`.
-    SyncForCpu(PartArgs),
-    /// `dma_sync_single_for_device`, `dma_sync_single_range_for_device`.
-    SyncForDevice(PartArgs),
+    UnmapSg(UnmapSgArgs),
+    /// `dma_sync_single_for_cpu`, or `dma_sync_sg_for_cpu` for a list.
+    SyncForCpu(SyncArgs),
+    /// `dma_sync_single_for_device`, or `dma_sync_sg_for_device` for a list.
+    SyncForDevice(SyncArgs),
     /// The CPU writes the whole buffer.
     CpuWrite {
         /// Name of a buffer, coherent memory or mapping.
@@ -212,6 +218,16 @@ pub enum Stmt {
         irqsave: bool,
         /// What is done under it.
         body: Vec<Self>,
+    },
+    /// Does the body if the kernel has a behaviour, as a driver does that differs between two kernels.
+    IfKernel {
+        /// Name of the behaviour.
+        has: String,
+        /// What a driver of a kernel with it does.
+        body: Vec<Self>,
+        /// What one of a kernel without it does.
+        #[serde(default)]
+        otherwise: Vec<Self>,
     },
     /// Sleeps.
     Sleep {
@@ -315,6 +331,69 @@ pub struct PartArgs {
     pub size: Option<Dist>,
 }
 
+/// What `Unmap` passes. All but the name is there to say what a careless driver does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnmapArgs {
+    /// Name of the mapping.
+    pub name: String,
+    /// Bytes. Absent: those that were mapped.
+    #[serde(default)]
+    pub size: Option<Dist>,
+    /// Direction. Absent: that of the mapping.
+    #[serde(default)]
+    pub dir: Option<Dir>,
+    /// What the mapping was made by: with another than `Map` the function does not fit it.
+    #[serde(default)]
+    pub made_by: MadeBy,
+}
+
+/// What `UnmapSg` passes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnmapSgArgs {
+    /// Name of the mapping.
+    pub name: String,
+    /// Entries of the list. Absent: as many as were mapped (`nents`, and not what `dma_map_sg` returned).
+    #[serde(default)]
+    pub entries: Option<Dist>,
+    /// Direction. Absent: that of the mapping.
+    #[serde(default)]
+    pub dir: Option<Dir>,
+}
+
+/// What a sync is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SyncArgs {
+    /// Name of the mapping.
+    pub name: String,
+    /// Where in a mapping of `Map` the part begins that is synced.
+    #[serde(default)]
+    pub offset: Dist,
+    /// Its length. Absent: up to the end of the mapping.
+    #[serde(default)]
+    pub size: Option<Dist>,
+    /// Direction. Absent: that of the mapping.
+    #[serde(default)]
+    pub dir: Option<Dir>,
+    /// Entries of a list of `MapSg`. Absent: as many as were mapped.
+    #[serde(default)]
+    pub entries: Option<Dist>,
+}
+
+/// What made a mapping.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MadeBy {
+    /// `Map`.
+    #[default]
+    Map,
+    /// `MapSg`: its first segment is unmapped.
+    MapSg,
+    /// `AllocCoherent`: the memory is not given back.
+    AllocCoherent,
+}
+
 /// What `Submit` hands to the device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -382,6 +461,8 @@ pub enum OnError {
     /// It leaves out everything that needs this mapping. With `NoWarn` it has provided for that, and the failure is no
     /// finding.
     Skip,
+    /// It does not look, and goes on with `DMA_MAPPING_ERROR` for an address.
+    Ignore,
     /// It tries again.
     Retry {
         /// How often.
@@ -399,6 +480,14 @@ pub enum BufferSource {
     /// The page allocator.
     #[default]
     Pages,
+    /// A local variable, on the stack of whoever runs the statement.
+    Stack,
+    /// `vmalloc`.
+    Vmalloc,
+    /// A constant in the image of the kernel.
+    Rodata,
+    /// A place where the machine has no RAM, such as the registers of a device.
+    NoRam,
 }
 
 /// Which pointer a driver passes as the device. All but the first are hypotheses to be tested.

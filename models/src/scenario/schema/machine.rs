@@ -55,6 +55,9 @@ pub struct Machine {
     /// Where the memory lies that the kernel takes for itself before the bounce pool. Absent: the model allocates it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub early: Option<Early>,
+    /// Where EFI firmware has left the log of what the TPM measured, in usable memory.
+    #[serde(default)]
+    pub tpm_log: Option<Region>,
     /// Devices, in the order in which the bus scan meets them.
     #[serde(default)]
     pub devices: Vec<Device>,
@@ -179,7 +182,7 @@ impl Region {
     }
 }
 
-/// Memory that is reserved before the page allocator exists.
+/// Memory that is reserved for somebody, early in the boot unless `at` says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Reserved {
@@ -187,9 +190,44 @@ pub struct Reserved {
     pub name: String,
     /// Where it lies.
     pub region: Region,
+    /// How many regions of this length there are, as firmware scatters what it leaves behind.
+    #[serde(default = "default_times")]
+    pub times: u32,
+    /// How far each lies behind the one before, in bytes.
+    #[serde(default)]
+    pub stride: u64,
+    /// When it is reserved.
+    #[serde(default)]
+    pub at: ReservedAt,
     /// When and how it is given back, in this order at each point of the boot. Empty: never.
     #[serde(default)]
     pub freed: Vec<Freed>,
+}
+
+impl Reserved {
+    /// All regions, in ascending order.
+    pub fn regions(&self) -> impl Iterator<Item = Region> + use<> {
+        let (first, stride) = (self.region, self.stride);
+        let nth = move |n: u32| Region {
+            start: first.start.saturating_add(stride.saturating_mul(n.into())),
+            size: first.size,
+        };
+        (0..self.times).map(nth)
+    }
+}
+
+const fn default_times() -> u32 {
+    1
+}
+
+/// When memory is reserved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ReservedAt {
+    /// Early in `setup_arch`, before memblock gives anything away.
+    #[default]
+    SetupArch,
+    /// In `start_kernel`, when the page allocator and slab have taken over: as tables are that are found late.
+    StartKernel,
 }
 
 /// How reserved memory is given back.
@@ -369,6 +407,13 @@ pub struct Device {
     /// The highest address that the bus above it carries.
     #[serde(default)]
     pub bus_dma_limit: Option<u64>,
+    /// Its bus has not given it a DMA mask (`dev->dma_mask` is NULL), as with devices that a driver makes by hand.
+    #[serde(default)]
+    pub no_dma_mask: bool,
+    /// The memory that the bus above it reaches, as the firmware tells (`dma-ranges`); it lies at the same place for the
+    /// device. The map of it is made at each probe; `bus_dma_limit` is what mappings are held against.
+    #[serde(default)]
+    pub dma_range: Option<Region>,
     /// A bounce pool of its own (`restricted-dma-pool` in the device tree).
     #[serde(default)]
     pub restricted_pool: Option<Region>,

@@ -11,14 +11,14 @@ use serde::{Deserialize, Serialize};
 
 pub use dist::{CpuChoice, Dist, JunkClass, WeightedFill};
 pub use driver::{
-    Access, Attr, BufferSource, DeviceArg, Dir, Driver, MapArgs, MapSgArgs, OnError, PartArgs, ProbeType,
-    Queue, Registers, Stmt, SubmitArgs,
+    Access, Attr, BufferSource, DeviceArg, Dir, Driver, MadeBy, MapArgs, MapSgArgs, OnError, PartArgs,
+    ProbeType, Queue, Registers, Stmt, SubmitArgs, SyncArgs, UnmapArgs, UnmapSgArgs,
 };
 pub use expect::{Expect, FindingPattern, SeedCount};
 pub use inject::{AllocFail, Chance, Delay, HotUnplug, Inject, Trample, Window};
 pub use machine::{
     AddrRange, Bus, Cap, CpuVendor, Device, E820Change, E820Entry, E820Kind, Early, Freed, FreedAt, FreedBy,
-    Iommu, Machine, MemEncrypt, Node, Plugged, Region, Reserved, Unplugged,
+    Iommu, Machine, MemEncrypt, Node, Plugged, Region, Reserved, ReservedAt, Unplugged,
 };
 pub use process::{ProcStmt, Process};
 
