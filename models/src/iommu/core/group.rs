@@ -119,7 +119,7 @@ async fn new_default_domain(
     let domain = iommu_domain_alloc(kx, type_, untrusted).await?;
     kx.store_ptr(group, IommuGroup::default_domain, domain).await;
     // A domain that is in use stays in use. (One peek: the step that follows is the store itself.)
-    if kx.peek(group, IommuGroup::domain).is_none_or(|domain| domain.is_null()) {
+    if kx.peek(group, IommuGroup::domain).is_none_or(Ptr::is_null) {
         kx.store_ptr(group, IommuGroup::domain, domain).await;
     }
     Ok(domain)

@@ -54,7 +54,7 @@ pub async fn bus_set_iommu(kx: &Kx, driver: IommuDriver) -> Result<(), ComeAgain
             find_group(kx, node).await.map(|_| ())
         };
         let group = node.group.get();
-        let has_none = kx.peek(group, IommuGroup::default_domain).is_some_and(|domain| domain.is_null());
+        let has_none = kx.peek(group, IommuGroup::default_domain).is_some_and(Ptr::is_null);
         if probed.is_ok() && has_none && !group_list.contains(&group) {
             group_list.push(group);
         }

@@ -61,10 +61,10 @@ impl PageTable {
             let level = self.vtd_largepage_level(iov_pfn, phys_pfn, left);
             let pages = level_pages(level);
             let (table, first) = self.vtd_alloc_pte(iov_pfn, level, source)?;
-            let rest = first as u64 + left / pages;
-            if level > 1 && !self.rounds_switch && left % pages != 0 && rest < ENTRIES as u64 {
+            let rest = usize::try_from(left / pages).map_or(ENTRIES, |whole| first.saturating_add(whole));
+            if level > 1 && !self.rounds_switch && !left.is_multiple_of(pages) && rest < ENTRIES {
                 // Less than a large page is left for this entry, and it is emptied all the same.
-                self.vtd_switch_to_super_page(table, first + (left / pages) as usize, level, done);
+                self.vtd_switch_to_super_page(table, rest, level, done);
             }
             // One table's worth; the level is chosen anew in the next table.
             for index in first..ENTRIES {
