@@ -37,7 +37,7 @@ macro_rules! types {
 
 types! {
     ScenarioFile Variant Kernel MachineRef DriverRef Explore Strategy OnFinding Expect FindingPattern SeedCount
-    Machine CpuVendor E820Entry E820Kind Node AddrRange Region Reserved Freed FreedBy FreedAt Iommu MemEncrypt Device Cap Plugged Unplugged
+    Machine CpuVendor E820Entry E820Kind Node AddrRange Region Reserved Freed FreedBy FreedAt Iommu MemEncrypt MemoryOrder Device Cap Plugged Unplugged
     Driver Registers ProbeType Queue Stmt MapArgs MapSgArgs SubmitArgs Access Dir Attr OnError BufferSource DeviceArg
     Process ProcStmt Inject AllocFail Chance Delay HotUnplug Trample Window Dist JunkClass CpuChoice
 }

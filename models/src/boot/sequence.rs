@@ -8,6 +8,7 @@ use super::iommu_init::pci_iommu_alloc;
 use crate::kernel::Kx;
 use crate::mem::PcpLimits;
 use crate::scenario::schema::FreedAt;
+use crate::swiotlb::kernel::swiotlb_update_mem_attributes;
 
 /// One millisecond.
 pub(super) const MS: u64 = 1_000_000;
@@ -25,6 +26,7 @@ pub async fn boot(kx: &Kx) {
         let _inner = kx.enter("mem_init");
         pci_iommu_alloc(kx).await;
         memblock_free_all(kx).await;
+        swiotlb_update_mem_attributes(kx);
         give_back(kx, FreedAt::StartKernel).await;
     }
     let _frame = kx.enter("kernel_init");

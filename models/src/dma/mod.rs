@@ -2,10 +2,12 @@
 //!
 //! Sources: `kernel/dma/mapping.c`, `kernel/dma/direct.c`, `kernel/dma/direct.h`, v5.13.
 
+pub mod atomic_pool;
 mod attrs;
 mod coherent;
 mod direct;
 mod dispatch;
+mod gen_pool;
 mod mapping;
 mod masks;
 pub mod pool;
@@ -14,6 +16,7 @@ mod scatter;
 
 pub use attrs::Attrs;
 pub use coherent::{Coherent, dma_alloc_attrs, dma_free_attrs};
+pub use gen_pool::GenPool;
 pub use direct::{dma_capable, dma_direct_map_page, dma_direct_unmap_page, phys_to_dma};
 pub use dispatch::{Ops, get_dma_ops};
 pub use mapping::{dma_map_page_attrs, dma_sync_single, dma_unmap_page_attrs};

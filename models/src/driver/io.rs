@@ -176,6 +176,8 @@ pub(super) async fn device(kx: &Kx, env: &Rc<Env>, name: NameId, write: bool) ->
 pub(super) fn submit(kx: &Kx, env: &Rc<Env>, name: NameId, write: bool, latency_us: &Dist, irq: Block) {
     let Some(item) = env.get(name) else { return };
     let ranges = bus_ranges(&item);
+    // The store to the device's register comes after all others (`writel`).
+    kx.order_stores();
     let latency = draw(kx, "latency", latency_us) * 1000;
     env.outstanding.begin();
     let (k, env, cpu) = (Rc::clone(&kx.k), Rc::clone(env), kx.cpu());

@@ -9,7 +9,7 @@ use crate::scenario::nearest;
 
 /// A set of behaviours.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub struct BehaviourSet(u64);
+pub struct BehaviourSet(u128);
 
 impl BehaviourSet {
     /// What an unmodified `version` has.

@@ -18,6 +18,7 @@ use crate::memblock::{Memblock, MemblockRules};
 use crate::oracle::end_of_run;
 use crate::profile::Behaviour;
 use crate::scenario::schema;
+use crate::swiotlb::kernel::swiotlb_debugfs;
 use crate::swiotlb::IoTlbMem;
 
 /// What memory holds at power-on is the same for all runs of a scenario: which part of it is ever read is decided
@@ -123,6 +124,7 @@ fn facts_of(kx: &Kx) -> Facts {
             ", default domain translated"
         });
     }
+    facts.debugfs = swiotlb_debugfs(kx);
     let nodes: Vec<_> = kx.k.devices.borrow().iter().cloned().collect();
     for node in nodes {
         let spec = node.spec(&kx.k);

@@ -5,6 +5,7 @@ mod bus;
 mod content;
 mod dma_api;
 mod faults;
+mod growing;
 mod kernels;
 mod machine;
 mod memory;

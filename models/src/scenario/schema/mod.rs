@@ -18,7 +18,7 @@ pub use expect::{Expect, FindingPattern, SeedCount};
 pub use inject::{AllocFail, Chance, Delay, HotUnplug, Inject, Trample, Window};
 pub use machine::{
     AddrRange, Cap, CpuVendor, Device, E820Entry, E820Kind, Freed, FreedAt, FreedBy, Iommu, Machine,
-    MemEncrypt, Node, Plugged, Region, Reserved, Unplugged,
+    MemEncrypt, MemoryOrder, Node, Plugged, Region, Reserved, Unplugged,
 };
 pub use process::{ProcStmt, Process};
 

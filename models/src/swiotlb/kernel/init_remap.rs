@@ -1,6 +1,7 @@
 //! Setting the default pool up where the architecture says whether it is wanted.
 
 use super::areas::new_areas;
+use super::grow;
 use super::init::{LOW_LIMIT, fill};
 use super::object::{IO_TLB_SLOT_SIZE, IoTlbArea, IoTlbMem};
 use super::rules::sizing_rules;
@@ -62,6 +63,7 @@ pub async fn swiotlb_init_remap(kx: &Kx, addressing_limit: bool, guest_encrypted
         reason("swiotlb=noforce: no pool");
         return;
     }
+    grow::setup(kx, kx.k.globals.io_tlb_default_mem.get(), true, LOW_LIMIT);
     if defaults.nareas == 0 {
         adjust_nareas(kx, &mut defaults, u32::from(kx.k.cpus()));
     }
@@ -109,6 +111,7 @@ pub async fn swiotlb_init_remap(kx: &Kx, addressing_limit: bool, guest_encrypted
     with(kx, mem, |object| object.slots_at.set(slots));
     let force = defaults.force_bounce || guest_encrypted;
     fill(kx, mem, start, size, force, buffer);
+    grow::first_pool(kx, mem, size, defaults.nareas).await;
     kx.note_global("io_tlb_default_mem", mem.id);
     kx.k.facts.borrow_mut().pool = Some(PoolFacts {
         start: start.0,
