@@ -97,6 +97,8 @@ const REQUIRED: &[(&str, &[(&str, &str)])] = &[
     ("Stmt::DeviceRead", &[("name", "\"n\"")]),
     ("Stmt::DeviceWrite", &[("name", "\"n\"")]),
     ("Stmt::FreeObject", &[("name", "\"n\"")]),
+    ("Stmt::Share", &[("name", "\"n\"")]),
+    ("Stmt::Take", &[("name", "\"n\""), ("within_us", "1")]),
     ("Stmt::Repeat", &[("times", "Fixed(1)"), ("body", "[]")]),
     ("Stmt::Requeue", &[("times", "1"), ("delay_us", "Fixed(0)"), ("body", "[]")]),
     ("Stmt::Call", &[("function", "\"f\""), ("body", "[]")]),

@@ -8,8 +8,8 @@ use std::rc::Rc;
 use sim::Kind;
 
 use super::gen_pool::GenPool;
-use super::rules::{dma_bit_mask, min_not_zero};
 use super::phys_to_dma;
+use super::rules::{dma_bit_mask, min_not_zero};
 use crate::device::Device;
 use crate::kernel::{GfpFlags, Kx};
 use crate::mem::{Gfp, PAGE_SIZE, PhysAddr, Ptr, Source};
@@ -51,11 +51,9 @@ pub async fn dma_atomic_pool_init(kx: &Kx) {
     let _frame = kx.enter("dma_atomic_pool_init");
     let size = (kx.k.globals.max_ram.get().0 / FOR_EACH * LEAST).clamp(LEAST, MOST);
     kx.k.atomic_pools.size.set(size);
-    for (zone, name) in [
-        (Gfp::Kernel, "GFP_KERNEL"),
-        (Gfp::Dma32, "GFP_KERNEL|GFP_DMA32"),
-        (Gfp::Dma, "GFP_KERNEL|GFP_DMA"),
-    ] {
+    for (zone, name) in
+        [(Gfp::Kernel, "GFP_KERNEL"), (Gfp::Dma32, "GFP_KERNEL|GFP_DMA32"), (Gfp::Dma, "GFP_KERNEL|GFP_DMA")]
+    {
         let pool = Rc::new(AtomicPool { zone, pages: RefCell::default() });
         if expand(kx, &pool, size).await {
             let kib = pool.pages.borrow().size() >> 10;

@@ -24,9 +24,9 @@ impl Chunk {
     /// Source: `lib/genalloc.c: gen_pool_first_fit_order_align()`, v6.12. Multiples count from the chunk's start.
     fn find(&self, count: usize) -> Option<usize> {
         let step = count.checked_next_power_of_two()?;
-        (0..self.taken.len())
-            .step_by(step)
-            .find(|&first| self.taken.get(first..first + count).is_some_and(|run| run.iter().all(|taken| !taken)))
+        (0..self.taken.len()).step_by(step).find(|&first| {
+            self.taken.get(first..first + count).is_some_and(|run| run.iter().all(|taken| !taken))
+        })
     }
 }
 

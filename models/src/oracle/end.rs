@@ -7,8 +7,8 @@ use sim::Draft;
 use crate::kernel::Kx;
 use crate::mem::{Kobject, PhysRange, Ptr};
 use crate::profile::Behaviour;
-use crate::swiotlb::kernel::{IoTlbMem, IoTlbPool, PoolPtr};
 use crate::swiotlb::Pool;
+use crate::swiotlb::kernel::{IoTlbMem, IoTlbPool, PoolPtr};
 
 /// The checks at the end of a run.
 pub fn end_of_run(kx: &Kx) {
@@ -54,9 +54,8 @@ fn check_allocator(kx: &Kx, mem: Ptr<IoTlbMem>) {
 
 /// A pool's counters must agree with its slots, and slots in use must belong to somebody.
 fn check_pool(kx: &Kx, pool: PoolPtr) {
-    let look = |pool: &mut Pool| {
-        (pool.violation(), pool.used(), PhysRange { start: pool.start(), end: pool.end() })
-    };
+    let look =
+        |pool: &mut Pool| (pool.violation(), pool.used(), PhysRange { start: pool.start(), end: pool.end() });
     let Some((violation, used, buffer)) = pool.with(kx, look) else { return };
     let type_name = match pool {
         PoolPtr::First(_) => IoTlbMem::TYPE_NAME,

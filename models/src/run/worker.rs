@@ -18,8 +18,8 @@ use crate::memblock::{Memblock, MemblockRules};
 use crate::oracle::end_of_run;
 use crate::profile::Behaviour;
 use crate::scenario::schema;
-use crate::swiotlb::kernel::swiotlb_debugfs;
 use crate::swiotlb::IoTlbMem;
+use crate::swiotlb::kernel::swiotlb_debugfs;
 
 /// What memory holds at power-on is the same for all runs of a scenario: which part of it is ever read is decided
 /// by choices enough.

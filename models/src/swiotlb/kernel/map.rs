@@ -274,14 +274,7 @@ async fn take(kx: &Kx, mem: Ptr<IoTlbMem>, limits: DmaLimits, request: &MapReque
 /// Copies between a buffer and its slots.
 ///
 /// Source: `kernel/dma/swiotlb.c: swiotlb_bounce()`, v5.13, v6.1, v6.12.
-pub(super) async fn bounce(
-    kx: &Kx,
-    pool: PoolPtr,
-    limits: DmaLimits,
-    tlb: PhysAddr,
-    size: u64,
-    way: Way,
-) {
+pub(super) async fn bounce(kx: &Kx, pool: PoolPtr, limits: DmaLimits, tlb: PhysAddr, size: u64, way: Way) {
     let _frame = kx.enter("swiotlb_bounce");
     kx.step(sim::Kind::Write, kx.label(pool.id(), 31)).await;
     if let PoolPtr::Added(added) = pool {

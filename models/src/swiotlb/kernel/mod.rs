@@ -23,7 +23,8 @@ pub use debugfs::swiotlb_debugfs;
 pub use exit::swiotlb_exit;
 pub use grow::{DeviceIoTlb, Growth, Tlb};
 pub use init::{
-    rmem_swiotlb_device_init, setup_static_pool, swiotlb_init, swiotlb_print_info, swiotlb_update_mem_attributes,
+    rmem_swiotlb_device_init, setup_static_pool, swiotlb_init, swiotlb_print_info,
+    swiotlb_update_mem_attributes,
 };
 pub use init_remap::swiotlb_init_remap;
 pub use lookup::{

@@ -44,8 +44,9 @@ fn check_inside(kx: &Kx, pool: PoolPtr, slot: u32, nslots: u32) {
     let nslabs = pool.with(kx, |pool| pool.size().nslabs).unwrap_or(0);
     let end = u64::from(slot) + u64::from(nslots);
     if end > u64::from(nslabs) {
-        let title =
-            format!("swiotlb: slots {slot}..{end} were given of a pool that has {nslabs}: what lies behind is not its own");
+        let title = format!(
+            "swiotlb: slots {slot}..{end} were given of a pool that has {nslabs}: what lies behind is not its own"
+        );
         kx.report(Draft::warning("slots-outside-pool", title), Vec::new);
     }
 }

@@ -166,8 +166,7 @@ pub(in super::super) async fn find_pool(
     growth: &Growth,
     paddr: PhysAddr,
 ) -> Option<PoolPtr> {
-    let name =
-        if kx.k.has(Behaviour::PoolFoundOnce) { "__swiotlb_find_pool" } else { "swiotlb_find_pool" };
+    let name = if kx.k.has(Behaviour::PoolFoundOnce) { "__swiotlb_find_pool" } else { "swiotlb_find_pool" };
     let _frame = kx.enter(name);
     let object = kx.k.mem.borrow().heap.get(dev).ok()?;
     kx.rcu_read_lock();

@@ -78,12 +78,7 @@ pub(super) async fn alloc_tlb(
 /// is.
 ///
 /// Source: `kernel/dma/swiotlb.c: alloc_dma_pages()`, v6.12; with the loop of `swiotlb_alloc_tlb()`, v6.6.
-async fn alloc_dma_pages(
-    kx: &Kx,
-    bytes: u64,
-    phys_limit: u64,
-    flags: GfpFlags,
-) -> Result<Tlb, NoPages> {
+async fn alloc_dma_pages(kx: &Kx, bytes: u64, phys_limit: u64, flags: GfpFlags) -> Result<Tlb, NoPages> {
     let _frame = kx.enter("swiotlb_alloc_tlb");
     let order = u8::try_from(get_order(bytes)).map_err(|_| NoPages::None)?;
     let pages = kx.alloc_pages("swiotlb bounce buffer", order, flags).await;

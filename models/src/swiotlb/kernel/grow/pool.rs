@@ -55,13 +55,7 @@ pub(super) async fn alloc_pool(
 }
 
 /// Source: `kernel/dma/swiotlb.c: swiotlb_init_io_tlb_pool()`, v6.12.
-async fn init_pool(
-    kx: &Kx,
-    ptr: Ptr<IoTlbPool>,
-    tlb: Tlb,
-    size: PoolSize,
-    slots_at: (PhysAddr, u32, u8),
-) {
+async fn init_pool(kx: &Kx, ptr: Ptr<IoTlbPool>, tlb: Tlb, size: PoolSize, slots_at: (PhysAddr, u32, u8)) {
     // memset of the buffer; nobody else sees any of it.
     kx.step(Kind::Write, kx.label(ptr.id, SLOTS)).await;
     let range = tlb.range();
@@ -93,8 +87,7 @@ async fn init_pool(
 pub(super) async fn swiotlb_dyn_alloc(kx: &Kx, mem: Ptr<IoTlbMem>, growth: &Growth) {
     let _frame = kx.enter("swiotlb_dyn_alloc");
     let least = u32::try_from(IO_TLB_MIN_SLABS).unwrap_or(u32::MAX);
-    let made =
-        alloc_pool(kx, None, least, growth.size.get(), growth.phys_limit, GfpFlags::KERNEL).await;
+    let made = alloc_pool(kx, None, least, growth.size.get(), growth.phys_limit, GfpFlags::KERNEL).await;
     let Some(pool) = made else {
         kx.log(|| "software IO TLB: Failed to allocate new pool".to_owned());
         return;
