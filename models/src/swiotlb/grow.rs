@@ -38,8 +38,8 @@ impl Zone {
     #[must_use]
     pub const fn first(phys_limit: u64) -> Self {
         match phys_limit {
-            0..=ZONE_DMA_LIMIT => Self::Dma,
-            ..=ZONE_DMA32_LIMIT => Self::Dma32,
+            limit if limit <= ZONE_DMA_LIMIT => Self::Dma,
+            limit if limit <= ZONE_DMA32_LIMIT => Self::Dma32,
             _ => Self::Normal,
         }
     }
