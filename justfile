@@ -25,6 +25,10 @@ scenarios *ARGS:
 bench *ARGS:
     cargo bench --workspace {{ ARGS }}
 
+# How many seeds each strategy needs until its first finding (docs/strategies.md)
+bench-strategies *ARGS:
+    cargo run --release --example strategies -- {{ ARGS }}
+
 # The documentation, with warnings as errors
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use models::run::LogLine;
 use models::scenario::{Expect, FindingPattern, SeedCount};
+use serde::{Deserialize, Serialize};
 use sim::Finding;
 use sim::explore::Summary;
 
@@ -11,7 +12,7 @@ use sim::explore::Summary;
 const OF_THE_TOOL: [&str; 2] = ["panic-in-model", "nondeterminism"];
 
 /// In how many seeds each pattern was met, and what met none.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Tally {
     patterns: Vec<u64>,
     /// By hash of the signature: seeds, lowest seed, the signature in words.
@@ -53,6 +54,23 @@ const fn patterns(expect: &Expect) -> &[FindingPattern] {
 impl Tally {
     pub(crate) fn new(expect: &Expect) -> Self {
         Self { patterns: vec![0; patterns(expect).len()], others: BTreeMap::new() }
+    }
+
+    /// Whether both count the same patterns.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        self.patterns.len() == other.patterns.len()
+    }
+
+    /// Adds what was counted in other seeds.
+    pub(crate) fn merge(&mut self, other: Self) {
+        for (mine, more) in self.patterns.iter_mut().zip(other.patterns) {
+            *mine += more;
+        }
+        for (hash, (count, first, signature)) in other.others {
+            let mine = self.others.entry(hash).or_insert((0, first, signature));
+            mine.0 += count;
+            mine.1 = mine.1.min(first);
+        }
     }
 
     /// Adds the findings of one seed.
@@ -133,11 +151,7 @@ impl Tally {
 
 /// Whether the finding is one of those that the pattern describes.
 pub(crate) fn matches(pattern: &FindingPattern, finding: &Finding) -> bool {
-    let fits = |wanted: &Option<String>, test: &dyn Fn(&str) -> bool| wanted.as_deref().is_none_or(test);
-    pattern.kind == finding.kind
-        && fits(&pattern.function, &|function| finding.frames.contains(&function))
-        && fits(&pattern.object, &|object| finding.object == object)
-        && fits(&pattern.text, &|text| finding.title.contains(text))
+    pattern.fits(finding)
 }
 
 /// The pattern in words.

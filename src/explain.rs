@@ -50,7 +50,10 @@ pub(crate) fn explain(
     let hash = stats.finding.signature_hash();
     let seed = stats.first_seed;
     let shows = |findings: &[Finding]| findings.iter().any(|finding| finding.signature_hash() == hash);
-    let full = |source| catching(|| simulation.worker().run(&tweaks.on(Request::full(source))));
+    let full = |source| {
+        let request = Request { guide: stats.guide.clone(), ..tweaks.on(Request::full(source)) };
+        catching(|| simulation.worker().run(&request))
+    };
     let mut first = full(Source::Seed(seed))
         .map_err(|message| format!("seed {seed} makes the simulator itself panic: {message}"))?;
     if !shows(&first.end.findings) {

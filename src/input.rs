@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, ThemeCharacters, ThemeStyles};
 use models::oracle::FINDINGS;
 use models::scenario::{Expect, LoadError, Loaded, Overrides, Problem, Resolved, load, nearest};
-use reports::{Paint, WIDTH, ascii, wrap};
+use reports::{Paint, SCREEN, ascii, wrap};
 
 use crate::args::{EngineArgs, KernelArgs};
 use crate::output::Out;
+use crate::regression::is_regression;
 
 /// At most this many problems are shown.
 const MAX_SHOWN: usize = 20;
@@ -42,7 +43,7 @@ impl Failure {
                 for (n, line) in text.lines().enumerate() {
                     let depth = line.len() - line.trim_start().len();
                     let indent = " ".repeat(depth + 2);
-                    for (m, part) in wrap(line.trim_start(), WIDTH - 8).iter().enumerate() {
+                    for (m, part) in wrap(line.trim_start(), SCREEN - 8).iter().enumerate() {
                         match (n, m) {
                             (0, 0) => out.error_line(&format!("{word} {part}")),
                             (_, 0) => out.error_line(&format!("{}{part}", " ".repeat(depth))),
@@ -73,14 +74,14 @@ pub(crate) fn graphical(problem: &Problem, paint: Paint) -> String {
     } else {
         let styles = if paint.color { ThemeStyles::ansi() } else { ThemeStyles::none() };
         let theme = GraphicalTheme { characters: ThemeCharacters::ascii(), styles };
-        let handler = GraphicalReportHandler::new_themed(theme).with_width(WIDTH).with_links(false);
+        let handler = GraphicalReportHandler::new_themed(theme).with_width(SCREEN).with_links(false);
         let mut text = String::new();
         if handler.render_report(&mut text, &shown as &dyn Diagnostic).is_err() {
             text = format!("{shown}\n");
         }
         text
     };
-    for (n, line) in wrap(problem.advice().unwrap_or_default(), WIDTH - 8).iter().enumerate() {
+    for (n, line) in wrap(problem.advice().unwrap_or_default(), SCREEN - 8).iter().enumerate() {
         if !line.is_empty() {
             text.push_str(&format!("{} {line}\n", if n == 0 { "  help:" } else { "       " }));
         }
@@ -141,6 +142,13 @@ impl Wanted {
         if self.file.is_dir() {
             return Err(Failure::text(format!(
                 "{} is a folder; name a scenario file in it, or try `dmasim test {}`",
+                self.file.display(),
+                self.file.display()
+            )));
+        }
+        if is_regression(&self.file) {
+            return Err(Failure::text(format!(
+                "{} is a regression and no scenario: `dmasim test {}` repeats it",
                 self.file.display(),
                 self.file.display()
             )));

@@ -7,8 +7,13 @@ mod expect;
 mod explain;
 mod input;
 mod interrupt;
+mod keep;
 mod output;
+mod regression;
+mod report;
+mod state;
 mod stopwatch;
+mod token;
 
 use std::process::ExitCode;
 

@@ -16,5 +16,6 @@ pub mod oracle;
 pub mod profile;
 pub mod run;
 pub mod scenario;
+pub mod shrink;
 pub mod sizing;
 pub mod swiotlb;

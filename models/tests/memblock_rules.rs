@@ -164,7 +164,7 @@ fn merged_reservations_keep_their_owners() {
         assert_eq!(mb.regions(RESERVED).len(), 1);
         assert_eq!(mb.owner_of(PhysAddr((1 << 30) - 1)), Some(pool));
         assert_eq!(mb.owner_of(PhysAddr((1 << 30) - (64 << 20) - 1)), Some(slots));
-        assert_eq!(mb.owned_ranges().count(), 2);
+        assert_eq!(mb.owned_ranges().len(), 2);
     }
 }
 
@@ -257,7 +257,7 @@ fn grown_arrays_are_discarded_where_they_came_from() {
         for index in 0..16 {
             assert_eq!(mb.reserve(PhysAddr(index * 0x2000), 0x1000, OWNER), Ok(()));
         }
-        let array = mb.owned_ranges().find(|owned| owned.owner.site == "memblock_double_array");
+        let array = mb.owned_ranges().into_iter().find(|owned| owned.owner.site == "memblock_double_array");
         let array = array.expect("the list has grown").range;
         let keeps = MemblockRules { keep_memblock: true, ..rules };
         assert_eq!(Memblock::new(keeps).discard(), Err(MemblockError::NotInThisKernel));

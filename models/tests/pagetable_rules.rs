@@ -280,3 +280,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn two_roots_above_one_lose_what_the_first_one_reached() {
+    const HIGH: u64 = 1 << 40;
+    let source = &mut pages(20);
+    let mut table = amd(source);
+    map(&mut table, 0x1000_0000, KIB4, source);
+    assert!(table.is_too_small_for(HIGH) && !table.is_too_small_for(HIGH / 2 - 1));
+    let seen = table.root_seen().expect("a root");
+    table.put_root_above(seen, source().expect("a page")).expect("room for a level");
+    map(&mut table, HIGH, KIB4, source);
+    assert!(is_mapped(&table, HIGH) && is_mapped(&table, 0x1000_0000));
+    // Somebody who saw the first root, too, puts another above that.
+    table.put_root_above(seen, source().expect("a page")).expect("room for a level");
+    assert_eq!(table.levels(), 5);
+    assert!(!is_mapped(&table, HIGH), "what was mapped through the first new root is lost");
+    let failure = table.map(DmaAddr(HIGH), PhysAddr(HIGH), KIB4, Prot::READ_WRITE, source);
+    assert!(failure.is_err(), "and the driver does not go through a table that skips a level");
+}

@@ -10,15 +10,21 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios")
 }
 
+/// All files below a folder, but for those of machines, drivers and regressions.
+fn below(folder: &Path, found: &mut Vec<PathBuf>) {
+    for path in fs::read_dir(folder).expect("a folder").map(|e| e.expect("an entry").path()) {
+        if !path.is_dir() {
+            found.push(path);
+        } else if !["machines", "drivers", "regressions"].iter().any(|part| path.ends_with(part)) {
+            below(&path, found);
+        }
+    }
+}
+
 /// Every scenario file: those outside the folders of machines and drivers.
 fn scenarios() -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for folder in fs::read_dir(root()).expect("the scenarios").map(|e| e.expect("an entry").path()) {
-        let parts = folder.ends_with("machines") || folder.ends_with("drivers");
-        if folder.is_dir() && !parts {
-            found.extend(fs::read_dir(folder).expect("a folder").map(|e| e.expect("an entry").path()));
-        }
-    }
+    below(&root(), &mut found);
     found.retain(|p| p.extension().is_some_and(|e| e == "ron"));
     found.sort();
     found

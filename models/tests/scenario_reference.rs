@@ -37,8 +37,8 @@ macro_rules! types {
 
 types! {
     ScenarioFile Variant Kernel MachineRef DriverRef Explore Strategy OnFinding Expect FindingPattern SeedCount
-    Machine CpuVendor E820Entry E820Kind Node AddrRange Region Reserved Freed FreedBy FreedAt Iommu MemEncrypt MemoryOrder Device Cap Plugged Unplugged
-    Driver Registers ProbeType Queue Stmt MapArgs MapSgArgs SubmitArgs Access Dir Attr OnError BufferSource DeviceArg
+    Machine CpuVendor E820Entry E820Kind Node AddrRange Region Reserved Freed FreedBy FreedAt Iommu MemEncrypt MemoryOrder Device Bus Cap Plugged Unplugged
+    Driver Registers ProbeType Queue Stmt MapArgs MapSgArgs PartArgs SubmitArgs Access Dir Attr OnError BufferSource DeviceArg
     Process ProcStmt Inject AllocFail Chance Delay HotUnplug Trample Window Dist JunkClass CpuChoice
 }
 
@@ -58,6 +58,7 @@ const REQUIRED: &[(&str, &[(&str, &str)])] = &[
     ("Queue", &[("name", "\"q\""), ("body", "[]")]),
     ("MapArgs", &[("name", "\"m\""), ("dir", "ToDevice")]),
     ("MapSgArgs", &[("name", "\"m\""), ("entries", "Fixed(1)"), ("size", "Fixed(1)"), ("dir", "ToDevice")]),
+    ("PartArgs", &[("name", "\"m\"")]),
     ("SubmitArgs", &[("name", "\"m\""), ("dma", "Read")]),
     ("Process", &[("name", "\"p\""), ("body", "[]")]),
     ("Delay", &[("max_us", "1"), ("percent", "1")]),
@@ -79,6 +80,10 @@ const REQUIRED: &[(&str, &[(&str, &str)])] = &[
     ("ProcStmt::Unplug", &[("bdf", "\"b\"")]),
     ("ProcStmt::Bind", &[("bdf", "\"b\""), ("driver", "\"d\"")]),
     ("ProcStmt::Unbind", &[("bdf", "\"b\"")]),
+    ("ProcStmt::VfioAttach", &[("bdf", "\"b\"")]),
+    ("ProcStmt::VfioMap", &[("iova", "0"), ("pages", "1")]),
+    ("ProcStmt::VfioUnmap", &[("iova", "0"), ("pages", "1")]),
+    ("ProcStmt::VfioDma", &[("bdf", "\"b\""), ("iova", "0"), ("pages", "1")]),
     ("Stmt::SetMask", &[("bits", "1")]),
     ("Stmt::SetCoherentMask", &[("bits", "1")]),
     ("Stmt::SetMinAlignMask", &[("mask", "1")]),
@@ -90,12 +95,8 @@ const REQUIRED: &[(&str, &[(&str, &str)])] = &[
     ("Stmt::FreeBuffer", &[("name", "\"n\"")]),
     ("Stmt::Unmap", &[("name", "\"n\"")]),
     ("Stmt::UnmapSg", &[("name", "\"n\"")]),
-    ("Stmt::SyncForCpu", &[("name", "\"n\"")]),
-    ("Stmt::SyncForDevice", &[("name", "\"n\"")]),
     ("Stmt::CpuWrite", &[("name", "\"n\"")]),
     ("Stmt::CpuRead", &[("name", "\"n\"")]),
-    ("Stmt::DeviceRead", &[("name", "\"n\"")]),
-    ("Stmt::DeviceWrite", &[("name", "\"n\"")]),
     ("Stmt::FreeObject", &[("name", "\"n\"")]),
     ("Stmt::Share", &[("name", "\"n\"")]),
     ("Stmt::Take", &[("name", "\"n\""), ("within_us", "1")]),

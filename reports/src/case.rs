@@ -63,32 +63,82 @@ pub struct Case<'a> {
     pub neighbours: Vec<Neighbour<'a>>,
     /// Lines that say how to repeat it.
     pub reproduce: Vec<String>,
+    /// The modelled kernel, in a few words.
+    pub kernel: &'a str,
+    /// The modelled machine.
+    pub machine: &'a str,
 }
 
 impl Case<'_> {
-    /// The report.
+    /// The report under a title, as one of several.
     #[must_use]
     pub fn render(&self, paint: Paint) -> String {
         let mut out = String::new();
         self.title(&mut out, paint);
-        splat(&mut out, self.finding, paint);
+        self.body(&mut out, paint);
+        out
+    }
+
+    /// The report as a mail to a list: the splat comes first, as in a real one.
+    #[must_use]
+    pub fn mail(&self) -> String {
+        let mut out = String::new();
+        self.body(&mut out, Paint::PLAIN);
+        section(&mut out, Paint::PLAIN, "How often");
+        let often = format!(
+            "in {} of {} ({}), first in seed {}",
+            self.count,
+            counted(self.ran, "seed"),
+            percent(self.count, self.ran),
+            self.first_seed
+        );
+        paragraph(&mut out, "  ", &often);
+        paragraph(&mut out, "  ", &format!("signature: {}", self.finding.signature()));
+        out
+    }
+
+    fn body(&self, out: &mut String, paint: Paint) {
+        splat(out, self.finding, Some(self), paint);
         for (heading, lines) in &self.finding.details {
-            section(&mut out, paint, heading);
+            section(out, paint, heading);
             for line in lines {
-                verbatim(&mut out, "  ", line);
+                verbatim(out, "  ", line);
             }
         }
-        self.same_run(&mut out, paint);
-        self.way(&mut out, paint);
-        self.drawn(&mut out, paint);
-        section(&mut out, paint, "To repeat it");
+        self.same_run(out, paint);
+        self.way(out, paint);
+        self.drawn(out, paint);
+        section(out, paint, "To repeat it");
         for line in &self.reproduce {
             // A command or a token is one line, however long, so that it can be pasted.
             out.push_str("  ");
             out.push_str(&ascii(line));
             out.push('\n');
         }
-        out
+    }
+
+    /// How many steps the innermost function had made when it came to the finding.
+    fn step_in_function(&self) -> Option<usize> {
+        let events = &self.trace.events;
+        let is_it = |event: &sim::trace::Event| matches!(&event.kind, EventKind::Found(title) if *title == self.finding.title);
+        let end = events.iter().rposition(|event| event.step == self.finding.step && is_it(event))?;
+        let ctx = events[end].ctx;
+        let own = events[..end].iter().rev().filter(|event| event.ctx == ctx);
+        let mut depth = 0_u32;
+        let mut steps = 0;
+        for event in own {
+            match event.kind {
+                // What a function that has returned did is not counted.
+                EventKind::Leave(_) => depth += 1,
+                EventKind::Enter(function) if depth == 0 => {
+                    return (self.finding.frames.first() == Some(&function)).then_some(steps);
+                }
+                EventKind::Enter(_) => depth -= 1,
+                EventKind::Step { .. } if depth == 0 => steps += 1,
+                _ => {}
+            }
+        }
+        None
     }
 
     fn title(&self, out: &mut String, paint: Paint) {
@@ -210,7 +260,7 @@ impl Case<'_> {
 }
 
 /// The finding as the kernel would log it.
-pub(crate) fn splat(out: &mut String, finding: &Finding, paint: Paint) {
+fn splat(out: &mut String, finding: &Finding, case: Option<&Case<'_>>, paint: Paint) {
     let at = clock(finding.time);
     let mut text = String::new();
     verbatim(&mut text, &format!("{at} "), &finding.title);
@@ -222,6 +272,12 @@ pub(crate) fn splat(out: &mut String, finding: &Finding, paint: Paint) {
         Severity::Fatal => "the machine stops here",
     };
     verbatim(out, &format!("{at} "), &format!("CPU: {cpu} Comm: {} ({severity})", finding.context));
+    if let Some(case) = case {
+        verbatim(out, &format!("{at} "), &format!("Hardware name: {} (modelled), kernel {}", case.machine, case.kernel));
+        if let (Some(function), Some(step)) = (finding.frames.first(), case.step_in_function()) {
+            verbatim(out, &format!("{at} "), &format!("RIP: 0010:{function}+step {step}"));
+        }
+    }
     if !finding.frames.is_empty() {
         out.push_str(&format!("{at} Call Trace:\n"));
         for frame in &finding.frames {
@@ -236,7 +292,7 @@ pub fn finding(finding: &Finding, paint: Paint) -> String {
     let mut out = String::new();
     paragraph(&mut out, "signature ", &finding.signature());
     out.push_str(&format!("step {}, {} s\n\n", finding.step, seconds(finding.time)));
-    splat(&mut out, finding, paint);
+    splat(&mut out, finding, None, paint);
     for (heading, lines) in &finding.details {
         section(&mut out, paint, heading);
         for line in lines {

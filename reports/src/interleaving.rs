@@ -95,6 +95,10 @@ fn rows(trace: &Trace, finding: &Finding, topic: &Topic, end: usize) -> Vec<Row>
             | EventKind::Choice { .. }
             | EventKind::Log(_)
             | EventKind::Ended
+            | EventKind::Took { .. }
+            | EventKind::Released { .. }
+            | EventKind::Counter { .. }
+            | EventKind::Interval { .. }
             | EventKind::Blocked { .. } => continue,
         };
         rows.push(Row { at, ctx: event.ctx, text: ascii(&words(trace, &event.kind)), weight });
@@ -229,6 +233,8 @@ fn gap(trace: &Trace, from: usize, to: usize) -> bool {
     let counts = |kind: &EventKind| match kind {
         EventKind::Enter(_) | EventKind::Leave(_) | EventKind::Choice { .. } => false,
         EventKind::Spawned | EventKind::Ended | EventKind::Blocked { .. } => false,
+        EventKind::Took { .. } | EventKind::Released { .. } => false,
+        EventKind::Counter { .. } | EventKind::Interval { .. } => false,
         EventKind::Note(text) => !text.starts_with(crate::case::OPTIONS),
         EventKind::Step { .. } | EventKind::Preempted { .. } | EventKind::Log(_) => true,
         EventKind::Injected(_) | EventKind::Found(_) => true,

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sim::explore::{SignatureStats, Summary};
 use sim::{Finding, RunEnd};
 
+use crate::coverage::CoverageJson;
+
 /// One signature of a campaign, or one finding of a run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FindingJson {
     /// Kind.
     pub kind: String,
@@ -22,7 +24,7 @@ pub struct FindingJson {
     /// The kernel's line.
     pub title: String,
     /// `warning` or `fatal`.
-    pub severity: &'static str,
+    pub severity: String,
     /// Seeds that showed it.
     pub count: u64,
     /// The lowest of them.
@@ -36,7 +38,9 @@ pub struct FindingJson {
 }
 
 impl FindingJson {
-    fn new(finding: &Finding, count: u64, first_seed: u64, token: Option<String>) -> Self {
+    /// Of a finding that `count` seeds showed.
+    #[must_use]
+    pub fn new(finding: &Finding, count: u64, first_seed: u64, token: Option<String>) -> Self {
         Self {
             kind: finding.kind.to_owned(),
             signature: finding.signature(),
@@ -47,7 +51,8 @@ impl FindingJson {
             severity: match finding.severity {
                 sim::Severity::Warning => "warning",
                 sim::Severity::Fatal => "fatal",
-            },
+            }
+            .to_owned(),
             count,
             first_seed,
             time_ns: finding.time,
@@ -91,6 +96,8 @@ pub struct CampaignJson {
     pub findings: Vec<FindingJson>,
     /// The verdict.
     pub expectation: ExpectationJson,
+    /// What the runs exercised; null unless that was asked for.
+    pub coverage: Option<CoverageJson>,
 }
 
 impl CampaignJson {
@@ -116,6 +123,7 @@ impl CampaignJson {
             endings: summary.endings.clone(),
             findings: summary.by_first_seed().iter().map(finding).collect(),
             expectation,
+            coverage: None,
         }
     }
 }
@@ -159,22 +167,33 @@ impl RunJson {
 }
 
 /// One scenario of `dmasim test`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TestedJson {
     /// The scenario's file, and behind `#` the variant.
     pub scenario: String,
     /// `passed`, `failed` or `unusable`.
-    pub result: &'static str,
+    pub result: String,
     /// Seeds run.
     pub seeds: u64,
     /// Digest over all runs, 32 hexadecimal digits.
     pub digest: String,
     /// What was expected and did not come, or came and was not expected.
     pub remarks: Vec<String>,
+    /// What was found, expected or not, in order of first seed; without tokens.
+    pub findings: Vec<FindingJson>,
+}
+
+/// Which part of the scenarios a result is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartJson {
+    /// Its number, from 1.
+    pub part: usize,
+    /// How many there are.
+    pub of: usize,
 }
 
 /// `dmasim test`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TestJson {
     /// Scenarios that met their expectation.
     pub passed: u64,
@@ -184,8 +203,22 @@ pub struct TestJson {
     pub unusable: u64,
     /// Whether it was stopped before its end.
     pub interrupted: bool,
+    /// Which part of the scenarios this is; null if it is all of them.
+    pub part: Option<PartJson>,
     /// Each of them.
     pub scenarios: Vec<TestedJson>,
+}
+
+impl TestJson {
+    /// Adds one scenario and counts it.
+    pub fn add(&mut self, tested: TestedJson) {
+        *match tested.result.as_str() {
+            "passed" => &mut self.passed,
+            "unusable" => &mut self.unusable,
+            _ => &mut self.failed,
+        } += 1;
+        self.scenarios.push(tested);
+    }
 }
 
 /// As one line.

@@ -2,8 +2,11 @@
 
 use sim::Nanos;
 
-/// No line of a report is wider than this, unless a single word is.
-pub const WIDTH: usize = 100;
+/// No line of a report is wider than this, unless a single word is: what is quoted once in a mail still fits.
+pub const WIDTH: usize = 75;
+
+/// No line of a listing on a terminal is wider than this.
+pub const SCREEN: usize = 100;
 
 /// Whether and how to colour. Colour never carries what the text does not say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -175,7 +178,7 @@ mod tests {
     #[test]
     fn a_wide_line_goes_on_further_right() {
         let mut out = String::new();
-        verbatim(&mut out, "  ", &format!("  first {}", "word ".repeat(30)));
+        verbatim(&mut out, "  ", &format!("  first {}", "word ".repeat(20)));
         let lines: Vec<&str> = out.lines().collect();
         assert_eq!(lines.len(), 2);
         assert!(lines[0].starts_with("    first") && lines[1].starts_with("        word"));

@@ -5,11 +5,18 @@
 //! pasted into a mail.
 
 pub mod case;
+pub mod ci;
+pub mod coverage;
 pub mod diff;
+pub mod dmesg;
+pub mod html;
 pub mod interleaving;
 pub mod json;
 mod layout;
+pub mod merge;
+pub mod pair;
+pub mod perfetto;
 pub mod summary;
 pub mod trace;
 
-pub use layout::{Paint, WIDTH, ascii, clock, percent, wrap};
+pub use layout::{Paint, SCREEN, WIDTH, ascii, clock, percent, wrap};

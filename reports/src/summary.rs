@@ -45,12 +45,14 @@ pub fn summary(summary: &Summary, per_second: Option<u64>, paint: Paint) -> Stri
         out.push_str(&paint.bad("Interrupted: this is what was found so far."));
         out.push('\n');
     }
+    if summary.flat {
+        out.push_str("Ended early: nothing new came any more.\n");
+    }
     if let Some(mean) = summary.steps.checked_div(summary.ran) {
-        out.push_str(&format!("steps of a run: {mean} on average, {} at most", summary.max_steps));
+        out.push_str(&format!("steps of a run: {mean} on average, {} at most\n", summary.max_steps));
         if summary.rechecked > 0 {
-            out.push_str(&format!("; {} run twice to compare", counted(summary.rechecked, "seed")));
+            out.push_str(&format!("{} run twice to compare\n", counted(summary.rechecked, "seed")));
         }
-        out.push('\n');
     }
     out.push_str(&format!("digest {:032x}\n", summary.digest));
     if !summary.endings.is_empty() {
@@ -74,7 +76,8 @@ fn signatures(out: &mut String, summary: &Summary, paint: Paint) {
     let heading = format!("What was found: {}", counted(list.len() as u64, "signature"));
     out.push_str(&format!("\n{}\n", paint.heading(&heading)));
     out.push_str("   no.  first seed      seeds      share\n");
-    for (n, SignatureStats { finding, count, first_seed }) in list.iter().take(MAX_SIGNATURES).enumerate() {
+    for (n, SignatureStats { finding, count, first_seed, .. }) in list.iter().take(MAX_SIGNATURES).enumerate()
+    {
         let share = percent(*count, summary.ran);
         out.push_str(&format!("  {:>4}  {first_seed:>10}  {count:>9}  {share:>9}\n", n + 1));
         paragraph(out, "        ", &finding.signature());

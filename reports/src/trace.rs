@@ -49,6 +49,10 @@ const fn is_brief(kind: &EventKind) -> bool {
         EventKind::Step { .. }
         | EventKind::Preempted { .. }
         | EventKind::Blocked { .. }
+        | EventKind::Took { .. }
+        | EventKind::Released { .. }
+        | EventKind::Counter { .. }
+        | EventKind::Interval { .. }
         | EventKind::Enter(_)
         | EventKind::Leave(_)
         | EventKind::Choice { .. } => false,
@@ -82,6 +86,13 @@ pub(crate) fn words(trace: &Trace, kind: &EventKind) -> String {
         EventKind::Preempted { by } => format!("preempted by {}", who(trace, *by).0),
         EventKind::Blocked { on } if on.text.is_empty() => "waits".to_owned(),
         EventKind::Blocked { on } => format!("waits for {on}"),
+        EventKind::Took { lock } => format!("holds {lock}"),
+        EventKind::Released { lock } => format!("releases {lock}"),
+        EventKind::Counter { name, value } => format!("{name}: {value}"),
+        EventKind::Interval { space, start, len, what, begins } => {
+            let verb = if *begins { "takes" } else { "leaves" };
+            format!("{what} {verb} {start:#x}..{:#x} of {space}", start.saturating_add(*len))
+        }
         EventKind::Spawned => "begins".to_owned(),
         EventKind::Ended => "ends".to_owned(),
         EventKind::Enter(function) => format!("-> {function}"),

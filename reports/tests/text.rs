@@ -56,6 +56,8 @@ fn a_case_tells_the_story() {
             gave_up: minimised.gave_up,
         }),
         neighbours: vec![Neighbour { finding: &first.findings[1], number: Some(2), earlier: false }],
+        kernel: "toy",
+        machine: "toy",
         reproduce: vec![
             "the seed as it was drawn:".to_owned(),
             format!("  dmasim replay toy.ron --seed {seed}"),

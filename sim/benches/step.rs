@@ -97,6 +97,20 @@ fn locked_pct_races(bencher: Bencher<'_, '_>, contexts: u64) {
     steps(bencher, contexts, Strategy::Pct(3), true, Body::Locked);
 }
 
+/// Every strategy on the same steps: what one costs is its time over that of `random`.
+#[divan::bench(args = [
+    Strategy::Random,
+    Strategy::Pct(3),
+    Strategy::Pos,
+    Strategy::Urw,
+    Strategy::Delay(2),
+    Strategy::Rff,
+    Strategy::RoundRobin,
+], sample_count = 30)]
+fn locked_8_by_strategy(bencher: Bencher<'_, '_>, strategy: Strategy) {
+    steps(bencher, 8, strategy, false, Body::Locked);
+}
+
 /// Three contexts that take and give back two bits each, under one lock: 36 steps and 3 starts.
 fn bitmap(seed: u64, races: bool) -> RunEnd {
     let config = RunConfig { cpus: 3, races, ..RunConfig::default() };

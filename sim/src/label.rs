@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::probe::Op;
+
 /// At most this many contexts are alive at one time; one machine word holds a set of them.
 pub const MAX_CONTEXTS: usize = 64;
 
@@ -129,6 +131,17 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// What a step of this kind does to its object, for partial-order reduction: what is not known to commute counts as
+    /// a change.
+    #[must_use]
+    pub const fn op(self) -> Op {
+        match self {
+            Self::Read => Op::Read,
+            Self::Acquire => Op::Acquire,
+            _ => Op::Write,
+        }
+    }
+
     /// The word used in traces and tokens.
     #[must_use]
     pub const fn word(self) -> &'static str {

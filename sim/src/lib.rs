@@ -6,10 +6,13 @@
 
 pub mod choices;
 pub mod context;
+pub mod coverage;
 pub mod explore;
 pub mod finding;
 pub mod inject;
 mod label;
+mod pack;
+pub mod probe;
 pub mod schedule;
 pub mod sync;
 pub mod trace;
@@ -21,7 +24,7 @@ pub use finding::{Finding, Severity};
 pub use label::{CtxId, CtxSet, Kind, Label, MAX_CONTEXTS, Name, ObjId};
 
 /// Version of the engine's choice and digest semantics. It changes whenever the same seed may give another run.
-pub const ENGINE_VERSION: u32 = 1;
+pub const ENGINE_VERSION: u32 = 2;
 
 /// Virtual nanoseconds since the run began.
 pub type Nanos = u64;

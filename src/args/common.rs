@@ -75,7 +75,7 @@ impl KernelArgs {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "How to run")]
 pub(crate) struct EngineArgs {
-    /// Who goes on: swarm, random, pct:D or round-robin
+    /// Who goes on: swarm, random, pct:D, pos, urw, delay:K, rff or round-robin
     #[arg(long, value_name = "NAME", value_parser = Strategy::parse)]
     pub(crate) strategy: Option<Strategy>,
     /// A run that takes more steps has not settled

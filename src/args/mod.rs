@@ -1,25 +1,35 @@
 //! What may be typed: one file for each command, and what several of them share.
 
+mod bisect;
 mod common;
 mod conform;
 mod diff;
 mod list;
+mod merge;
 mod replay;
+mod report;
 mod run;
+mod save;
 mod scenario;
+mod shrink;
 mod size;
 mod test;
 mod value;
 
 use clap::{ArgAction, Parser, Subcommand};
 
+pub(crate) use bisect::BisectArgs;
 pub(crate) use common::{Color, EngineArgs, Format, KernelArgs, OnFinding};
 pub(crate) use conform::ConformArgs;
 pub(crate) use diff::DiffArgs;
 pub(crate) use list::{ListArgs, Listed};
+pub(crate) use merge::MergeArgs;
 pub(crate) use replay::{ReplayArgs, TraceLevel};
+pub(crate) use report::{Report, ReportKind};
 pub(crate) use run::RunArgs;
+pub(crate) use save::SaveArgs;
 pub(crate) use scenario::ScenarioCommand;
+pub(crate) use shrink::ShrinkArgs;
 pub(crate) use size::SizeArgs;
 pub(crate) use test::TestArgs;
 
@@ -58,6 +68,14 @@ pub(crate) enum Command {
     Replay(ReplayArgs),
     /// Run scenarios and compare with what they expect
     Test(TestArgs),
+    /// Make a finding's schedule and scenario as small as they go
+    Shrink(ShrinkArgs),
+    /// Keep a run as a regression, which `dmasim test` repeats
+    Save(SaveArgs),
+    /// Find out which change of the kernel brings a finding in, and which takes it out
+    Bisect(BisectArgs),
+    /// Join the results of parts of a test to those of the whole
+    Merge(MergeArgs),
     /// Say how two scenarios differ, and why one fails and the other does not
     Diff(DiffArgs),
     /// Compare the models with recordings of real kernels
@@ -69,6 +87,18 @@ pub(crate) enum Command {
     /// Check scenario files, or begin a new one
     #[command(subcommand)]
     Scenario(ScenarioCommand),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write those of all commands to a folder
+    Man {
+        /// The folder
+        #[arg(long, value_name = "DIR")]
+        dir: Option<std::path::PathBuf>,
+    },
 }
 
 #[cfg(test)]

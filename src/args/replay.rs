@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::report::parse_report;
 use super::value::parse_seed;
-use super::{EngineArgs, Format, KernelArgs};
+use super::{EngineArgs, Format, KernelArgs, Report};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum TraceLevel {
@@ -30,6 +31,9 @@ pub(crate) struct ReplayArgs {
     /// The file with the token to repeat
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
+    /// Where a choice of the token does not fit, go on with the closest one that does
+    #[arg(long, conflicts_with = "seed")]
+    pub(crate) nearest: bool,
     /// How much of the trace to show
     #[arg(long, value_enum, default_value_t = TraceLevel::Brief, value_name = "LEVEL")]
     pub(crate) trace: TraceLevel,
@@ -42,6 +46,9 @@ pub(crate) struct ReplayArgs {
     /// Show the modelled kernel's log and nothing else
     #[arg(long, conflicts_with_all = ["from", "until", "format"])]
     pub(crate) log: bool,
+    /// Write a report: lkml, dmesg, html or perfetto, to FILE or to standard output
+    #[arg(long, value_name = "KIND[=FILE]", value_parser = parse_report, conflicts_with = "log")]
+    pub(crate) report: Vec<Report>,
     /// What to print
     #[arg(long, value_enum, default_value_t = Format::Human)]
     pub(crate) format: Format,

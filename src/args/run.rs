@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::report::parse_report;
 use super::value::{parse_jobs, parse_seed, parse_seeds};
-use super::{EngineArgs, Format, KernelArgs};
+use super::{EngineArgs, Format, KernelArgs, Report};
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
@@ -22,12 +23,30 @@ pub(crate) struct RunArgs {
     /// Worker threads; results do not depend on it [default: one for each CPU]
     #[arg(short, long, value_name = "N", value_parser = parse_jobs)]
     pub(crate) jobs: Option<usize>,
+    /// Say what the runs exercised: orders of accesses, functions, lock order, injections
+    #[arg(long)]
+    pub(crate) coverage: bool,
+    /// End when nothing new came for N seeds: no order of accesses, function, lock order, injection, signature
+    #[arg(
+        long,
+        value_name = "N",
+        num_args = 0..=1,
+        default_missing_value = "256",
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
+    pub(crate) until_flat: Option<u64>,
     /// Explain every signature, and not only the first five
     #[arg(long)]
     pub(crate) all: bool,
     /// Write the token of the first signature to this file, those of others to FILE.2, FILE.3, ...
     #[arg(long, value_name = "FILE")]
     pub(crate) save_token: Option<PathBuf>,
+    /// Keep the state of the campaign in this file, and go on from it if it is there
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["coverage", "until_flat"])]
+    pub(crate) resume: Option<PathBuf>,
+    /// Write a report: lkml, dmesg, html, perfetto, junit, ktap, sarif, github or jsonl, to FILE or to standard output
+    #[arg(long, value_name = "KIND[=FILE]", value_parser = parse_report)]
+    pub(crate) report: Vec<Report>,
     /// What to print
     #[arg(long, value_enum, default_value_t = Format::Human)]
     pub(crate) format: Format,

@@ -5,7 +5,7 @@ use std::path::Path;
 use models::oracle::FINDINGS;
 use models::profile::{Behaviour, BehaviourSet, Version};
 use models::scenario::load;
-use reports::{WIDTH, ascii, wrap};
+use reports::{SCREEN, ascii, wrap};
 use sim::schedule::Strategy;
 
 use super::Exit;
@@ -13,6 +13,7 @@ use super::test::scenario_files;
 use crate::args::{ListArgs, Listed};
 use crate::input::Failure;
 use crate::output::Out;
+use crate::regression::{Regression, is_regression};
 
 const ALL: [Listed; 5] =
     [Listed::Scenarios, Listed::Versions, Listed::Behaviours, Listed::Findings, Listed::Strategies];
@@ -51,7 +52,7 @@ fn section(what: Listed, args: &ListArgs, out: &mut Out) -> Result<(), Failure> 
 fn entry(out: &mut Out, name: &str, what: &str) {
     let column = 28;
     let mut head = format!("  {}", ascii(name));
-    for line in wrap(&ascii(what), WIDTH - column) {
+    for line in wrap(&ascii(what), SCREEN - column) {
         if head.len() >= column {
             out.line(&head);
             head.clear();
@@ -64,6 +65,14 @@ fn entry(out: &mut Out, name: &str, what: &str) {
 fn scenarios(dir: &Path, out: &mut Out) -> Result<(), Failure> {
     for file in scenario_files(dir)? {
         let name = file.display().to_string();
+        if is_regression(&file) {
+            let why = Regression::read(&file).map_or_else(
+                |_| "an unusable regression".to_owned(),
+                |regression| format!("regression: {}", regression.why),
+            );
+            entry(out, &name, &why);
+            continue;
+        }
         let Ok(loaded) = load(&file) else {
             out.line(&format!("  {}", ascii(&name)));
             out.line(&format!("      unusable: `dmasim scenario check {name}` says why"));
@@ -71,7 +80,7 @@ fn scenarios(dir: &Path, out: &mut Out) -> Result<(), Failure> {
         };
         out.line(&format!("  {}", ascii(&name)));
         let about = |out: &mut Out, first: &str, text: &str| {
-            for (n, line) in wrap(&ascii(text), WIDTH - 6 - first.len()).iter().enumerate() {
+            for (n, line) in wrap(&ascii(text), SCREEN - 6 - first.len()).iter().enumerate() {
                 let lead = if n == 0 { first.to_owned() } else { " ".repeat(first.len()) };
                 out.line(format!("      {lead}{line}").trim_end());
             }

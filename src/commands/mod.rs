@@ -1,11 +1,16 @@
 //! The commands, one file each.
 
+mod bisect;
 mod conform;
 mod diff;
 mod list;
+mod manual;
+mod merge;
 mod replay;
 mod run;
+mod save;
 mod scenario;
+mod shrink;
 mod size;
 mod test;
 
@@ -24,6 +29,8 @@ pub(crate) enum Exit {
     Unusable,
     /// Ctrl-C.
     Interrupted,
+    /// `git bisect` shall leave this commit out.
+    Skip,
 }
 
 impl Exit {
@@ -32,6 +39,7 @@ impl Exit {
             Self::Expected => 0,
             Self::Unexpected => 1,
             Self::Unusable => 2,
+            Self::Skip => 125,
             Self::Interrupted => 130,
         }
     }
@@ -43,10 +51,16 @@ pub(crate) fn dispatch(cli: &Cli, out: &mut Out) -> Result<Exit, Failure> {
         Command::Run(args) => run::run(args, out),
         Command::Replay(args) => replay::replay(args, out),
         Command::Test(args) => test::test(args, out),
+        Command::Shrink(args) => shrink::shrink(args, out),
+        Command::Save(args) => save::save(args, out),
+        Command::Bisect(args) => bisect::bisect(args, out),
+        Command::Merge(args) => merge::merge(args, out),
         Command::Diff(args) => diff::diff(args, out),
         Command::Conform(args) => conform::conform(args, out),
         Command::Size(args) => size::size(args, out),
         Command::List(args) => list::list(args, out),
         Command::Scenario(command) => scenario::scenario(command, out),
+        Command::Completions { shell } => manual::completions(*shell, out),
+        Command::Man { dir } => manual::man(dir.as_deref(), out),
     }
 }

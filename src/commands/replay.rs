@@ -1,24 +1,19 @@
 //! `dmasim replay`.
 
-use std::cell::Cell;
-use std::path::Path;
-
 use models::run::{Request, Run, Simulation, Source};
-use models::scenario::intern;
 use reports::json::{RunJson, line};
 use reports::trace::{Level, header, log_line};
-use reports::{case, trace};
-use sim::choices::{Token, TokenError};
+use reports::{Paint, case, trace};
 use sim::explore::catching;
+use sim::schedule::Strategy;
 
 use super::Exit;
-use crate::args::{Format, ReplayArgs, TraceLevel};
+use crate::args::{Format, ReplayArgs, ReportKind, TraceLevel};
 use crate::campaign::Tweaks;
 use crate::input::{Failure, resolve};
 use crate::output::Out;
-
-/// A longer file holds something else than a token.
-const MAX_TOKEN_FILE: u64 = 64 << 20;
+use crate::report;
+use crate::token;
 
 pub(super) fn replay(args: &ReplayArgs, out: &mut Out) -> Result<Exit, Failure> {
     if let (Some(from), Some(until)) = (args.from, args.until)
@@ -26,19 +21,27 @@ pub(super) fn replay(args: &ReplayArgs, out: &mut Out) -> Result<Exit, Failure> 
     {
         return Err(Failure::text(format!("there is nothing from step {from} until step {until}")));
     }
+    report::check(&args.report, &[&ReportKind::OF_A_RUN])?;
     // A token that is none is told at once, whatever the scenario is like.
-    let token = read_token(args)?;
+    let token = token::read(args.token.as_deref(), args.token_file.as_deref())?;
     let scenario = resolve(&args.scenario, &args.kernel, out)?;
-    if let Some(token) = &token {
-        token.check(scenario.digest.0).map_err(|error| Failure::text(advice(&error)))?;
-    }
-    let source = match (&token, args.seed) {
-        (Some(token), _) => Source::Replay(token.choices.clone()),
-        (None, seed) => Source::Seed(seed.unwrap_or(0)),
-    };
     let seed = token.as_ref().map_or(args.seed.unwrap_or(0), |token| token.seed);
     let simulation = Simulation::new(scenario);
-    let request = Tweaks::of(&args.engine).on(Request::full(source));
+    let tweaks = Tweaks::of(&args.engine);
+    let fitted = token
+        .as_ref()
+        .filter(|_| args.nearest)
+        .map(|token| token::nearest(&simulation, &tweaks.on(Request::quick(token.seed)), &token.choices));
+    let source = match (&fitted, &token) {
+        (Some(fitted), _) => Source::Replay(fitted.choices.clone()),
+        (None, Some(token)) => Source::Replay(token.choices.clone()),
+        (None, None) => Source::Seed(seed),
+    };
+    let strategy = tweaks.strategy(simulation.scenario());
+    if token.is_none() && strategy == Strategy::Rff && !out.quiet {
+        out.error_line(super::run::ALONE);
+    }
+    let request = tweaks.on(Request::full(source));
     let run = match catching(|| simulation.worker().run(&request)) {
         Ok(run) => run,
         Err(message) => {
@@ -47,9 +50,27 @@ pub(super) fn replay(args: &ReplayArgs, out: &mut Out) -> Result<Exit, Failure> 
         }
     };
     if let Some(token) = &token {
-        check(token, &run)?;
+        match &fitted {
+            Some(fitted) if !fitted.changes.is_empty() => token::tell_changes(token, fitted, &run, out),
+            _ => token::compare(token, simulation.scenario().digest.0, &run, out)?,
+        }
     }
-    if args.log {
+    let which = format!("{} {seed}", if token.is_some() { "token recorded from seed" } else { "seed" });
+    for wanted in &args.report {
+        let mail = || {
+            let mut text = String::new();
+            for finding in &run.end.findings {
+                text.push_str(&case::finding(finding, Paint::PLAIN));
+                text.push('\n');
+            }
+            if text.is_empty() { "no finding\n".to_owned() } else { text }
+        };
+        let text = report::of_run(wanted.kind, simulation.scenario(), &which, &run, mail)?;
+        report::deliver(wanted, &text, out)?;
+    }
+    if report::takes_stdout(&args.report) {
+        // Standard output is the report's.
+    } else if args.log {
         for entry in run.log() {
             out.line(&log_line(entry.time, &entry.text));
         }
@@ -104,72 +125,4 @@ fn show(args: &ReplayArgs, run: &Run, seed: u64, simulation: &Simulation, out: &
         out.line(&format!("\n/sys/kernel/debug/swiotlb at the end: {}", files.join(", ")));
     }
     out.line(&format!("\n{} steps, digest {:032x}, {findings}", run.end.steps, run.end.digest));
-}
-
-/// The token that was asked for, if one was.
-fn read_token(args: &ReplayArgs) -> Result<Option<Token>, Failure> {
-    let text = match (&args.token, &args.token_file) {
-        (Some(token), _) => token.clone(),
-        (None, Some(file)) => read_file(file)?,
-        (None, None) => return Ok(None),
-    };
-    let full = Cell::new(false);
-    let keep = |name: &str| {
-        intern(name).unwrap_or_else(|_| {
-            full.set(true);
-            ""
-        })
-    };
-    let token = Token::decode(&text, &keep).map_err(|error| Failure::text(advice(&error)))?;
-    if full.get() {
-        return Err(Failure::text("the token names more things than one process can keep"));
-    }
-    Ok(Some(token))
-}
-
-fn read_file(file: &Path) -> Result<String, Failure> {
-    let failed = |why: String| Failure::text(format!("cannot read the token in {}: {why}", file.display()));
-    let length = std::fs::metadata(file).map_err(|error| failed(error.to_string()))?.len();
-    if length > MAX_TOKEN_FILE {
-        return Err(failed(format!("the file has {length} bytes, a token {MAX_TOKEN_FILE} at most")));
-    }
-    let text = std::fs::read_to_string(file).map_err(|error| failed(error.to_string()))?;
-    if text.trim().is_empty() {
-        return Err(failed("the file is empty".to_owned()));
-    }
-    Ok(text)
-}
-
-/// The error, and what may help.
-fn advice(error: &TokenError) -> String {
-    match error {
-        TokenError::Scenario { .. } => format!(
-            "{error}\n  help: the same file, --variant, --cmdline, --version, --apply and --revert make the same \
-             scenario; if the file was edited since, only the seed is left: --seed"
-        ),
-        TokenError::Engine { .. } => {
-            format!(
-                "{error}\n  help: build the version of dmasim that recorded it, or search again with `dmasim run`"
-            )
-        }
-        _ => error.to_string(),
-    }
-}
-
-/// Whether the run is the one that was recorded.
-fn check(token: &Token, run: &Run) -> Result<(), Failure> {
-    if let Some(divergence) = &run.end.divergence {
-        return Err(Failure::text(format!(
-            "the token does not fit this run: the first choice that does not fit is {divergence}\n  help: it was \
-             recorded with other options (--on-finding, --max-steps), or the models changed since"
-        )));
-    }
-    if run.end.digest != token.digest {
-        return Err(Failure::text(format!(
-            "every choice of the token fits, but the run is another one: digest {:032x}, recorded {:032x}\n  help: it \
-             was recorded with other options (--on-finding, --max-steps), or the models changed since",
-            run.end.digest, token.digest
-        )));
-    }
-    Ok(())
 }

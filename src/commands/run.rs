@@ -2,21 +2,29 @@
 
 use std::path::{Path, PathBuf};
 
+use models::kernel::Draws;
 use models::run::{LogLine, Request, Simulation, Source};
-use models::scenario::{Expect, Resolved, Strategy};
+use models::scenario::{Expect, Resolved};
 use reports::case::{Case, Neighbour};
-use reports::json::{CampaignJson, ExpectationJson, line};
+use reports::coverage::{CoverageJson, coverage as coverage_text};
+use reports::json::{CampaignJson, ExpectationJson, FindingJson, TestJson, TestedJson, line};
 use reports::summary::{Head, summary};
-use sim::explore::{SignatureStats, catching};
+use sim::explore::{SignatureStats, Summary, catching};
+use sim::schedule::Strategy;
 
 use super::Exit;
-use crate::args::{Format, RunArgs};
+use crate::args::{Format, ReportKind, RunArgs};
 use crate::campaign::{self, Plan, Tweaks};
 use crate::expect::{self, Verdict};
 use crate::explain::{Explained, explain};
 use crate::input::{Failure, command, kernel_words, resolve};
 use crate::interrupt;
 use crate::output::Out;
+use crate::report;
+
+/// What a seed means to reads-from fuzzing.
+pub(super) const ALONE: &str = "note: with rff this is the seed as the first of its campaign: what a seed does later in a \
+                                campaign depends on what came before it, and is repeated by its token";
 
 /// So many signatures are explained unless all are asked for.
 const EXPLAINED: usize = 5;
@@ -24,25 +32,38 @@ const EXPLAINED: usize = 5;
 const MAX_TOKEN: usize = 200;
 
 pub(super) fn run(args: &RunArgs, out: &mut Out) -> Result<Exit, Failure> {
+    report::check(&args.report, &[&ReportKind::OF_A_RUN, &ReportKind::OF_RESULTS])?;
     let scenario = resolve(&args.scenario, &args.kernel, out)?;
     let one = args.seed.map(|seed| seed..seed + 1);
     let plan = Plan {
         seeds: campaign::seeds(&scenario, one.as_ref().or(args.seeds.as_ref())),
         jobs: args.jobs,
-        tweaks: Tweaks::of(&args.engine),
+        tweaks: Tweaks::of(&args.engine).observing(args.coverage, args.until_flat),
         quiet: out.quiet,
     };
+    if args.seed.is_some() && plan.tweaks.strategy(&scenario) == Strategy::Rff && !out.quiet {
+        out.error_line(ALONE);
+    }
     let simulation = Simulation::new(scenario);
-    let human = args.format == Format::Human;
+    let human = args.format == Format::Human && !report::takes_stdout(&args.report);
     if human {
         let text = head(simulation.scenario(), &plan, args).render(out.paint);
         out.line(&text);
         out.flush();
     }
     let expect = simulation.scenario().expect.clone();
-    let result = campaign::run(&simulation, &plan, &expect, interrupt::flag());
+    let result = match &args.resume {
+        None => campaign::run(&simulation, &plan, &expect, interrupt::flag()),
+        Some(path) => campaign::run_kept(&simulation, &plan, &expect, interrupt::flag(), path)?,
+    };
     if human {
         let text = summary(&result.summary, Some(result.rate()), out.paint);
+        out.line(&text);
+        out.flush();
+    }
+    if let Some(coverage) = result.coverage.as_ref().filter(|_| human && args.coverage) {
+        let allowed = Draws::allowed(&simulation.scenario().inject);
+        let text = coverage_text(coverage, &allowed, out.paint);
         out.line(&text);
         out.flush();
     }
@@ -61,17 +82,30 @@ pub(super) fn run(args: &RunArgs, out: &mut Out) -> Result<Exit, Failure> {
     let explained = explain_all(&simulation, &plan, &list, args);
     let saved = save(args, &explained)?;
     if human {
-        cases(out, args, &list, &explained, &saved, result.summary.ran);
+        let told = Told { args, list: &list, explained: &explained, saved: &saved, ran: result.summary.ran };
+        cases(out, &simulation, &told);
         conclude(out, &expect, verdict.as_ref(), result.summary.failed);
-    } else {
+    } else if !report::takes_stdout(&args.report) {
         let token = |stats: &SignatureStats| {
             let at = list.iter().position(|other| std::ptr::eq(*other, stats))?;
             token_of(explained.get(at), &simulation, plan.tweaks, stats)
         };
         let name = (simulation.scenario().name.as_str(), simulation.scenario().digest.0);
-        let json = CampaignJson::new(name, &result.summary, judged(verdict.as_ref()), token);
+        let mut json = CampaignJson::new(name, &result.summary, judged(verdict.as_ref()), token);
+        if let Some(coverage) = result.coverage.as_ref().filter(|_| args.coverage) {
+            json.coverage = Some(CoverageJson::new(coverage, &Draws::allowed(&simulation.scenario().inject)));
+        }
         let text = line(&json).map_err(|error| Failure::text(error.to_string()))?;
         out.line(&text);
+    }
+    for wanted in &args.report {
+        let told = Told { args, list: &list, explained: &explained, saved: &saved, ran: result.summary.ran };
+        let text = if ReportKind::OF_RESULTS.contains(&wanted.kind) {
+            report::of_results(wanted.kind, &as_test(&simulation, &result.summary, verdict.as_ref()))?
+        } else {
+            one_run(wanted.kind, &simulation, &plan, &told)?
+        };
+        report::deliver(wanted, &text, out)?;
     }
     Ok(match verdict {
         _ if result.summary.interrupted => Exit::Interrupted,
@@ -82,10 +116,7 @@ pub(super) fn run(args: &RunArgs, out: &mut Out) -> Result<Exit, Failure> {
 }
 
 fn head(scenario: &Resolved, plan: &Plan, args: &RunArgs) -> Head {
-    let strategy = args
-        .engine
-        .strategy
-        .map_or_else(|| strategy_words(scenario.explore.strategy), |strategy| strategy.to_string());
+    let strategy = args.engine.strategy.unwrap_or_else(|| scenario.explore.strategy.into());
     let settings = [
         ("kernel", kernel_words(scenario)),
         ("cmdline", scenario.cmdline.clone()),
@@ -97,16 +128,6 @@ fn head(scenario: &Resolved, plan: &Plan, args: &RunArgs) -> Head {
         scenario: scenario.name.clone(),
         about: scenario.about.clone(),
         settings: settings.into_iter().map(|(word, value)| (word.to_owned(), value)).collect(),
-    }
-}
-
-/// The strategy as it is named on the command line.
-fn strategy_words(strategy: Strategy) -> String {
-    match strategy {
-        Strategy::Swarm => "swarm".to_owned(),
-        Strategy::RoundRobin => "round-robin".to_owned(),
-        Strategy::Random => "random".to_owned(),
-        Strategy::Pct(depth) => format!("pct:{depth}"),
     }
 }
 
@@ -156,6 +177,7 @@ fn token_of(
     }
     let request =
         Request { record: false, details: false, ..tweaks.on(Request::full(Source::Seed(stats.first_seed))) };
+    let request = Request { guide: stats.guide.clone(), ..request };
     let mut run = catching(|| simulation.worker().run(&request)).ok()?;
     Some(run.token(simulation.scenario(), stats.first_seed, stats.finding.signature_hash()).encode())
 }
@@ -186,60 +208,126 @@ fn numbered(base: &Path, n: usize) -> PathBuf {
     name.into()
 }
 
-fn cases(
-    out: &mut Out,
-    args: &RunArgs,
-    list: &[&SignatureStats],
-    explained: &Explanations,
-    saved: &[Option<PathBuf>],
+/// What is known of a campaign's signatures.
+struct Told<'a> {
+    args: &'a RunArgs,
+    list: &'a [&'a SignatureStats],
+    explained: &'a Explanations,
+    saved: &'a [Option<PathBuf>],
     ran: u64,
-) {
-    let number = |hash: u64| list.iter().position(|s| s.finding.signature_hash() == hash).map(|n| n + 1);
-    for (n, (stats, explained)) in list.iter().zip(explained).enumerate() {
-        let explained = match explained {
-            Ok(explained) => explained,
-            Err(message) => {
-                let text = format!("Finding {} of {}: {}", n + 1, list.len(), stats.finding.kind);
-                out.line(&out.paint.bad(&text));
-                for line in reports::wrap(&reports::ascii(message), reports::WIDTH - 2) {
-                    out.line(&format!("  {line}"));
+}
+
+impl Told<'_> {
+    /// Calls `visit` with each signature that was explained, as far as it could be.
+    fn each(&self, simulation: &Simulation, mut visit: impl FnMut(usize, Result<Case<'_>, &str>)) {
+        let kernel = kernel_words(simulation.scenario());
+        let number = |hash: u64| self.list.iter().position(|s| s.finding.signature_hash() == hash).map(|n| n + 1);
+        for (n, (stats, explained)) in self.list.iter().zip(self.explained).enumerate() {
+            let explained = match explained {
+                Ok(explained) => explained,
+                Err(message) => {
+                    visit(n, Err(message));
+                    continue;
                 }
-                let seed = stats.first_seed.to_string();
-                let text = command("replay", &args.scenario, &args.kernel, &args.engine, &["--seed", &seed]);
-                out.line(&format!("  to repeat it: {text}\n"));
-                continue;
-            }
-        };
-        let Some(finding) = explained.finding() else { continue };
-        let hash = finding.signature_hash();
-        let own = explained.whole.iter().position(|f| f.signature_hash() == hash).unwrap_or(0);
-        let neighbours = explained.whole.iter().enumerate().filter(|(at, _)| *at != own);
-        let case = Case {
-            number: n + 1,
-            of: list.len(),
-            finding,
-            first_seed: stats.first_seed,
-            count: stats.count,
-            ran,
-            trace: &explained.run.end.trace,
-            choices: &explained.choices,
-            drawn: &explained.drawn,
-            shortened: explained.shortened,
-            neighbours: neighbours
-                .map(|(at, finding)| Neighbour {
-                    finding,
-                    number: number(finding.signature_hash()),
-                    earlier: at < own,
-                })
-                .collect(),
-            reproduce: reproduce(args, stats, explained, saved.get(n).and_then(Option::as_deref)),
-        };
-        let text = case.render(out.paint);
-        out.line(&text);
+            };
+            let Some(finding) = explained.finding() else { continue };
+            let hash = finding.signature_hash();
+            let own = explained.whole.iter().position(|f| f.signature_hash() == hash).unwrap_or(0);
+            let neighbours = explained.whole.iter().enumerate().filter(|(at, _)| *at != own);
+            let case = Case {
+                number: n + 1,
+                of: self.list.len(),
+                finding,
+                first_seed: stats.first_seed,
+                count: stats.count,
+                ran: self.ran,
+                trace: &explained.run.end.trace,
+                choices: &explained.choices,
+                drawn: &explained.drawn,
+                shortened: explained.shortened,
+                neighbours: neighbours
+                    .map(|(at, finding)| Neighbour {
+                        finding,
+                        number: number(finding.signature_hash()),
+                        earlier: at < own,
+                    })
+                    .collect(),
+                reproduce: reproduce(self.args, stats, explained, self.saved.get(n).and_then(Option::as_deref)),
+                kernel: &kernel,
+                machine: &simulation.scenario().machine.name,
+            };
+            visit(n, Ok(case));
+        }
     }
-    if let Some(more @ 1..) = list.len().checked_sub(explained.len()) {
+}
+
+fn cases(out: &mut Out, simulation: &Simulation, told: &Told<'_>) {
+    let (args, list) = (told.args, told.list);
+    told.each(simulation, |n, case| match case {
+        Ok(case) => {
+            let text = case.render(out.paint);
+            out.line(&text);
+        }
+        Err(message) => {
+            let text = format!("Finding {} of {}: {}", n + 1, list.len(), list[n].finding.kind);
+            out.line(&out.paint.bad(&text));
+            for line in reports::wrap(&reports::ascii(message), reports::WIDTH - 2) {
+                out.line(&format!("  {line}"));
+            }
+            let seed = list[n].first_seed.to_string();
+            let text = command("replay", &args.scenario, &args.kernel, &args.engine, &["--seed", &seed]);
+            out.line(&match list[n].guide {
+                None => format!("  to repeat it: {text}\n"),
+                Some(_) => "  to repeat it: the same campaign from its first seed on\n".to_owned(),
+            });
+        }
+    });
+    if let Some(more @ 1..) = list.len().checked_sub(told.explained.len()) {
         out.line(&format!("{more} more are listed above; --all explains them too.\n"));
     }
+}
+
+/// A report on the run that shows the first signature, or on the first seed if there is none.
+fn one_run(kind: ReportKind, simulation: &Simulation, plan: &Plan, told: &Told<'_>) -> Result<String, Failure> {
+    let mail = || {
+        let mut text = String::new();
+        told.each(simulation, |_, case| {
+            if let Ok(case) = case {
+                text.push_str(&case.mail());
+                text.push('\n');
+            }
+        });
+        if text.is_empty() { format!("no finding in {} seeds\n", told.ran) } else { text }
+    };
+    let scenario = simulation.scenario();
+    if let Some((stats, Ok(explained))) = told.list.iter().zip(told.explained).find(|(_, explained)| explained.is_ok()) {
+        let which = format!("seed {}{}", stats.first_seed, if explained.shortened.is_some() { ", shortened" } else { "" });
+        return report::of_run(kind, scenario, &which, &explained.run, mail);
+    }
+    let seed = plan.seeds.start;
+    let request = plan.tweaks.on(Request::full(Source::Seed(seed)));
+    let run = catching(|| simulation.worker().run(&request))
+        .map_err(|message| Failure::text(format!("seed {seed} makes the simulator itself panic: {message}")))?;
+    report::of_run(kind, scenario, &format!("seed {seed}"), &run, mail)
+}
+
+/// The campaign as `dmasim test` would tell it.
+fn as_test(simulation: &Simulation, summary: &Summary, verdict: Option<&Verdict>) -> TestJson {
+    let met = verdict.map_or(summary.failed == 0, Verdict::met);
+    let findings = summary.by_first_seed();
+    let mut all = TestJson { interrupted: summary.interrupted, ..TestJson::default() };
+    all.add(TestedJson {
+        scenario: simulation.scenario().name.clone(),
+        result: if met { "passed" } else { "failed" }.to_owned(),
+        seeds: summary.ran,
+        digest: format!("{:032x}", summary.digest),
+        remarks: verdict.map(Verdict::remarks).unwrap_or_default(),
+        findings: findings
+            .iter()
+            .map(|stats| FindingJson::new(&stats.finding, stats.count, stats.first_seed, None))
+            .collect(),
+    });
+    all
 }
 
 fn reproduce(
@@ -249,10 +337,15 @@ fn reproduce(
     saved: Option<&Path>,
 ) -> Vec<String> {
     let replay = |rest: &[&str]| command("replay", &args.scenario, &args.kernel, &args.engine, rest);
-    let mut lines = vec![
-        "the seed as it was drawn:".to_owned(),
-        format!("  {}", replay(&["--seed", &stats.first_seed.to_string()])),
-    ];
+    let mut lines = match stats.guide {
+        None => vec![
+            "the seed as it was drawn:".to_owned(),
+            format!("  {}", replay(&["--seed", &stats.first_seed.to_string()])),
+        ],
+        Some(_) => vec![
+            "the seed alone does not repeat it: it was guided by what earlier seeds had shown".to_owned(),
+        ],
+    };
     let run = if explained.shortened.is_some() { "the shortened run" } else { "the same from its choices" };
     if let Some(file) = saved {
         lines.push(format!("{run}:"));

@@ -5,17 +5,20 @@ use std::sync::atomic::Ordering;
 
 use models::run::Simulation;
 use models::scenario::{Resolved, nearest};
-use reports::json::{TestJson, TestedJson, line};
-use reports::{WIDTH, ascii, wrap};
+use reports::json::{FindingJson, PartJson, TestJson, TestedJson, line};
+use reports::merge::part_of;
+use reports::{SCREEN, ascii, wrap};
 
 use super::Exit;
 use super::run::first_log;
-use crate::args::{Format, TestArgs};
+use crate::args::{Format, Report, ReportKind, TestArgs};
 use crate::campaign::{self, Plan, Tweaks};
 use crate::expect;
 use crate::input::{Failure, Wanted, variant, warn_kinds};
 use crate::interrupt;
 use crate::output::Out;
+use crate::regression::{Regression, compare, is_regression};
+use crate::report;
 
 /// Folders that hold parts of scenarios and no scenarios.
 const PARTS: [&str; 2] = ["machines", "drivers"];
@@ -30,13 +33,34 @@ pub(super) fn test(args: &TestArgs, out: &mut Out) -> Result<Exit, Failure> {
         files.extend(scenario_files(path)?);
     }
     let stop = interrupt::flag();
-    let human = args.format == Format::Human;
-    let mut all = TestJson { passed: 0, failed: 0, unusable: 0, interrupted: false, scenarios: Vec::new() };
+    report::check(&args.report, &[&ReportKind::OF_RESULTS])?;
+    let human = prints(args.format, &args.report);
+    let part = args.partition.map(|partition| PartJson::new(partition.part, partition.of));
+    let mut all = TestJson { part, ..TestJson::default() };
+    // What is run is counted over all files, so that parts are of one size, and of none if there are too many.
+    let mut index = 0;
+    let mut mine = || {
+        index += 1;
+        args.partition.is_none_or(|wanted| part_of(index - 1, wanted.of) + 1 == wanted.part)
+    };
     for file in &files {
+        if is_regression(file) {
+            if stop.load(Ordering::Relaxed) {
+                all.interrupted = true;
+                break;
+            }
+            if mine() {
+                regression(file, args, &mut all, out)?;
+            }
+            continue;
+        }
         let wanted = Wanted::of(file);
         let loaded = match wanted.load() {
             Ok(loaded) => loaded,
             Err(failure) => {
+                if !mine() {
+                    continue;
+                }
                 unusable(&file.display().to_string(), &failure, human, &mut all, out);
                 continue;
             }
@@ -50,6 +74,9 @@ pub(super) fn test(args: &TestArgs, out: &mut Out) -> Result<Exit, Failure> {
                 all.interrupted = true;
                 break;
             }
+            if !mine() {
+                continue;
+            }
             match variant(&loaded, name.as_deref()) {
                 Ok(scenario) => one(scenario, args, &mut all, out),
                 Err(error) => unusable(loaded.name(), &Failure::Load(error), human, &mut all, out),
@@ -57,11 +84,24 @@ pub(super) fn test(args: &TestArgs, out: &mut Out) -> Result<Exit, Failure> {
         }
     }
     all.interrupted |= interrupt::pressed();
-    finish(&all, human, out)
+    finish(&all, args.format, &args.report, out)
 }
 
-fn finish(all: &TestJson, human: bool, out: &mut Out) -> Result<Exit, Failure> {
-    if human {
+/// Whether text for people is to be printed.
+fn prints(format: Format, reports: &[Report]) -> bool {
+    format == Format::Human && !report::takes_stdout(reports)
+}
+
+/// Tells a result, whole or in part, writes the reports, and says how it ended.
+pub(super) fn finish(all: &TestJson, format: Format, reports: &[Report], out: &mut Out) -> Result<Exit, Failure> {
+    report::check(reports, &[&ReportKind::OF_RESULTS])?;
+    for wanted in reports {
+        let text = report::of_results(wanted.kind, all)?;
+        report::deliver(wanted, &text, out)?;
+    }
+    if report::takes_stdout(reports) {
+        // Standard output is the report's.
+    } else if format == Format::Human {
         let more = match all.unusable {
             0 => String::new(),
             n => format!(", {n} unusable"),
@@ -88,13 +128,10 @@ fn unusable(name: &str, failure: &Failure, human: bool, all: &mut TestJson, out:
         out.line(&format!("{} {}", out.paint.bad("unusable"), ascii(name)));
     }
     failure.show(out);
-    all.unusable += 1;
-    all.scenarios.push(TestedJson {
+    all.add(TestedJson {
         scenario: name.to_owned(),
-        result: "unusable",
-        seeds: 0,
-        digest: String::new(),
-        remarks: Vec::new(),
+        result: "unusable".to_owned(),
+        ..TestedJson::default()
     });
 }
 
@@ -114,7 +151,7 @@ fn one(scenario: Resolved, args: &TestArgs, all: &mut TestJson, out: &mut Out) {
     let log = first_log(&simulation, &plan, &expect);
     let verdict = result.tally.judge(&expect, &result.summary, wanted, log.as_deref());
     let summary = &result.summary;
-    if args.format == Format::Human {
+    if prints(args.format, &args.report) {
         let word = if verdict.met() { out.paint.good("passed  ") } else { out.paint.bad("failed  ") };
         let time = result.elapsed.as_secs_f64();
         out.line(&format!(
@@ -135,18 +172,67 @@ fn one(scenario: Resolved, args: &TestArgs, all: &mut TestJson, out: &mut Out) {
         }
         out.flush();
     }
-    if verdict.met() {
-        all.passed += 1;
-    } else {
-        all.failed += 1;
-    }
-    all.scenarios.push(TestedJson {
+    let findings = summary.by_first_seed();
+    all.add(TestedJson {
         scenario: simulation.scenario().name.clone(),
-        result: if verdict.met() { "passed" } else { "failed" },
+        result: if verdict.met() { "passed" } else { "failed" }.to_owned(),
         seeds: summary.ran,
         digest: format!("{:032x}", summary.digest),
         remarks: verdict.remarks(),
+        findings: findings.iter().map(|stats| FindingJson::new(&stats.finding, stats.count, stats.first_seed, None)).collect(),
     });
+}
+
+/// Repeats a regression.
+fn regression(file: &Path, args: &TestArgs, all: &mut TestJson, out: &mut Out) -> Result<(), Failure> {
+    let human = prints(args.format, &args.report);
+    let name = file.display().to_string();
+    let compared = Regression::read(file).and_then(|regression| {
+        let compared = compare(&regression, file)?;
+        Ok((regression, compared))
+    });
+    let (regression, mut compared) = match compared {
+        Ok(compared) => compared,
+        Err(failure) => {
+            unusable(&name, &failure, human, all, out);
+            return Ok(());
+        }
+    };
+    let update = args.update && compared.shows && compared.now != regression;
+    if update {
+        crate::keep::write_for_user(file, &compared.now.text(&head_comment(file)))?;
+        compared.remarks.retain(|remark| !remark.contains("--update"));
+        compared.remarks.push("it was recorded anew".to_owned());
+    }
+    let passed = (compared.same || update) && compared.shows;
+    if human {
+        let word = if passed { out.paint.good("passed  ") } else { out.paint.bad("failed  ") };
+        let what = match (compared.same, compared.shows) {
+            (true, _) => "the same run",
+            (false, true) => "another run, the same outcome",
+            (false, false) => "another run",
+        };
+        out.line(&format!("{word} {:<64} regression  {what}", ascii(&name)));
+        for remark in &compared.remarks {
+            indented(out, if passed { "note:     " } else { "but:      " }, remark);
+        }
+        out.flush();
+    }
+    all.add(TestedJson {
+        scenario: name,
+        result: if passed { "passed" } else { "failed" }.to_owned(),
+        seeds: 1,
+        digest: compared.now.digest,
+        remarks: compared.remarks,
+        findings: Vec::new(),
+    });
+    Ok(())
+}
+
+/// The comment at the head of a file.
+fn head_comment(file: &Path) -> String {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    text.lines().take_while(|line| line.starts_with("//")).map(|line| format!("{line}\n")).collect()
 }
 
 fn outcome(summary: &sim::explore::Summary) -> String {
@@ -161,7 +247,7 @@ fn outcome(summary: &sim::explore::Summary) -> String {
 }
 
 fn indented(out: &mut Out, first: &str, text: &str) {
-    for (n, line) in wrap(&ascii(text), WIDTH - 9 - first.len()).iter().enumerate() {
+    for (n, line) in wrap(&ascii(text), SCREEN - 9 - first.len()).iter().enumerate() {
         let lead = if n == 0 { first.to_owned() } else { " ".repeat(first.len()) };
         out.line(&format!("         {lead}{line}"));
     }

@@ -1,8 +1,12 @@
 //! The command as a user types it: outcomes, exit codes, JSON, and what it says to mistakes.
 
+mod bisect;
 mod conform;
 mod docs;
 mod input;
+mod resume;
 mod run;
+mod save;
+mod shrink;
 mod size;
 mod support;

@@ -101,6 +101,7 @@ fn early_params(kx: &Kx) {
     // The driver's own option wins over `iommu.strict=0`, and speaks for its own hardware only.
     let driver_strict = match kx.k.scenario.machine.cpu_vendor {
         CpuVendor::Amd => line.amd_iommu.fullflush,
+        CpuVendor::Arm => false,
         CpuVendor::Intel => line.intel_iommu.strict,
     };
     let strict = driver_strict || line.strict.unwrap_or(default == crate::profile::IommuDefault::DmaStrict);
@@ -112,6 +113,13 @@ fn early_params(kx: &Kx) {
             globals.sev_active.set(true);
             globals.swiotlb_force.set(SwiotlbForce::Force);
         }
+        MemEncrypt::Pef => {
+            // init_svm.
+            globals.secure_guest.set(true);
+            globals.swiotlb_any.set(true);
+            globals.swiotlb_force.set(SwiotlbForce::Force);
+        }
+        MemEncrypt::Pv => globals.secure_guest.set(true),
     }
     if line.iommu.soft {
         globals.swiotlb.set(true);

@@ -13,12 +13,13 @@ use super::sequence::MS;
 use crate::device::{driver_register, pci_scan};
 use crate::dma::atomic_pool::dma_atomic_pool_init;
 use crate::driver::start_processes;
-use crate::iommu::core::DomainPolicy;
+use crate::iommu::core::{DomainPolicy, load_iommu_modules};
 use crate::kernel::{Kx, Phase};
 use crate::mem::{PhysAddr, PhysRange};
 use crate::profile::Behaviour;
 use crate::scenario::intern;
 use crate::scenario::schema::{Dist, FreedAt, Registers};
+use crate::swiotlb::kernel::xen_swiotlb_init;
 
 /// When the first device-level initcall begins; drivers and processes count from there.
 const ROOTFS_AT: u64 = 2_340 * MS;
@@ -29,6 +30,10 @@ pub(super) async fn do_basic_setup(kx: &Kx) {
         let _frame = kx.enter("do_initcalls");
         // Level 2, postcore.
         dma_atomic_pool_init(kx).await;
+        if kx.k.scenario.machine.xen_dom0 && kx.k.has(Behaviour::GlobalPoolVariables) {
+            // Level 3, arch: xen_mm_init.
+            xen_swiotlb_init(kx).await;
+        }
         // Level 4, subsys: the default domain type is fixed, buses are scanned.
         kx.delay(100 * MS).await;
         iommu_subsys_init(kx);
@@ -95,6 +100,7 @@ async fn free_initmem(kx: &Kx) {
 
 /// User space loads modules, each in a process of its own.
 fn load_modules(kx: &Kx) {
+    load_iommu_modules(kx);
     for index in 0..kx.k.programs.drivers.len() {
         let Registers::Module { after_ms } = &kx.k.programs.drivers[index].registers else { continue };
         let name = intern(&format!("modprobe {}", kx.k.programs.drivers[index].name)).unwrap_or("modprobe");

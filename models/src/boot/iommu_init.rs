@@ -14,11 +14,38 @@ const FOUR_GIB: u64 = 1 << 32;
 
 /// Detects what there is, and sets the bounce pool up.
 pub(super) async fn pci_iommu_alloc(kx: &Kx) {
-    if kx.k.has(Behaviour::ExplicitSwiotlbInit) {
+    if kx.k.globals.secure_guest.get() {
+        secure_guest_init(kx).await;
+    } else if kx.k.has(Behaviour::ExplicitSwiotlbInit) {
         detect_and_init(kx).await;
     } else {
         walk_iommu_table(kx).await;
     }
+}
+
+/// In a guest that its host cannot read everything bounces, and nobody is asked.
+///
+/// An s390 guest says so itself, before the pool is made or after it (`force-before-pool`).
+///
+/// Source: `arch/s390/mm/init.c: pv_init()`, v5.13, v5.15, v6.1; `arch/powerpc/platforms/pseries/svm.c:
+/// init_svm()`, `svm_swiotlb_init()`, v5.15.
+async fn secure_guest_init(kx: &Kx) {
+    let globals = &kx.k.globals;
+    let _frame = kx.enter(if globals.swiotlb_any.get() { "svm_swiotlb_init" } else { "pv_init" });
+    "this is a guest that its host cannot read: everything bounces"
+        .clone_into(&mut kx.k.facts.borrow_mut().pool_reason);
+    globals.swiotlb.set(true);
+    if kx.k.has(Behaviour::ExplicitSwiotlbInit) {
+        swiotlb_init_remap(kx, true, true).await;
+        swiotlb_print_info(kx);
+        return;
+    }
+    if kx.k.has(Behaviour::ForceBeforePool) {
+        globals.swiotlb_force.set(SwiotlbForce::Force);
+    }
+    swiotlb_init(kx).await;
+    swiotlb_print_info(kx);
+    globals.swiotlb_force.set(SwiotlbForce::Force);
 }
 
 /// Asks everybody in turn, and then sets the pool up if somebody wants it: bouncing by force keeps no IOMMU from being
@@ -124,7 +151,11 @@ pub(super) async fn pci_iommu_init(kx: &Kx) {
     match kx.k.iommu.detected.get() {
         Some(IommuDriver::Amd) => amd_iommu_init(kx).await,
         Some(IommuDriver::Intel) => intel_iommu_init(kx).await,
-        None => {}
+        // Those that the firmware names come later, with their modules.
+        Some(IommuDriver::Virtio | IommuDriver::Smmu) | None => {}
+    }
+    if kx.k.globals.secure_guest.get() {
+        return;
     }
     // With explicit calls the decision is taken here, whether or not there is a pool to decide about.
     let explicit = kx.k.has(Behaviour::ExplicitSwiotlbInit);

@@ -11,7 +11,7 @@ use super::probe::{device_attach, driver_probe_device};
 use super::{DeviceNode, RegisteredDriver};
 use crate::kernel::Kx;
 use crate::scenario::intern;
-use crate::scenario::schema::{Plugged, ProbeType, Unplugged};
+use crate::scenario::schema::{Bus, Plugged, ProbeType, Unplugged};
 
 /// Class of `pci_rescan_remove_lock`.
 const RESCAN_REMOVE_LOCK: LockClass = LockClass::new(4, "pci_rescan_remove_lock");
@@ -100,7 +100,8 @@ async fn add_one(kx: &Kx, index: usize) {
         kx.log(|| format!("pci {}: out of memory", node.bdf));
         return;
     }
-    let _frame = kx.enter("pci_bus_add_device");
+    let platform = spec.bus == Bus::Platform;
+    let _frame = kx.enter(if platform { "bus_probe_device" } else { "pci_bus_add_device" });
     node.match_driver.set(true);
     device_attach(kx, &node).await;
 }

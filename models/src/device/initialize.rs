@@ -6,6 +6,7 @@ use super::{Device, DeviceDmaParameters, DeviceNode};
 use crate::iommu::core::iommu_bus_notifier_add;
 use crate::kernel::{Kx, NoMemory};
 use crate::profile::Behaviour;
+use crate::scenario::schema::Bus;
 use crate::swiotlb::default_pool;
 
 /// Bytes that a PCI device takes (`struct pci_dev`, in which `struct device` lies).
@@ -72,7 +73,11 @@ async fn device_add(kx: &Kx, node: &Rc<DeviceNode>) {
         }
         devices.push(Rc::clone(node));
     }
-    kx.log(|| format!("pci {}: {}", node.bdf, describe(node.spec(&kx.k))));
+    let platform = node.spec(&kx.k).bus == Bus::Platform;
+    // platform_match has no gate of its own.
+    node.match_driver.set(platform);
+    let bus = if platform { "platform" } else { "pci" };
+    kx.log(|| format!("{bus} {}: {}", node.bdf, describe(node.spec(&kx.k))));
     let window = kx.k.draws.probe_before_init;
     if window > 0 {
         // The hypothesis to be tested: drivers may be matched although the set-up is not finished.
@@ -82,6 +87,7 @@ async fn device_add(kx: &Kx, node: &Rc<DeviceNode>) {
         kx.delay(wait).await;
     }
     iommu_bus_notifier_add(kx, node).await;
+    node.ready.set(true);
 }
 
 fn describe(spec: &crate::scenario::schema::Device) -> String {

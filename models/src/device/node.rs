@@ -29,6 +29,8 @@ pub struct DeviceNode {
     pub lock: Mutex,
     /// Whether drivers can be matched with it (`match_driver`).
     pub match_driver: Cell<bool>,
+    /// Whether `device_add` has finished with it (`ready_to_probe`).
+    pub ready: Cell<bool>,
     /// Whether it is there at all.
     pub present: Cell<bool>,
     /// Number of the bound driver.
@@ -49,6 +51,8 @@ pub struct DeviceNode {
     pub owns_dma: Cell<bool>,
     /// Whether its probe waits for something.
     pub deferred: Cell<bool>,
+    /// How often its probe was put off for its IOMMU.
+    pub deferrals: Cell<u32>,
 }
 
 impl DeviceNode {
@@ -60,6 +64,7 @@ impl DeviceNode {
             ptr: Cell::new(Ptr::NULL),
             lock: Mutex::new(kx.cx(), DEVICE_LOCK),
             match_driver: Cell::new(false),
+            ready: Cell::new(false),
             present: Cell::new(true),
             bound: Cell::new(None),
             instance: RefCell::new(None),
@@ -70,6 +75,7 @@ impl DeviceNode {
             dac: Cell::new(false),
             owns_dma: Cell::new(false),
             deferred: Cell::new(false),
+            deferrals: Cell::new(0),
         }
     }
 

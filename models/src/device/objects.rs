@@ -1,6 +1,6 @@
 //! The structures, as they lie in memory.
 
-use crate::iommu::core::IommuGroup;
+use crate::iommu::core::{DevIommu, IommuGroup};
 use crate::mem::Ptr;
 use crate::swiotlb::IoTlbMem;
 
@@ -32,6 +32,8 @@ crate::kobject! {
         dma_iommu: bool = 0x2e8,
         /// Whether its mappings need no sync (6.10; a bit field there).
         dma_skip_sync: bool = 0x2e9,
+        /// What the IOMMU core keeps of it.
+        iommu: Ptr<DevIommu> = 0x2e0,
     }
     beside {
         /// Place in the driver core's list.

@@ -7,13 +7,17 @@ use sim::choices::Stream;
 
 use super::{Device, DeviceNode};
 use crate::driver::{self, Instance};
-use crate::iommu::core::{iommu_device_unuse_default_domain, iommu_device_use_default_domain};
+use crate::iommu::core::{dma_configure, iommu_device_unuse_default_domain, iommu_device_use_default_domain};
 use crate::kernel::Kx;
+use crate::profile::Behaviour;
 use crate::scenario::intern;
 use crate::swiotlb::kernel::rmem_swiotlb_device_init;
 
 /// `-EPROBE_DEFER`.
 pub(super) const EPROBE_DEFER: u32 = 517;
+
+/// A device whose IOMMU does not come is tried again so often, which is for as long as `deferred_probe_timeout` (10 s).
+const DEFERRALS: u32 = 2_000;
 
 /// Offers a device to all drivers.
 ///
@@ -38,6 +42,12 @@ pub async fn driver_probe_device(kx: &Kx, node: &Rc<DeviceNode>, index: usize) {
         node.lock.unlock(kx.cx());
         return;
     }
+    if !node.ready.get() && kx.k.has(Behaviour::ProbeWhenReady) {
+        // device_add will offer it to all drivers when it is ready.
+        kx.note(|| format!("{} is not ready to be probed", node.bdf));
+        node.lock.unlock(kx.cx());
+        return;
+    }
     let defer = kx.k.draws.probe_defer;
     if defer > 0 && !node.deferred.get() && kx.chance(Stream::Injection, "probe deferred", defer) {
         kx.injected(|| format!("the probe of {} is deferred", node.bdf));
@@ -52,10 +62,19 @@ pub async fn driver_probe_device(kx: &Kx, node: &Rc<DeviceNode>, index: usize) {
         kx.log(|| format!("{}: cannot set up its restricted DMA pool", node.bdf));
     }
     kx.store(node.ptr.get(), Device::driver, 1 + index as u64).await;
-    if iommu_device_use_default_domain(kx, node).await.is_err() {
+    let configured = match dma_configure(kx, node).await {
+        Ok(()) => iommu_device_use_default_domain(kx, node).await,
+        Err(later) => Err(later),
+    };
+    if configured.is_err() {
         kx.store(node.ptr.get(), Device::driver, 0).await;
         node.lock.unlock(kx.cx());
-        defer_probe(kx, node, index);
+        node.deferrals.set(node.deferrals.get() + 1);
+        if node.deferrals.get() < DEFERRALS {
+            defer_probe(kx, node, index);
+        } else {
+            kx.log(|| format!("{}: deferred probe pending", node.bdf));
+        }
         return;
     }
     let instance = Instance::new(kx, node, index);

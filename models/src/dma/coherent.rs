@@ -4,7 +4,7 @@ use super::{Ops, get_dma_ops, phys_to_dma};
 use crate::device::Device;
 use crate::iommu::dma::{iommu_dma_map_coherent, iommu_dma_unmap_coherent};
 use crate::kernel::{GfpFlags, Kx};
-use crate::mem::{DmaAddr, Gfp, PhysAddr, Ptr};
+use crate::mem::{DmaAddr, Gfp, PhysAddr, Ptr, Source};
 use crate::oracle::{MapKind, NewMapping};
 use crate::swiotlb::Direction;
 use crate::swiotlb::kernel::{is_swiotlb_for_alloc, swiotlb_alloc, swiotlb_free};
@@ -68,6 +68,8 @@ async fn direct_alloc(kx: &Kx, dev: Ptr<Device>, size: u64) -> Option<Coherent> 
     let _frame = kx.enter("dma_direct_alloc");
     if is_swiotlb_for_alloc(kx, dev).await {
         let phys = swiotlb_alloc(kx, dev, size).await?;
+        // memset: whatever the slots held is gone, and what lies there if they are somebody else's, too.
+        let _ = kx.k.mem.borrow_mut().heap.write_at(phys, size, Source::Zero, 0);
         let dma = phys_to_dma(kx, phys, true);
         if dma.0.saturating_add(size - 1) > kx.load(dev, Device::coherent_dma_mask).await {
             swiotlb_free(kx, dev, phys).await;

@@ -1,6 +1,7 @@
 //! Streaming mappings of single buffers.
 
 use super::direct::dma_to_phys;
+use super::rules::{dma_direct_required_mask, min_not_zero};
 use super::{Attrs, Ops, dma_direct_map_page, dma_direct_unmap_page, get_dma_ops};
 use crate::device::Device;
 use crate::iommu::dma::{iommu_dma_map_page, iommu_dma_sync_single, iommu_dma_unmap_page};
@@ -9,7 +10,9 @@ use crate::mem::{DmaAddr, PhysAddr, Ptr};
 use crate::oracle::{MapKind, NewMapping};
 use crate::profile::Behaviour;
 use crate::swiotlb::Direction;
-use crate::swiotlb::kernel::swiotlb_sync_if_bounced;
+use crate::swiotlb::kernel::{
+    dma_limits, is_swiotlb_active, is_swiotlb_force_bounce, swiotlb_max_mapping_size, swiotlb_sync_if_bounced,
+};
 
 /// Maps a buffer for a device; `None` is `DMA_MAPPING_ERROR`.
 ///
@@ -69,6 +72,27 @@ pub async fn dma_unmap_page_attrs(
     kx.k.ledger.unmapped(kx, dev, addr, size, attrs);
 }
 
+/// The most bytes that one mapping of a device may have; all ones where there is no limit.
+///
+/// Source: `kernel/dma/mapping.c: dma_max_mapping_size()`, `kernel/dma/direct.c: dma_direct_max_mapping_size()`,
+/// `drivers/iommu/dma-iommu.c: iommu_dma_max_mapping_size()`, v5.13, v6.1, v6.12.
+pub async fn dma_max_mapping_size(kx: &Kx, dev: Ptr<Device>) -> u64 {
+    let _frame = kx.enter("dma_max_mapping_size");
+    let bounces = match get_dma_ops(kx, dev).await {
+        Ops::Direct => {
+            let mask = kx.load(dev, Device::dma_mask).await;
+            let limit = kx.load(dev, Device::bus_dma_limit).await;
+            let limited = min_not_zero(mask, limit) < dma_direct_required_mask(kx.k.globals.max_ram.get());
+            is_swiotlb_active(kx, dev).await && (limited || is_swiotlb_force_bounce(kx, dev).await)
+        }
+        Ops::Iommu => {
+            let untrusted = kx.k.node_of(dev).is_some_and(|node| node.spec(&kx.k).untrusted);
+            untrusted && kx.k.has(Behaviour::IommuMaxMappingSize)
+        }
+    };
+    if bounces { swiotlb_max_mapping_size(kx, dma_limits(kx, dev).await) } else { u64::MAX }
+}
+
 /// Hands a mapped buffer to the CPU or back to the device.
 ///
 /// With `dma-skip-sync` a device whose mappings need none returns at once (`dma_dev_need_sync`).
@@ -92,7 +116,7 @@ pub async fn dma_sync_single(
     });
     kx.k.ledger.syncing(kx, dev, addr, size, for_cpu);
     if skips && kx.load(dev, Device::dma_skip_sync).await {
-        kx.k.ledger.synced(kx, dev, addr, for_cpu);
+        kx.k.ledger.synced(kx, dev, addr, size, for_cpu);
         return;
     }
     match get_dma_ops(kx, dev).await {
@@ -102,5 +126,5 @@ pub async fn dma_sync_single(
         }
         Ops::Iommu => iommu_dma_sync_single(kx, dev, addr, size, dir, for_cpu).await,
     }
-    kx.k.ledger.synced(kx, dev, addr, for_cpu);
+    kx.k.ledger.synced(kx, dev, addr, size, for_cpu);
 }

@@ -1,7 +1,7 @@
 //! Masks and parameters.
 
-use super::get_dma_ops;
 use super::rules::dma_bit_mask;
+use super::{Ops, get_dma_ops};
 use crate::device::{Device, DeviceDmaParameters};
 use crate::kernel::Kx;
 use crate::mem::Ptr;
@@ -9,13 +9,14 @@ use crate::profile::Behaviour;
 
 /// Sets what the device can address for streaming mappings.
 ///
-/// Source: `kernel/dma/mapping.c: dma_set_mask()`, `dma_setup_need_sync()`, v5.13, v6.1, v6.12. On x86 a mask of 24 bits and more is always supported.
+/// Source: `kernel/dma/mapping.c: dma_set_mask()`, `dma_setup_need_sync()`, v5.13, v6.1, v6.12. On x86 dma-direct supports
+/// masks of 24 bits and more (`dma_direct_supported()`), dma-iommu any mask.
 ///
 /// # Errors
 /// `-EIO`.
 pub async fn dma_set_mask(kx: &Kx, dev: Ptr<Device>, bits: u32) -> Result<(), u32> {
     let _frame = kx.enter("dma_set_mask");
-    if bits < 24 {
+    if bits < 24 && get_dma_ops(kx, dev).await == Ops::Direct {
         return Err(5);
     }
     kx.store(dev, Device::dma_mask, dma_bit_mask(bits)).await;
@@ -33,7 +34,7 @@ pub async fn dma_set_mask(kx: &Kx, dev: Ptr<Device>, bits: u32) -> Result<(), u3
 /// `-EIO`.
 pub async fn dma_set_coherent_mask(kx: &Kx, dev: Ptr<Device>, bits: u32) -> Result<(), u32> {
     let _frame = kx.enter("dma_set_coherent_mask");
-    if bits < 24 {
+    if bits < 24 && get_dma_ops(kx, dev).await == Ops::Direct {
         return Err(5);
     }
     kx.store(dev, Device::coherent_dma_mask, dma_bit_mask(bits)).await;

@@ -19,7 +19,7 @@ pub use coherent::{Coherent, dma_alloc_attrs, dma_free_attrs};
 pub use direct::{dma_capable, dma_direct_map_page, dma_direct_unmap_page, phys_to_dma};
 pub use dispatch::{Ops, get_dma_ops};
 pub use gen_pool::GenPool;
-pub use mapping::{dma_map_page_attrs, dma_sync_single, dma_unmap_page_attrs};
+pub use mapping::{dma_map_page_attrs, dma_max_mapping_size, dma_sync_single, dma_unmap_page_attrs};
 pub use masks::{dma_set_coherent_mask, dma_set_mask, dma_set_parms};
 pub use scatter::{SgEntry, dma_map_sg_attrs, dma_unmap_sg_attrs};
 

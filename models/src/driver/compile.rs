@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use super::program::{
-    Block, DriverProgram, MapOp, MapSgOp, NameId, Op, ProcOp, ProcProgram, QueueProgram, Target,
+    Block, DriverProgram, MapOp, MapSgOp, NameId, Op, Part, ProcOp, ProcProgram, QueueProgram, Target,
 };
 use crate::dma::Attrs;
-use crate::scenario::schema::{BufferSource, DeviceArg, Dir, Driver, ProcStmt, Process, Stmt};
+use crate::scenario::schema::{
+    BufferSource, DeviceArg, Dir, Dist, Driver, PartArgs, ProcStmt, Process, Stmt,
+};
 use crate::scenario::{Resolved, intern};
 use crate::swiotlb::Direction;
 
@@ -82,6 +84,16 @@ impl<'a> Compiler<'a> {
         body.iter().map(|stmt| self.stmt(stmt)).collect::<Vec<_>>().into()
     }
 
+    fn part(&mut self, args: &'a PartArgs) -> Part {
+        self.part_of(&args.name, &args.offset, args.size.as_ref())
+    }
+
+    fn part_of(&mut self, name: &'a str, offset: &Dist, size: Option<&Dist>) -> Part {
+        let whole = *offset == Dist::zero() && size.is_none();
+        let bounds = (!whole).then(|| Box::new((offset.clone(), size.cloned())));
+        Part { name: self.name(name), bounds }
+    }
+
     fn target(&mut self, device: &'a DeviceArg) -> Target {
         match device {
             DeviceArg::OwnDevice => Target::Own,
@@ -99,6 +111,7 @@ impl<'a> Compiler<'a> {
             Stmt::SetMinAlignMask { mask } => parms(Some(low32(*mask)), None, None),
             Stmt::SetMaxSegSize { bytes } => parms(None, Some(low32(*bytes)), None),
             Stmt::SetSegBoundary { mask } => parms(None, None, Some(*mask)),
+            Stmt::LimitToMaxMapping => Op::LimitToMaxMapping,
             Stmt::AllocCoherent { name, size } => {
                 Op::AllocCoherent { name: self.name(name), size: size.clone() }
             }
@@ -132,14 +145,14 @@ impl<'a> Compiler<'a> {
             })),
             Stmt::Unmap { name } => Op::Unmap(self.name(name)),
             Stmt::UnmapSg { name } => Op::UnmapSg(self.name(name)),
-            Stmt::SyncForCpu { name } => Op::Sync { name: self.name(name), for_cpu: true },
-            Stmt::SyncForDevice { name } => Op::Sync { name: self.name(name), for_cpu: false },
+            Stmt::SyncForCpu(args) => Op::Sync { part: self.part(args), for_cpu: true },
+            Stmt::SyncForDevice(args) => Op::Sync { part: self.part(args), for_cpu: false },
             Stmt::CpuWrite { name } => Op::CpuWrite(self.name(name)),
             Stmt::CpuRead { name } => Op::CpuRead(self.name(name)),
-            Stmt::DeviceRead { name } => Op::Device { name: self.name(name), write: false },
-            Stmt::DeviceWrite { name } => Op::Device { name: self.name(name), write: true },
+            Stmt::DeviceRead(args) => Op::Device { part: self.part(args), write: false },
+            Stmt::DeviceWrite(args) => Op::Device { part: self.part(args), write: true },
             Stmt::Submit(args) => Op::Submit {
-                name: self.name(&args.name),
+                part: self.part_of(&args.name, &args.offset, args.size.as_ref()),
                 write: args.dma == crate::scenario::schema::Access::Write,
                 latency_us: args.latency_us.clone(),
                 irq: self.block(&args.irq),
@@ -208,6 +221,13 @@ fn proc_block(body: &[ProcStmt], device: Lookup<'_>, driver: Lookup<'_>) -> Arc<
                     ProcOp::Bind { device: device(bdf)?, driver: driver(name)? }
                 }
                 ProcStmt::Unbind { bdf } => ProcOp::Unbind(device(bdf)?),
+                ProcStmt::VfioAttach { bdf } => ProcOp::VfioAttach(device(bdf)?),
+                ProcStmt::VfioMap { iova, pages } => ProcOp::VfioMap { iova: *iova, pages: *pages },
+                ProcStmt::VfioUnmap { iova, pages } => ProcOp::VfioUnmap { iova: *iova, pages: *pages },
+                ProcStmt::VfioDma { bdf, iova, pages } => {
+                    ProcOp::VfioDma { device: device(bdf)?, iova: *iova, pages: *pages }
+                }
+                ProcStmt::VfioDetach => ProcOp::VfioDetach,
             })
         })
         .collect();

@@ -187,6 +187,10 @@ async fn run_op(kx: &Kx, env: &Rc<Env>, op: &Op) -> Result<(), u32> {
         Op::SetParms { min_align, max_seg, boundary } => {
             dma::dma_set_parms(kx, dev, *min_align, *max_seg, *boundary).await
         }
+        Op::LimitToMaxMapping => {
+            env.instance.max_mapping.set(dma::dma_max_mapping_size(kx, dev).await);
+            Ok(())
+        }
         Op::AllocCoherent { name, size } => io::alloc_coherent(kx, env, *name, size).await,
         Op::FreeCoherent(name) => io::free_coherent(kx, env, *name).await,
         Op::AllocBuffer { name, size, slab, fill } => {
@@ -199,12 +203,12 @@ async fn run_op(kx: &Kx, env: &Rc<Env>, op: &Op) -> Result<(), u32> {
         Op::MapSg(args) => maps::map_sg(kx, env, args).await,
         Op::Unmap(name) => maps::unmap(kx, env, *name).await,
         Op::UnmapSg(name) => maps::unmap_sg(kx, env, *name).await,
-        Op::Sync { name, for_cpu } => maps::sync(kx, env, *name, *for_cpu).await,
+        Op::Sync { part, for_cpu } => maps::sync(kx, env, part, *for_cpu).await,
         Op::CpuWrite(name) => io::cpu_write(kx, env, *name).await,
         Op::CpuRead(name) => io::cpu_read(kx, env, *name).await,
-        Op::Device { name, write } => io::device(kx, env, *name, *write).await,
-        Op::Submit { name, write, latency_us, irq } => {
-            io::submit(kx, env, *name, *write, latency_us, Arc::clone(irq));
+        Op::Device { part, write } => io::device(kx, env, part, *write).await,
+        Op::Submit { part, write, latency_us, irq } => {
+            io::submit(kx, env, part, *write, latency_us, Arc::clone(irq));
             Ok(())
         }
         Op::WaitAll => {

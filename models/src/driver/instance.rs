@@ -35,6 +35,8 @@ pub struct Instance {
     shared: RefCell<Vec<(NameId, Item)>>,
     /// What probe and remove have asked the device for.
     outstanding: Rc<Outstanding>,
+    /// The largest mapping that is asked for (`LimitToMaxMapping`).
+    pub(super) max_mapping: Cell<u64>,
     pub(super) going: Cell<bool>,
     pub(super) running: Cell<u32>,
     pub(super) idle: WaitQueue,
@@ -174,6 +176,7 @@ impl Instance {
             locks: locks.collect(),
             shared: RefCell::default(),
             outstanding: Outstanding::new(kx),
+            max_mapping: Cell::new(u64::MAX),
             going: Cell::new(false),
             running: Cell::new(0),
             idle: WaitQueue::new(kx.cx(), "driver idle"),

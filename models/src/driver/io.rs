@@ -8,8 +8,8 @@ use sim::{Draft, Kind, SpawnSpec};
 use super::exec::run_block;
 use super::instance::Env;
 use super::items::{Buffer, Item, MapItem, draw, fill};
-use super::maps::{bus_ranges, cpu_range, unmap_item, unmap_sg_item};
-use super::program::{Block, NameId};
+use super::maps::{bus_ranges, cpu_range, part_of, unmap_item, unmap_sg_item};
+use super::program::{Block, NameId, Part};
 use crate::dma;
 use crate::kernel::{GfpFlags, Kx};
 use crate::mem::{PhysAddr, Source};
@@ -124,6 +124,7 @@ pub(super) async fn cpu_write(kx: &Kx, env: &Rc<Env>, name: NameId) -> Result<()
         kx.step(Kind::Write, kx.memory_label()).await;
         check_alive(kx, &item, "Write");
         write_data(kx, phys, size);
+        kx.k.ledger.cpu_wrote(phys, size);
     }
     Ok(())
 }
@@ -163,19 +164,20 @@ fn check_alive(kx: &Kx, item: &Item, access: &'static str) {
 }
 
 /// The device does its DMA while the driver waits.
-pub(super) async fn device(kx: &Kx, env: &Rc<Env>, name: NameId, write: bool) -> Result<(), u32> {
-    let Some(item) = env.get(name) else { return Ok(()) };
+pub(super) async fn device(kx: &Kx, env: &Rc<Env>, part: &Part, write: bool) -> Result<(), u32> {
+    let Some(item) = env.get(part.name) else { return Ok(()) };
     let Some(node) = kx.k.node(env.instance.device) else { return Ok(()) };
-    for (dma, size) in bus_ranges(&item) {
+    for (dma, size) in part_of(kx, part, bus_ranges(&item)) {
         device_dma(kx, &node, dma, size, write, fresh_tag(kx)).await;
     }
     Ok(())
 }
 
 /// The device does its DMA later, and interrupts then.
-pub(super) fn submit(kx: &Kx, env: &Rc<Env>, name: NameId, write: bool, latency_us: &Dist, irq: Block) {
+pub(super) fn submit(kx: &Kx, env: &Rc<Env>, part: &Part, write: bool, latency_us: &Dist, irq: Block) {
+    let name = part.name;
     let Some(item) = env.get(name) else { return };
-    let ranges = bus_ranges(&item);
+    let ranges = part_of(kx, part, bus_ranges(&item));
     // The store to the device's register comes after all others (`writel`).
     kx.order_stores();
     let latency = draw(kx, "latency", latency_us) * 1000;

@@ -7,11 +7,11 @@ use sim::Draft;
 use super::instance::Env;
 use super::io::{free_memory, new_buffer};
 use super::items::{Buffer, Item, MapItem, SgItem, draw};
-use super::program::{MapOp, MapSgOp, NameId, Target};
+use super::program::{MapOp, MapSgOp, NameId, Part, Target};
 use crate::device::Device;
 use crate::dma::{self, SgEntry};
 use crate::kernel::Kx;
-use crate::mem::{PhysAddr, Ptr};
+use crate::mem::{DmaAddr, PhysAddr, Ptr};
 use crate::scenario::schema::OnError;
 
 /// `-ENOMEM`.
@@ -29,6 +29,11 @@ fn device_arg(kx: &Kx, env: &Env, target: &Target) -> Ptr<Device> {
     }
 }
 
+/// Whether the driver has said that a failure is nothing to speak of, and goes on without the mapping.
+const fn provided_for(attrs: dma::Attrs, on_error: OnError) -> bool {
+    attrs.no_warn && matches!(on_error, OnError::Skip)
+}
+
 /// A mapping failed although the driver did nothing wrong: users of a pool that is too small see this first.
 fn report_failure(kx: &Kx, env: &Env, dev: Ptr<Device>, size: u64) {
     if env.tries.get() > 0 {
@@ -43,15 +48,16 @@ fn report_failure(kx: &Kx, env: &Env, dev: Ptr<Device>, size: u64) {
 
 pub(super) async fn map(kx: &Kx, env: &Rc<Env>, args: &MapOp) -> Result<(), u32> {
     env.forget_gone(args.name);
+    let most = env.instance.max_mapping.get();
     let (phys, size, own) = match args.buffer {
         Some(name) => {
             let Some(Item::Buffer(buffer)) = env.get(name) else { return Ok(()) };
             let offset = draw(kx, "offset", &args.offset).min(buffer.size.saturating_sub(1));
             let size = args.size.as_ref().map_or(buffer.size, |size| draw(kx, "length", size));
-            (buffer.phys.wrapping_add(offset), size.clamp(1, buffer.size - offset), None)
+            (buffer.phys.wrapping_add(offset), size.clamp(1, buffer.size - offset).min(most), None)
         }
         None => {
-            let size = args.size.as_ref().map_or(4096, |size| draw(kx, "length", size)).max(1);
+            let size = args.size.as_ref().map_or(4096, |size| draw(kx, "length", size)).clamp(1, most);
             let offset = draw(kx, "offset", &args.offset);
             let whole = size.saturating_add(offset);
             let Some(buffer) = new_buffer(kx, whole, false).await else { return fail_quietly(args.on_error) };
@@ -82,7 +88,9 @@ pub(super) async fn map(kx: &Kx, env: &Rc<Env>, args: &MapOp) -> Result<(), u32>
             pause(kx, delay_us).await;
         }
     }
-    report_failure(kx, env, dev, size);
+    if !provided_for(args.attrs, args.on_error) {
+        report_failure(kx, env, dev, size);
+    }
     if let Some(own) = own {
         free_memory(kx, &own).await;
     }
@@ -111,8 +119,13 @@ pub(super) async fn map_sg(kx: &Kx, env: &Rc<Env>, args: &MapSgOp) -> Result<(),
     let mut buffers: Vec<Buffer> = Vec::new();
     let mut list: Vec<SgEntry> = Vec::new();
     let mut offset = draw(kx, "offset of the first entry", &args.offset);
+    let mut most = env.instance.max_mapping.get();
     for _ in 0..count {
-        let size = draw(kx, "length of an entry", &args.size).max(1);
+        let size = draw(kx, "length of an entry", &args.size).max(1).min(most);
+        if size == 0 {
+            break;
+        }
+        most -= size;
         let Some(buffer) = new_buffer(kx, size, false).await else { break };
         if args.dir.reaches_device() {
             super::io::write_data(kx, buffer.phys, size);
@@ -149,7 +162,9 @@ pub(super) async fn map_sg(kx: &Kx, env: &Rc<Env>, args: &MapSgOp) -> Result<(),
         }
     }
     let total = list.iter().map(|entry| entry.length).sum();
-    report_failure(kx, env, dev, total);
+    if !provided_for(args.attrs, args.on_error) {
+        report_failure(kx, env, dev, total);
+    }
     for buffer in &buffers {
         free_memory(kx, buffer).await;
     }
@@ -198,23 +213,38 @@ pub(super) async fn unmap_sg_item(kx: &Kx, item: &SgItem) {
     }
 }
 
-pub(super) async fn sync(kx: &Kx, env: &Rc<Env>, name: NameId, for_cpu: bool) -> Result<(), u32> {
-    match env.get(name).as_ref().map(Item::thing) {
-        Some(Item::Map(item)) => {
-            dma::dma_sync_single(kx, item.dev, item.dma, item.size, item.dir, for_cpu).await;
-        }
-        Some(Item::Sg(item)) => {
-            for entry in item.list.iter().take(item.segments) {
-                dma::dma_sync_single(kx, item.dev, entry.dma, entry.dma_length, item.dir, for_cpu).await;
-            }
-        }
-        Some(Item::Buffer(_) | Item::Coherent(..) | Item::Object(_) | Item::Gone(_)) | None => {}
+pub(super) async fn sync(kx: &Kx, env: &Rc<Env>, part: &Part, for_cpu: bool) -> Result<(), u32> {
+    let Some(item) = env.get(part.name) else { return Ok(()) };
+    let (dev, dir) = match item.thing() {
+        Item::Map(item) => (item.dev, item.dir),
+        Item::Sg(item) => (item.dev, item.dir),
+        Item::Buffer(_) | Item::Coherent(..) | Item::Object(_) | Item::Gone(_) => return Ok(()),
+    };
+    for (dma, size) in part_of(kx, part, bus_ranges(&item)) {
+        dma::dma_sync_single(kx, dev, dma, size, dir, for_cpu).await;
     }
     Ok(())
 }
 
+/// The part of some ranges that a statement is about, counted through all of them. There is always at least a byte of it.
+pub(super) fn part_of(kx: &Kx, part: &Part, mut ranges: Vec<(DmaAddr, u64)>) -> Vec<(DmaAddr, u64)> {
+    let Some((offset, size)) = part.bounds.as_deref() else { return ranges };
+    let total: u64 = ranges.iter().map(|(_, size)| size).sum();
+    let mut skip = draw(kx, "offset of a part", offset).min(total.saturating_sub(1));
+    let mut left = size.as_ref().map_or(total, |size| draw(kx, "length of a part", size)).max(1);
+    for (dma, size) in &mut ranges {
+        let skipped = skip.min(*size);
+        skip -= skipped;
+        *dma = dma.wrapping_add(skipped);
+        *size = (*size - skipped).min(left);
+        left -= *size;
+    }
+    ranges.retain(|(_, size)| *size > 0);
+    ranges
+}
+
 /// Where the device finds what a name stands for.
-pub(super) fn bus_ranges(item: &Item) -> Vec<(crate::mem::DmaAddr, u64)> {
+pub(super) fn bus_ranges(item: &Item) -> Vec<(DmaAddr, u64)> {
     match item.thing() {
         Item::Map(map) => vec![(map.dma, map.size)],
         Item::Sg(sg) => sg.list.iter().take(sg.segments).map(|entry| (entry.dma, entry.dma_length)).collect(),

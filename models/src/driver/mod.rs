@@ -8,6 +8,7 @@ mod items;
 mod maps;
 mod process;
 mod program;
+mod vfio;
 
 pub use compile::Programs;
 pub use instance::{Instance, probe, remove, start_workload, undo};

@@ -9,6 +9,7 @@ use sim::choices::Stream;
 
 use super::items::{Buffer, draw, fill, weighted};
 use super::program::ProcOp;
+use super::vfio::{self, Container};
 use crate::device::{device_release_driver, driver_probe_device, pci_rescan_one, pci_stop_and_remove};
 use crate::kernel::{GfpFlags, Kx};
 use crate::scenario::schema::CpuChoice;
@@ -37,18 +38,29 @@ pub fn start_processes(kx: &Kx) {
                 let process = &kx.k.programs.processes[number];
                 let start = draw(&kx, "start of a process", &process.start_ms);
                 kx.sleep(start * 1_000_000).await;
-                let mut held: Vec<Buffer> = Vec::new();
+                let mut held = Held::default();
                 run(&kx, process.pages, &process.body, &mut held).await;
+                if let Some(container) = held.container.take() {
+                    // The process ends, and its files are closed.
+                    vfio::detach(&kx, container).await;
+                }
             });
         }
     }
+}
+
+/// What a process holds.
+#[derive(Debug, Default)]
+struct Held {
+    pages: Vec<Buffer>,
+    container: Option<Container>,
 }
 
 fn run<'a>(
     kx: &'a Kx,
     pages: &'static str,
     body: &'a [ProcOp],
-    held: &'a mut Vec<Buffer>,
+    held: &'a mut Held,
 ) -> Pin<Box<dyn Future<Output = ()> + 'a>> {
     Box::pin(async move {
         for op in body {
@@ -64,14 +76,15 @@ fn run<'a>(
                         if let Some(class) = weighted(kx, Stream::Content, "class of content", classes) {
                             fill(kx, phys, size, *class, id);
                         }
-                        held.push(Buffer { phys, size, id, order: Some(order) });
+                        held.pages.push(Buffer { phys, size, id, order: Some(order) });
                     }
                 }
                 ProcOp::FreePages(percent) => {
                     let _frame = kx.enter("zap_pte_range");
-                    let keep =
-                        held.len() * usize::try_from(100_u32.saturating_sub(*percent)).unwrap_or(0) / 100;
-                    for buffer in held.split_off(keep) {
+                    let keep = held.pages.len()
+                        * usize::try_from(100_u32.saturating_sub(*percent)).unwrap_or(0)
+                        / 100;
+                    for buffer in held.pages.split_off(keep) {
                         kx.free_pages(buffer.phys, buffer.order.unwrap_or(0), buffer.id).await;
                     }
                 }
@@ -91,6 +104,31 @@ fn run<'a>(
                     let _frame = kx.enter("bind_store");
                     if let Some(node) = kx.k.node(*device) {
                         driver_probe_device(kx, &node, *driver).await;
+                    }
+                }
+                ProcOp::VfioAttach(index) => {
+                    if held.container.is_none() {
+                        held.container = vfio::attach(kx, *index).await;
+                    }
+                }
+                ProcOp::VfioMap { iova, pages } => {
+                    if let Some(container) = held.container.as_mut() {
+                        vfio::map(kx, container, *iova, *pages).await;
+                    }
+                }
+                ProcOp::VfioUnmap { iova, pages } => {
+                    if let Some(container) = held.container.as_mut() {
+                        vfio::unmap(kx, container, *iova, *pages).await;
+                    }
+                }
+                ProcOp::VfioDma { device, iova, pages } => {
+                    if held.container.is_some() {
+                        vfio::dma(kx, *device, *iova, *pages).await;
+                    }
+                }
+                ProcOp::VfioDetach => {
+                    if let Some(container) = held.container.take() {
+                        vfio::detach(kx, container).await;
                     }
                 }
                 ProcOp::Unbind(index) => {

@@ -26,6 +26,7 @@ pub(super) enum Op {
     SetMask(u32),
     SetCoherentMask(u32),
     SetParms { min_align: Option<u32>, max_seg: Option<u32>, boundary: Option<u64> },
+    LimitToMaxMapping,
     AllocCoherent { name: NameId, size: Dist },
     FreeCoherent(NameId),
     AllocBuffer { name: NameId, size: Dist, slab: bool, fill: JunkClass },
@@ -34,11 +35,11 @@ pub(super) enum Op {
     MapSg(Box<MapSgOp>),
     Unmap(NameId),
     UnmapSg(NameId),
-    Sync { name: NameId, for_cpu: bool },
+    Sync { part: Part, for_cpu: bool },
     CpuWrite(NameId),
     CpuRead(NameId),
-    Device { name: NameId, write: bool },
-    Submit { name: NameId, write: bool, latency_us: Dist, irq: Block },
+    Device { part: Part, write: bool },
+    Submit { part: Part, write: bool, latency_us: Dist, irq: Block },
     WaitAll,
     Repeat { times: Dist, body: Block },
     Requeue { times: u32, delay_us: Dist, body: Block },
@@ -51,6 +52,14 @@ pub(super) enum Op {
     AllocObject { name: NameId, type_name: &'static str, size: u64 },
     FreeObject(NameId),
     ReturnError(u32),
+}
+
+/// Part of what a name stands for.
+#[derive(Clone, Debug)]
+pub(super) struct Part {
+    pub(super) name: NameId,
+    /// Offset and length; `None` for all of it.
+    pub(super) bounds: Option<Box<(Dist, Option<Dist>)>>,
 }
 
 #[derive(Clone, Debug)]
@@ -113,6 +122,11 @@ pub(super) enum ProcOp {
     Unplug(usize),
     Bind { device: usize, driver: usize },
     Unbind(usize),
+    VfioAttach(usize),
+    VfioMap { iova: u64, pages: u32 },
+    VfioUnmap { iova: u64, pages: u32 },
+    VfioDma { device: usize, iova: u64, pages: u32 },
+    VfioDetach,
 }
 
 /// A process.

@@ -23,6 +23,11 @@ impl Kx {
     #[inline]
     pub async fn load<T: Kobject, V: Raw>(&self, ptr: Ptr<T>, field: Field<T, V>) -> V {
         self.step(Kind::Read, self.label(ptr.id, field.index)).await;
+        self.load_within(ptr, field).await
+    }
+
+    /// Loads a field as part of a step that was taken already.
+    pub async fn load_within<T: Kobject, V: Raw>(&self, ptr: Ptr<T>, field: Field<T, V>) -> V {
         let access = self.k.mem.borrow().heap.load(ptr, field);
         match access {
             Access::Live(value) => value,

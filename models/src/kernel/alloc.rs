@@ -112,6 +112,7 @@ impl Kx {
         self.sim().mix(addr.0);
         self.note_stack(id, false);
         self.note_reuse(range, what);
+        self.took_memory(addr, range.size(), what);
         Ok((addr, id))
     }
 
@@ -145,6 +146,7 @@ impl Kx {
         }
         let freed = mem.free_pages(addr, order, u32::from(self.cpu()), site);
         drop(mem);
+        self.left_memory(addr, 4096 << order);
         self.note_stack(id, true);
         if gone.is_err() || freed.is_err() {
             let title = format!("double free or bad free of pages at {addr} in {}", self.function());
@@ -172,6 +174,7 @@ impl Kx {
         drop(mem);
         self.sim().mix(addr.0);
         self.note_stack(id, false);
+        self.took_memory(addr, size, what);
         Ok((addr, id))
     }
 
@@ -206,6 +209,9 @@ impl Kx {
         self.mix_ptr(ptr);
         self.k.enter_labels::<T>(self.sim(), ptr.id);
         self.note_stack(ptr.id, false);
+        if let Some(addr) = ptr.phys() {
+            self.took_memory(addr, size, T::TYPE_NAME);
+        }
         Ok(ptr)
     }
 
@@ -232,8 +238,10 @@ impl Kx {
         let site = self.site();
         let mut mem = self.k.mem.borrow_mut();
         let type_name = mem.heap.record(id).map_or("", |record| record.type_name);
+        let size = mem.heap.record(id).map_or(0, |record| record.range.size());
         let freed = mem.kfree(addr, u32::from(self.cpu()), site);
         drop(mem);
+        self.left_memory(addr, size);
         self.note_stack(id, true);
         if freed.is_err() {
             let title = format!("BUG: KASAN: double-free or invalid-free in {}", self.function());

@@ -202,6 +202,7 @@ impl Kx {
             self.k.mem.borrow_mut().memblock.alloc_try_nid(size, align, bounds, NodeId::NO_NODE, owner)?;
         self.sim().mix(addr.0);
         self.note(|| format!("memblock: {size} bytes at {addr} for {}", owner.site));
+        self.took_memory(addr, size, owner.site);
         if self.k.scenario.command_line.memblock_debug {
             self.log(|| format!("memblock_alloc_try_nid: {size} bytes align={align:#x} nid=-1 from={:#018x} max_addr={:#018x} {}", bounds.min.0, bounds.max.0, owner.site));
             self.log(|| {
@@ -219,7 +220,7 @@ impl Kx {
             Some(_) => self.report_two_owners(range, "the page allocator, since memblock_free_all"),
             None => {
                 let mem = self.k.mem.borrow();
-                let other = mem.memblock.owners_in(range).find(|owned| owned.owner != owner).copied();
+                let other = mem.memblock.owners_in(range).into_iter().find(|owned| owned.owner != owner);
                 drop(mem);
                 if let Some(other) = other {
                     self.report_two_owners(range, &reserved_by(&other.owner));
@@ -286,6 +287,7 @@ impl Kx {
         let _ = mem.memblock.free(base, size);
         drop(mem);
         self.note(|| format!("memblock: [{:#x}-{:#x}] freed", base.0, (base.0 + size).saturating_sub(1)));
+        self.left_memory(base, size);
         self.sim().mix(base.0 ^ size);
         self.note_given_back(range);
         self.note_stack(id, true);
@@ -329,6 +331,7 @@ impl Kx {
         self.note(|| format!("{object} freed: {size} bytes at {base} go to the page allocator"));
         self.sim().mix(base.0 ^ size);
         drop(mem);
+        self.left_memory(base, size);
         match (freed, before) {
             (Ok(_), _) => self.note_given_back(range),
             (Err(_), Some(before)) => {
@@ -444,7 +447,7 @@ impl Kx {
         let line = |owned: &crate::memblock::OwnedRange| {
             format!("{}..{} {}", owned.range.start, owned.range.end, reserved_by(&owned.owner))
         };
-        let mut lines: Vec<String> = mem.memblock.owners_in(range).take(12).map(line).collect();
+        let mut lines: Vec<String> = mem.memblock.owners_in(range).iter().take(12).map(line).collect();
         if lines.is_empty() {
             lines.push("nobody".to_owned());
         }

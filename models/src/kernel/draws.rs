@@ -88,6 +88,25 @@ impl Draws {
         draws
     }
 
+    /// The injections that a scenario allows, by the name under which it is noted whether they fire.
+    #[must_use]
+    pub fn allowed(inject: &Inject) -> Vec<&'static str> {
+        [
+            (inject.delay.is_some(), "delay"),
+            (inject.alloc_fail.is_some(), "allocation fails"),
+            (inject.probe_defer.is_some(), "probe deferred"),
+            (inject.probe_before_init.is_some(), "window before initialisation"),
+            (inject.hot_unplug.is_some(), "device pulled out"),
+            (inject.memory_pressure.is_some(), "memory pressure"),
+            (inject.spurious_irq.is_some(), "spurious interrupt"),
+            (inject.late_irq.is_some(), "interrupt late"),
+            (inject.trample.is_some(), "device trampled"),
+        ]
+        .into_iter()
+        .filter_map(|(allowed, name)| allowed.then_some(name))
+        .collect()
+    }
+
     /// What was drawn, for the reader.
     #[must_use]
     pub fn describe(&self) -> Vec<String> {

@@ -77,6 +77,12 @@ pub struct Globals {
     pub sme_active: Cell<bool>,
     /// `sev_active()`.
     pub sev_active: Cell<bool>,
+    /// `is_secure_guest()` of POWER, `is_prot_virt_guest()` of s390: the host sees only what is shared with it.
+    pub secure_guest: Cell<bool>,
+    /// `no_iotlb_memory`: boot found no memory for the pool (until v5.13).
+    pub no_iotlb_memory: Cell<bool>,
+    /// Whether the pool may lie anywhere (`SWIOTLB_ANY`; `svm_swiotlb_init()` before v5.19).
+    pub swiotlb_any: Cell<bool>,
     /// `__per_cpu_offset[]` of the possible CPUs (kernel virtual).
     pub per_cpu_offset: RefCell<Vec<u64>>,
     /// Whether a message that is printed once was printed.

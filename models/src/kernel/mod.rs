@@ -13,6 +13,7 @@ mod holders;
 mod oops;
 mod ordering;
 mod qspinlock;
+mod recorded;
 mod stacks;
 mod symbols;
 
@@ -45,7 +46,7 @@ pub use globals::{Globals, Phase, SwiotlbForce};
 pub use holders::Holder;
 pub use oops::{reserved_by, seconds};
 pub use ordering::{Shared, StoreOrder};
-pub use qspinlock::LockHeld;
+pub use qspinlock::{LockCell, LockHeld};
 pub use stacks::Stacks;
 pub use symbols::{KernelImage, Symbol};
 

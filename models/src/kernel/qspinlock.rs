@@ -1,6 +1,6 @@
 //! Spinlocks that lie in kernel objects, and what a queued spinlock does when its word is not a lock at all.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 
 use sim::choices::Stream;
@@ -14,6 +14,25 @@ use crate::mem::{Field, Kobject, LockWord, PhysAddr, Ptr};
 const LOCKED_MASK: u32 = 0xff;
 const PENDING_MASK: u32 = 0xff00;
 const PENDING_VAL: u32 = 0x100;
+
+/// The engine's side of a spinlock in a kernel object, and whether somebody has initialised it.
+#[derive(Debug, Default)]
+pub struct LockCell {
+    lock: OnceCell<Rc<SpinLock>>,
+    initialised: Cell<bool>,
+}
+
+impl LockCell {
+    /// `spin_lock_init`: from here on it may be taken.
+    pub fn init(&self) {
+        self.initialised.set(true);
+    }
+
+    /// Its bytes were cleared with the structure that it lies in.
+    pub fn clear(&self) {
+        self.initialised.set(false);
+    }
+}
 
 /// A lock that was taken: a real one, or four bytes of somebody else's.
 #[derive(Debug)]
@@ -34,13 +53,17 @@ impl Kx {
         ptr: Ptr<T>,
         field: Field<T, LockWord>,
         class: LockClass,
-        lock: fn(&T) -> &OnceCell<Rc<SpinLock>>,
+        lock: fn(&T) -> &LockCell,
     ) -> LockHeld {
         let _frame = self.enter("_raw_spin_lock_irqsave");
         let live = self.k.mem.borrow().heap.get(ptr);
         match live {
             Ok(object) => {
-                let lock = Rc::clone(lock(&object).get_or_init(|| Rc::new(SpinLock::new(self.cx(), class))));
+                let cell = lock(&object);
+                if !cell.initialised.get() {
+                    self.bad_magic(T::TYPE_NAME);
+                }
+                let lock = Rc::clone(cell.lock.get_or_init(|| Rc::new(SpinLock::new(self.cx(), class))));
                 let flags = lock.lock_irqsave(self.cx()).await;
                 LockHeld::Live(flags, lock)
             }
@@ -65,6 +88,16 @@ impl Kx {
         let _frame = self.enter("_raw_spin_lock_irqsave");
         let flags = lock.lock_irqsave(self.cx()).await;
         LockHeld::Live(flags, Rc::clone(lock))
+    }
+
+    /// A lock is taken that nobody has initialised. Bytes that are all zero happen to be a free lock, and the machine
+    /// goes on.
+    ///
+    /// Source: `kernel/locking/spinlock_debug.c: debug_spin_lock_before()`, v6.1.
+    fn bad_magic(&self, object: &'static str) {
+        let title =
+            format!("BUG: spinlock bad magic on CPU#{}, {}: a lock of {object}", self.cpu(), self.name());
+        self.report(Draft::warning("uninitialised-lock", title).object(object), Vec::new);
     }
 
     /// Gives it back. The engine's side of the lock outlives the object, should somebody have freed that meanwhile.

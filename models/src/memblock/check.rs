@@ -68,7 +68,7 @@ impl Memblock {
         let mut regions = self.reserved.regions.iter();
         let mut covered_to = PhysAddr(0);
         let mut region_end = PhysAddr(0);
-        for owned in self.owners.iter() {
+        for owned in self.owners.all() {
             let mut at = owned.range.start;
             if at < covered_to || at >= owned.range.end {
                 return Err(BrokenInvariant::OwnersDisagree(at));

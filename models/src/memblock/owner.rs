@@ -1,5 +1,7 @@
 //! Who reserved what: kept beside the reserved list, and never consulted by it.
 
+use std::cell::RefCell;
+
 use super::list::count_by;
 use crate::mem::{PhysAddr, PhysRange};
 
@@ -51,22 +53,111 @@ struct Chunk {
     ranges: Vec<OwnedRange>,
 }
 
-/// Sorted and disjoint stretches, which together cover exactly what the reserved list covers.
+/// What has become of reserved memory and is not sorted in yet.
+#[derive(Clone, Copy, Debug)]
+enum Change {
+    /// A reservation. If it is `alone`, nobody owned any byte of it.
+    Claim { wanted: OwnedRange, alone: bool },
+    Release(PhysRange),
+}
+
+/// So many changes wait at most.
+const WAITING: usize = 256;
+
+/// Who owns the bytes of the reserved list: all of them, and no others.
 ///
-/// Neighbours are not joined: two reservations stay two, whatever the kernel's list makes of them.
+/// Boot code reserves and frees all the time, and hardly ever asks who has what. So a change is only noted, and sorted
+/// in when somebody asks or when many wait; what is taken and given back at once is never sorted in at all.
 #[derive(Clone, Debug, Default)]
-pub(super) struct OwnerMap {
-    chunks: Vec<Chunk>,
+pub(super) struct OwnerMap(RefCell<Noted>);
+
+#[derive(Clone, Debug, Default)]
+struct Noted {
+    waiting: Vec<Change>,
+    stretches: Stretches,
 }
 
 impl OwnerMap {
     /// Forgets everything, keeps some of the capacity.
     pub(super) fn clear(&mut self) {
-        self.chunks.clear();
+        let noted = self.0.get_mut();
+        noted.waiting.clear();
+        noted.stretches.chunks.clear();
+    }
+
+    /// Gives `owner` those bytes of `range` that nobody owns. The caller knows if that is all of them: `alone`.
+    #[inline]
+    pub(super) fn claim(&mut self, range: PhysRange, owner: Owner, allocated: bool, alone: bool) {
+        debug_assert!(range.start < range.end, "an empty range is never claimed");
+        let wanted = OwnedRange { range, owner, allocated };
+        self.0.get_mut().note(Change::Claim { wanted, alone });
+    }
+
+    /// Makes every byte of `freed` nobody's.
+    #[inline]
+    pub(super) fn release(&mut self, freed: PhysRange) {
+        let noted = self.0.get_mut();
+        match noted.waiting.last() {
+            Some(Change::Claim { wanted, alone: true }) if wanted.range == freed => {
+                noted.waiting.pop();
+            }
+            _ => noted.note(Change::Release(freed)),
+        }
+    }
+
+    /// Who owns the byte at `addr`.
+    pub(super) fn get(&self, addr: PhysAddr) -> Option<Owner> {
+        self.ask(|stretches| stretches.get(addr))
+    }
+
+    /// The stretches that have bytes of `range`, in address order.
+    pub(super) fn overlapping(&self, range: PhysRange) -> Vec<OwnedRange> {
+        self.ask(|stretches| stretches.overlapping(range).copied().collect())
     }
 
     /// All stretches, in address order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &OwnedRange> {
+    pub(super) fn all(&self) -> Vec<OwnedRange> {
+        self.ask(|stretches| stretches.iter().copied().collect())
+    }
+
+    fn ask<T>(&self, question: impl FnOnce(&Stretches) -> T) -> T {
+        let mut noted = self.0.borrow_mut();
+        noted.settle();
+        question(&noted.stretches)
+    }
+}
+
+impl Noted {
+    #[inline]
+    fn note(&mut self, change: Change) {
+        if self.waiting.len() == WAITING {
+            self.settle();
+        }
+        self.waiting.push(change);
+    }
+
+    fn settle(&mut self) {
+        for change in self.waiting.drain(..) {
+            match change {
+                Change::Claim { wanted, .. } => {
+                    self.stretches.claim(wanted.range, wanted.owner, wanted.allocated);
+                }
+                Change::Release(freed) => self.stretches.release(freed),
+            }
+        }
+    }
+}
+
+/// Sorted and disjoint stretches, which together cover what the reserved list covered at some time.
+///
+/// Neighbours are not joined: two reservations stay two, whatever the kernel's list makes of them.
+#[derive(Clone, Debug, Default)]
+struct Stretches {
+    chunks: Vec<Chunk>,
+}
+
+impl Stretches {
+    fn iter(&self) -> impl Iterator<Item = &OwnedRange> {
         self.chunks.iter().flat_map(|chunk| &chunk.ranges)
     }
 
@@ -82,22 +173,19 @@ impl OwnerMap {
         self.chunks.get(chunk)?.ranges.get(index)
     }
 
-    /// Who owns the byte at `addr`.
-    pub(super) fn get(&self, addr: PhysAddr) -> Option<Owner> {
+    fn get(&self, addr: PhysAddr) -> Option<Owner> {
         let owned = self.at(self.first_ending_above(addr))?;
         owned.range.contains(addr).then_some(owned.owner)
     }
 
-    /// The stretches that have bytes of `range`, in address order.
-    pub(super) fn overlapping(&self, range: PhysRange) -> impl Iterator<Item = &OwnedRange> {
+    fn overlapping(&self, range: PhysRange) -> impl Iterator<Item = &OwnedRange> {
         let (chunk, index) = self.first_ending_above(range.start);
         let rest = self.chunks.get(chunk..).unwrap_or_default().iter().flat_map(|chunk| &chunk.ranges);
         rest.skip(index).take_while(move |owned| owned.range.start < range.end)
     }
 
     /// Gives `owner` those bytes of `wanted` that nobody owns, as a reservation leaves what is already reserved.
-    pub(super) fn claim(&mut self, wanted: PhysRange, owner: Owner, allocated: bool) {
-        debug_assert!(wanted.start < wanted.end, "an empty range is never claimed");
+    fn claim(&mut self, wanted: PhysRange, owner: Owner, allocated: bool) {
         let place = self.first_ending_above(wanted.start);
         // Nearly always nothing of the range is owned yet.
         if self.at(place).is_none_or(|owned| owned.range.start >= wanted.end) {
@@ -147,7 +235,7 @@ impl OwnerMap {
     }
 
     /// Makes every byte of `freed` nobody's.
-    pub(super) fn release(&mut self, freed: PhysRange) {
+    fn release(&mut self, freed: PhysRange) {
         loop {
             let (at, index) = self.first_ending_above(freed.start);
             let Some(chunk) = self.chunks.get_mut(at) else { return };
@@ -197,8 +285,10 @@ impl OwnerMap {
 impl OwnerMap {
     /// For tests that break the cover on purpose.
     pub(super) fn ranges_mut(&mut self) -> &mut Vec<OwnedRange> {
-        assert_eq!(self.chunks.len(), 1, "a small map");
-        &mut self.chunks[0].ranges
+        let noted = self.0.get_mut();
+        noted.settle();
+        assert_eq!(noted.stretches.chunks.len(), 1, "a small map");
+        &mut noted.stretches.chunks[0].ranges
     }
 }
 
@@ -216,9 +306,9 @@ mod tests {
     #[test]
     fn who_comes_first_keeps_it() {
         let mut map = OwnerMap::default();
-        map.claim(range(10, 20), A, false);
-        map.claim(range(30, 40), A, false);
-        map.claim(range(0, 50), B, false);
+        map.claim(range(10, 20), A, false, false);
+        map.claim(range(30, 40), A, false, false);
+        map.claim(range(0, 50), B, false, false);
         let owners: Vec<_> = [5, 10, 19, 20, 30, 45].map(|addr| map.get(PhysAddr(addr))).into();
         assert_eq!(owners, [Some(B), Some(A), Some(A), Some(B), Some(A), Some(B)]);
         assert_eq!(map.get(PhysAddr(50)), None);
@@ -228,19 +318,19 @@ mod tests {
     #[cfg(debug_assertions)]
     #[should_panic(expected = "an empty range is never claimed")]
     fn nothing_is_not_claimed() {
-        OwnerMap::default().claim(range(10, 10), A, false);
+        OwnerMap::default().claim(range(10, 10), A, false, false);
     }
 
     #[test]
     fn freeing_splits_a_stretch() {
         let mut map = OwnerMap::default();
-        map.claim(range(0, 100), A, false);
+        map.claim(range(0, 100), A, false, false);
         map.release(range(40, 60));
         assert_eq!(map.get(PhysAddr(39)), Some(A));
         assert_eq!(map.get(PhysAddr(40)), None);
         assert_eq!(map.get(PhysAddr(60)), Some(A));
         map.release(range(0, 100));
-        assert_eq!(map.iter().count(), 0);
+        assert_eq!(map.all().len(), 0);
     }
 
     /// Many small stretches in an order that fills chunks in the middle, then holes through all of them.
@@ -249,20 +339,51 @@ mod tests {
         let mut map = OwnerMap::default();
         let bytes = |index: u64| range(index * 10, index * 10 + 5);
         for index in 0..1000 {
-            map.claim(bytes(index * 7 % 1000), A, false);
+            map.claim(bytes(index * 7 % 1000), A, false, false);
         }
-        assert!(map.iter().map(|owned| owned.range).eq((0..1000).map(bytes)));
-        assert!(map.chunks.iter().all(|chunk| chunk.ranges.len() <= CHUNK));
+        assert!(map.all().iter().map(|owned| owned.range).eq((0..1000).map(bytes)));
+        let chunks = map.0.borrow().stretches.chunks.clone();
+        assert!(chunks.iter().all(|chunk| chunk.ranges.len() <= CHUNK));
         assert!(
-            map.chunks
+            chunks
                 .iter()
                 .all(|chunk| chunk.ranges.last().is_some_and(|last| last.range.end == chunk.end))
         );
-        map.claim(range(0, 10_000), B, false);
-        assert_eq!(map.iter().filter(|owned| owned.owner == B).count(), 1000);
-        assert_eq!(map.overlapping(range(4_003, 4_012)).count(), 3);
+        map.claim(range(0, 10_000), B, false, false);
+        assert_eq!(map.all().iter().filter(|owned| owned.owner == B).count(), 1000);
+        assert_eq!(map.overlapping(range(4_003, 4_012)).len(), 3);
         map.release(range(3, 9_998));
-        let left: Vec<_> = map.iter().map(|owned| (owned.range, owned.owner)).collect();
+        let left: Vec<_> = map.all().iter().map(|owned| (owned.range, owned.owner)).collect();
         assert_eq!(left, [(range(0, 3), A), (range(9_998, 10_000), B)]);
+    }
+    /// A reservation that is given back at once leaves nothing; one that lay over another's leaves that.
+    #[test]
+    fn what_is_given_back_at_once_is_forgotten() {
+        let mut map = OwnerMap::default();
+        map.claim(range(0, 10), A, false, true);
+        map.claim(range(20, 30), B, false, true);
+        map.release(range(20, 30));
+        assert_eq!((map.0.borrow().waiting.len(), map.all().len()), (1, 1));
+        map.claim(range(0, 15), B, false, false);
+        map.release(range(0, 15));
+        assert_eq!(map.all(), []);
+    }
+
+    /// The order of changes counts, however many wait.
+    #[test]
+    fn changes_are_sorted_in_as_they_came() {
+        let mut map = OwnerMap::default();
+        for round in 0..3 * WAITING as u64 {
+            let owner = if round % 2 == 0 { A } else { B };
+            map.claim(range(0, 10), owner, false, true);
+            assert!(map.0.borrow().waiting.len() <= WAITING);
+            map.claim(range(10, 20), owner, false, true);
+            map.release(range(0, 10));
+            if round % 5 == 0 {
+                assert_eq!(map.get(PhysAddr(10)), Some(owner));
+            }
+            map.release(range(10, 20));
+        }
+        assert_eq!(map.all(), []);
     }
 }

@@ -96,6 +96,7 @@ impl Memblock {
             Request::Reserve(range) if late => self.handed_over(range).then_some(Misuse::TooLate),
             Request::Reserve(range) => self
                 .owners_in(range)
+                .iter()
                 .find(|owned| owned.allocated)
                 .map(|owned| Misuse::Taken(owned.range.start.max(range.start), owned.owner)),
             Request::Free(range) => self.misuse_of_free(range),
@@ -122,9 +123,10 @@ impl Memblock {
         if let Some(at) = self.unreserved(range) {
             return Some(Misuse::NotReserved(at));
         }
-        let mut owners = self.owners_in(range);
-        let first = owners.next()?;
-        owners
+        let owners = self.owners_in(range);
+        let (first, others) = owners.split_first()?;
+        others
+            .iter()
             .find(|other| other.owner.site != first.owner.site)
             .map(|other| Misuse::TwoOwners(other.range.start, other.owner))
     }

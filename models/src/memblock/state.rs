@@ -196,12 +196,14 @@ impl Memblock {
     }
 
     /// All reserved memory by owner, in address order. Unlike the reserved list, nothing is merged.
-    pub fn owned_ranges(&self) -> impl Iterator<Item = &OwnedRange> {
-        self.owners.iter()
+    #[must_use]
+    pub fn owned_ranges(&self) -> Vec<OwnedRange> {
+        self.owners.all()
     }
 
     /// Who reserved bytes of a range, in address order. A report's question.
-    pub fn owners_in(&self, range: PhysRange) -> impl Iterator<Item = &OwnedRange> {
+    #[must_use]
+    pub fn owners_in(&self, range: PhysRange) -> Vec<OwnedRange> {
         self.owners.overlapping(range)
     }
 
@@ -242,19 +244,19 @@ impl Memblock {
         let list = self.list_mut(kind);
         if list.regions.is_empty() {
             list.set_first(Region { size, ..wanted });
-            self.claim(kind, range, owner, allocated);
+            self.claim(kind, range, owner, allocated, true);
             return Ok(());
         }
         self.make_room_for(kind, range)?;
         let rules = self.rules;
         let list = self.list_mut(kind);
         if list.insert_alone(Region { size, ..wanted }, &rules) {
-            self.claim(kind, range, owner, allocated);
+            self.claim(kind, range, owner, allocated, true);
             return Ok(());
         }
         if let Some(inserted) = list.insert_pieces(range.start, range.end, wanted.nid, wanted.flags)? {
             list.merge(inserted, &rules)?;
-            self.claim(kind, range, owner, allocated);
+            self.claim(kind, range, owner, allocated, false);
         }
         Ok(())
     }
@@ -278,9 +280,11 @@ impl Memblock {
         Ok(())
     }
 
-    fn claim(&mut self, kind: MemblockType, range: PhysRange, owner: Owner, allocated: bool) {
+    /// Notes whose `range` is. If it is `alone`, no byte of it was reserved.
+    #[inline]
+    fn claim(&mut self, kind: MemblockType, range: PhysRange, owner: Owner, allocated: bool, alone: bool) {
         if kind == MemblockType::Reserved {
-            self.owners.claim(range, owner, allocated);
+            self.owners.claim(range, owner, allocated, alone);
         }
     }
 

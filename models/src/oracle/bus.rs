@@ -2,7 +2,9 @@
 
 use sim::{Draft, Kind};
 
-use super::ledger::{Mapping, Piece, owner_changed};
+use super::content::check_read;
+use super::ledger::{MapKind, Mapping, Piece, owner_changed};
+use super::ought::Ought;
 use crate::device::DeviceNode;
 use crate::iommu::core::{DmaTarget, device_access, fault_line};
 use crate::kernel::Kx;
@@ -13,6 +15,14 @@ use crate::mem::{DmaAddr, PAGE_SIZE, PhysAddr, Source};
 pub async fn device_dma(kx: &Kx, node: &DeviceNode, dma: DmaAddr, size: u64, write: bool, tag: u32) -> bool {
     kx.step(Kind::Io, kx.memory_label()).await;
     let mapping = kx.k.ledger.covering(node.index, dma, size);
+    // What the device has no lines for does not reach the bus.
+    let bits = node.spec(&kx.k).dma_bits;
+    let wired = if bits < u64::BITS { (1 << bits) - 1 } else { u64::MAX };
+    let last = dma.0.wrapping_add(size.max(1) - 1);
+    if last > wired {
+        let title = format!("{} drives {bits} address bits, and was told to access {dma}", node.bdf);
+        kx.report(Draft::warning("dma-beyond-mask", title).discriminator("address lines"), Vec::new);
+    }
     check_given(kx, node, mapping.as_ref(), dma, size, write);
     let mut done = 0;
     while done < size {
@@ -21,7 +31,7 @@ pub async fn device_dma(kx: &Kx, node: &DeviceNode, dma: DmaAddr, size: u64, wri
         if let Some(piece) = mapping.as_ref().and_then(|mapping| mapping.piece_at(at)) {
             len = len.min(piece.dma.0 + piece.len - at.0);
         }
-        match device_access(kx, node, at, write) {
+        match device_access(kx, node, DmaAddr(at.0 & wired), write) {
             DmaTarget::Memory(phys) => {
                 let piece = mapping.as_ref().and_then(|mapping| mapping.piece_at(at));
                 if let Some(piece) = piece {
@@ -42,12 +52,11 @@ pub async fn device_dma(kx: &Kx, node: &DeviceNode, dma: DmaAddr, size: u64, wri
     }
     if write && let Some(mapping) = mapping {
         kx.k.ledger.change(node.index, mapping.new.dma, |mapping| {
-            if mapping.new.dma == dma {
-                mapping.wrote = Some((tag, size));
-            }
-            // What the driver gave it is there no more.
+            mapping.written = true;
             for piece in &mut mapping.pieces {
-                piece.given = None;
+                let (from, to) = piece.part(dma, size);
+                let into = (piece.dma.0 + from).saturating_sub(dma.0);
+                piece.ought.set(from, to, Ought::Device(tag, into));
             }
         });
     }
@@ -86,6 +95,7 @@ fn check_given(kx: &Kx, node: &DeviceNode, mapping: Option<&Mapping>, dma: DmaAd
                     format!("{} {access} at {dma}, which is mapped for the other direction only", node.bdf);
                 kx.report(Draft::warning("dma-wrong-direction", title), Vec::new);
             }
+            check_shared(kx, node, mapping, dma, size, access);
             if let Some(owner) = mapping.pieces.iter().find_map(|piece| owner_changed(kx, piece)) {
                 let title = format!(
                     "{} {access} at {dma}: the buffer was freed while it is mapped; the memory belongs to {owner} now",
@@ -94,6 +104,27 @@ fn check_given(kx: &Kx, node: &DeviceNode, mapping: Option<&Mapping>, dma: DmaAd
                 kx.report(Draft::warning("dma-use-after-free", title).discriminator(owner), Vec::new);
             }
         }
+    }
+}
+
+/// The host of a guest with memory of its own, and with it each device, reads what the guest shares: bounce pools and
+/// coherent memory. Anything else it finds encrypted, or is denied.
+fn check_shared(kx: &Kx, node: &DeviceNode, mapping: &Mapping, dma: DmaAddr, size: u64, access: &str) {
+    let globals = &kx.k.globals;
+    let private = globals.sev_active.get() || globals.secure_guest.get();
+    if !private || mapping.new.kind == MapKind::Coherent {
+        return;
+    }
+    let reached = |piece: &&Piece| {
+        let (from, to) = piece.part(dma, size);
+        from < to && !piece.bounced()
+    };
+    if let Some(piece) = mapping.pieces.iter().find(reached) {
+        let title = format!(
+            "{} {access} {size} bytes at {dma}: the memory at {} is not shared with the host",
+            node.bdf, piece.phys
+        );
+        kx.report(Draft::warning("private-memory", title), Vec::new);
     }
 }
 
@@ -108,35 +139,6 @@ fn check_target(kx: &Kx, node: &DeviceNode, piece: &Piece, at: DmaAddr, phys: Ph
         );
         kx.report(Draft::warning("stale-translation", title), Vec::new);
     }
-}
-
-/// What the device reads through a bounce buffer must be what the driver gave it.
-fn check_read(kx: &Kx, node: &DeviceNode, piece: &Piece, at: DmaAddr, phys: PhysAddr, len: u64) {
-    let Some((source, offset)) = piece.given else { return };
-    if piece.target == piece.phys {
-        return;
-    }
-    let from = at.0 - piece.dma.0;
-    let mem = kx.k.mem.borrow();
-    let wrong = mem.heap.content().extents(phys, len).find(|(range, found, at)| {
-        let same_place = source.is_position_free() || *at == offset + from + (range.start.0 - phys.0);
-        *found != source || !same_place
-    });
-    if let Some((_, found, _)) = wrong {
-        drop(mem);
-        let title = format!("{} reads {found:?} at {at}, where the driver gave it {source:?}", node.bdf);
-        kx.report(Draft::warning("wrong-data", title), Vec::new);
-        return;
-    }
-    // The slots hold what was given; the driver may have meant something newer.
-    let newer = mem.heap.content().extents(piece.phys, piece.len).find(|(_, found, _)| *found != source);
-    let Some((_, newer, _)) = newer else { return };
-    drop(mem);
-    let title = format!(
-        "{} reads {source:?} at {at}, and the buffer holds {newer:?}: written by the CPU without a sync for the device",
-        node.bdf
-    );
-    kx.report(Draft::warning("wrong-data", title).discriminator("no sync"), Vec::new);
 }
 
 fn store(kx: &Kx, node: &DeviceNode, phys: PhysAddr, len: u64, tag: u32, offset: u64) {

@@ -7,10 +7,13 @@ use std::cell::RefCell;
 use sim::Draft;
 use smallvec::SmallVec;
 
+use super::content::{check_arrived, check_kept};
+use super::ought::{Ought, Stretches};
+use super::place::{check_alignment, check_exposed, check_overlap};
 use crate::device::{Device, DeviceNode};
 use crate::dma::{Attrs, Ops};
 use crate::kernel::Kx;
-use crate::mem::{DmaAddr, PhysAddr, PhysRange, Ptr, Site, Source};
+use crate::mem::{DmaAddr, PhysAddr, PhysRange, Ptr, Site};
 use crate::swiotlb::Direction;
 
 /// How a mapping was asked for.
@@ -22,6 +25,8 @@ pub enum MapKind {
     Scatter,
     /// `dma_alloc_coherent`.
     Coherent,
+    /// `iommu_map` for a user of its own domain.
+    User,
 }
 
 impl MapKind {
@@ -30,6 +35,7 @@ impl MapKind {
             Self::Single => "page",
             Self::Scatter => "scatter-gather",
             Self::Coherent => "coherent",
+            Self::User => "user",
         }
     }
 }
@@ -54,7 +60,7 @@ pub struct NewMapping {
 }
 
 /// A stretch of a mapping whose buffer is in one piece.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Piece {
     pub(super) dma: DmaAddr,
     pub(super) len: u64,
@@ -64,8 +70,22 @@ pub(super) struct Piece {
     pub(super) target: PhysAddr,
     /// The object that the buffer belongs to.
     pub(super) owner: u32,
-    /// What the buffer held when it was last given to the device.
-    pub(super) given: Option<(Source, u64)>,
+    /// What its bytes ought to be.
+    pub(super) ought: Stretches,
+}
+
+impl Piece {
+    /// Whether what the device reaches is not the buffer itself.
+    pub(super) fn bounced(&self) -> bool {
+        self.target != self.phys
+    }
+
+    /// The bytes of the piece that lie in a range of the device's addresses.
+    pub(super) fn part(&self, dma: DmaAddr, size: u64) -> (u64, u64) {
+        let from = dma.0.saturating_sub(self.dma.0).min(self.len);
+        let to = dma.0.saturating_add(size).saturating_sub(self.dma.0).min(self.len);
+        (from, to)
+    }
 }
 
 impl Mapping {
@@ -82,8 +102,10 @@ pub(super) struct Mapping {
     pub(super) new: NewMapping,
     /// Its pieces: one, or the entries of a scatterlist that were joined.
     pub(super) pieces: SmallVec<[Piece; 1]>,
-    /// What the device wrote, and how much of it.
-    pub(super) wrote: Option<(u32, u64)>,
+    /// Whether the device has written any of it.
+    pub(super) written: bool,
+    /// Whether an unmap has begun: its slots may be others' already.
+    pub(super) leaving: bool,
     pub(super) since: Site,
 }
 
@@ -92,6 +114,11 @@ pub(super) struct Mapping {
 pub struct Ledger {
     live: RefCell<Vec<Mapping>>,
     gone: RefCell<Vec<(usize, DmaAddr, u64, Site)>>,
+}
+
+/// The space of addresses that a device uses, in a recorded run.
+fn addresses_of(node: &DeviceNode) -> String {
+    format!("addresses of {}", node.bdf)
 }
 
 /// So many former mappings are remembered.
@@ -114,16 +141,33 @@ impl Ledger {
         }
         let pieces = pieces
             .iter()
-            .map(|&(dma, phys, len)| Piece {
-                dma,
-                len,
-                phys,
-                target: target_of(kx, &node, new.ops, dma).unwrap_or(phys),
-                owner: kx.k.mem.borrow().heap.shadow().object_at(phys),
-                given: if new.given { content_at(kx, phys, len) } else { None },
+            .map(|&(dma, phys, len)| {
+                let mut piece = Piece {
+                    dma,
+                    len,
+                    phys,
+                    target: target_of(kx, &node, new.ops, dma).unwrap_or(phys),
+                    owner: kx.k.mem.borrow().heap.shadow().object_at(phys),
+                    ought: Stretches::open(len),
+                };
+                if new.given && piece.bounced() {
+                    piece.ought.give(kx, phys, 0, len);
+                }
+                piece
             })
             .collect();
-        let mapping = Mapping { device: node.index, new: *new, pieces, wrote: None, since: kx.site() };
+        kx.interval_begins(|| (addresses_of(&node), new.dma.0, new.size, format!("{:?} mapping by {}", new.ops, kx.function())));
+        let mapping = Mapping {
+            device: node.index,
+            new: *new,
+            pieces,
+            written: false,
+            leaving: false,
+            since: kx.site(),
+        };
+        check_alignment(kx, dev, &node, &mapping);
+        check_exposed(kx, &node, &mapping);
+        check_overlap(kx, &node, &mapping, &self.live.borrow());
         self.live.borrow_mut().push(mapping);
     }
 
@@ -145,6 +189,7 @@ impl Ledger {
     ) {
         let Some(node) = kx.k.node_of(dev) else { return };
         let found = self.find(node.index, dma);
+        self.change(node.index, dma, |mapping| mapping.leaving = true);
         let misuse = |what: &'static str, title: String| {
             kx.report(Draft::warning("dma-api-misuse", title).discriminator(what), Vec::new);
         };
@@ -207,6 +252,7 @@ impl Ledger {
             at.map(|at| live.swap_remove(at))
         };
         let Some(mapping) = mapping else { return };
+        kx.interval_ends(|| (addresses_of(&node), dma.0, size, String::new()));
         let mut gone = self.gone.borrow_mut();
         if gone.len() >= MEMORY {
             gone.remove(0);
@@ -214,7 +260,30 @@ impl Ledger {
         gone.push((node.index, dma, size, kx.site()));
         drop(gone);
         if !attrs.skip_cpu_sync && mapping.new.dir.reaches_cpu() {
-            check_arrived(kx, &node, &mapping);
+            check_arrived(kx, &node, &mapping, dma, mapping.new.size);
+            check_kept(kx, &node, &mapping, dma, mapping.new.size);
+        }
+    }
+
+    /// The CPU wrote to memory, without asking whose it is.
+    pub fn cpu_wrote(&self, phys: PhysAddr, size: u64) {
+        let end = phys.0.saturating_add(size);
+        for mapping in self.live.borrow_mut().iter_mut() {
+            if mapping.new.dir.reaches_device() {
+                // What the device was given stays what it must find; whether the CPU has told it so is asked there.
+                continue;
+            }
+            for piece in &mut mapping.pieces {
+                let (from, to) = (phys.0.saturating_sub(piece.phys.0), end.saturating_sub(piece.phys.0));
+                let given: SmallVec<[_; 2]> = piece
+                    .ought
+                    .within(from.min(piece.len), to.min(piece.len))
+                    .filter(|stretch| matches!(stretch.ought, Ought::Given(..)))
+                    .collect();
+                for stretch in given {
+                    piece.ought.set(stretch.from, stretch.to, Ought::Open);
+                }
+            }
         }
     }
 
@@ -235,21 +304,32 @@ impl Ledger {
         }
     }
 
-    /// A sync is done.
-    pub fn synced(&self, kx: &Kx, dev: Ptr<Device>, dma: DmaAddr, for_cpu: bool) {
+    /// A sync of part of a mapping, or of all of it, is done.
+    pub fn synced(&self, kx: &Kx, dev: Ptr<Device>, dma: DmaAddr, size: u64, for_cpu: bool) {
         let Some(node) = kx.k.node_of(dev) else { return };
-        let Some(mapping) = self.find(node.index, dma) else { return };
-        if for_cpu {
-            if mapping.new.dir.reaches_cpu() {
-                check_arrived(kx, &node, &mapping);
-                // The CPU owns the buffer now, and may write to it.
-                self.change(node.index, dma, |mapping| mapping.wrote = None);
-            }
-            return;
+        let Some(mapping) = self.covering(node.index, dma, size) else { return };
+        let dir = mapping.new.dir;
+        if for_cpu && dir.reaches_cpu() {
+            check_arrived(kx, &node, &mapping, dma, size);
+            check_kept(kx, &node, &mapping, dma, size);
         }
-        self.change(node.index, dma, |mapping| {
+        self.change(node.index, mapping.new.dma, |mapping| {
             for piece in &mut mapping.pieces {
-                piece.given = content_at(kx, piece.phys, piece.len);
+                let (from, to) = piece.part(dma, size);
+                if for_cpu && dir.reaches_cpu() {
+                    // The CPU owns these bytes now, and may write to them.
+                    let owned: SmallVec<[_; 2]> = piece
+                        .ought
+                        .within(from, to)
+                        .filter(|s| !dir.reaches_device() || matches!(s.ought, Ought::Device(..)))
+                        .collect();
+                    for stretch in owned {
+                        piece.ought.set(stretch.from, stretch.to, Ought::Open);
+                    }
+                } else if !for_cpu && dir.reaches_device() && piece.bounced() {
+                    let phys = piece.phys;
+                    piece.ought.give(kx, phys, from, to);
+                }
             }
         });
     }
@@ -317,37 +397,6 @@ fn target_of(kx: &Kx, node: &DeviceNode, ops: Ops, dma: DmaAddr) -> Option<PhysA
     match ops {
         Ops::Direct => Some(PhysAddr(dma.0 & !(1 << 47))),
         Ops::Iommu => crate::iommu::core_internal::peek_translation(kx, node, dma),
-    }
-}
-
-/// What a buffer holds, if all of it comes from one source.
-fn content_at(kx: &Kx, phys: PhysAddr, size: u64) -> Option<(Source, u64)> {
-    let mem = kx.k.mem.borrow();
-    let mut extents = mem.heap.content().extents(phys, size);
-    let (range, source, offset) = extents.next()?;
-    (range.size() >= size).then_some((source, offset))
-}
-
-/// What the device wrote through a mapping must be in the buffer now.
-fn check_arrived(kx: &Kx, node: &DeviceNode, mapping: &Mapping) {
-    let Some((tag, written)) = mapping.wrote else { return };
-    let end = mapping.new.dma.0 + written;
-    for piece in &mapping.pieces {
-        let len = piece.len.min(end.saturating_sub(piece.dma.0));
-        let from = piece.dma.0 - mapping.new.dma.0;
-        let mem = kx.k.mem.borrow();
-        let wrong = mem.heap.content().extents(piece.phys, len).find(|(range, source, offset)| {
-            *source != Source::Data { tag } || *offset != from + (range.start.0 - piece.phys.0)
-        });
-        let Some((range, source, _)) = wrong else { continue };
-        drop(mem);
-        let at = range.start;
-        let title = format!(
-            "{}: the device wrote {written} bytes, and the buffer holds {source:?} at {at}",
-            node.bdf
-        );
-        kx.report(Draft::warning("lost-write", title), Vec::new);
-        return;
     }
 }
 

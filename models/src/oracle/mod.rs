@@ -4,13 +4,20 @@
 //! are those of the DMA API, of the bus and of content, and what is checked at the end of a run.
 
 mod bus;
+mod content;
 mod end;
+mod iotlb;
+mod iova;
 mod junk;
 mod kinds;
 mod ledger;
+mod ought;
+mod place;
 
 pub use bus::device_dma;
 pub use end::end_of_run;
+pub use iotlb::check_flushed;
+pub use iova::check_iova;
 pub use junk::{field_offset, junk_word};
 pub use kinds::FINDINGS;
 pub use ledger::{Ledger, MapKind, NewMapping};

@@ -81,6 +81,14 @@ behaviours! {
         what: "the default pool is a set of global variables; there is no object to point at",
         ranges: &[(V::V5_10, Some(V::V5_13))],
     }
+    FailedPoolForgotten {
+        name: "failed-pool-forgotten",
+        what: "a pool that can be set up after all takes back that boot found no memory for one; before, the first bounce \
+               panicked all the same",
+        commits: &["e9696d259d0f"],
+        ranges: &[(V::V5_10, Some(V::V5_13))],
+        needs: &[B::GlobalPoolVariables],
+    }
     HeapPoolObject {
         name: "heap-pool-object",
         what: "the default pool is one object from memblock with its slots at the end; swiotlb_exit frees it and \
@@ -114,6 +122,13 @@ behaviours! {
         ranges: &[(V::V5_15, None)],
         trees: &[V::Next2021_06],
         excludes: &[B::GlobalPoolVariables],
+    }
+    ForceBeforePool {
+        name: "force-before-pool",
+        what: "a protected guest of s390 asks for bouncing by force before it sets the pool up; before, after it, when the \
+               pool has its copy of the wish",
+        commits: &["93ebb6828723"],
+        ranges: &[(V::V5_15, None)],
     }
     RestrictedDmaPools {
         name: "restricted-dma-pools",
@@ -168,6 +183,12 @@ behaviours! {
         commits: &["1f221a0d0dbf"],
         ranges: &[(V::V5_12, None)],
     }
+    BounceOffsetKept {
+        name: "bounce-offset-kept",
+        what: "a copy of part of a mapping begins at the same place of the buffer; before, at the first byte of its slot's",
+        commits: &["5f89468e2f06"],
+        ranges: &[(V::V5_10, Some(V::V5_12)), (V::V5_13, None)],
+    }
     AllocAlignMask {
         name: "alloc-align-mask",
         what: "swiotlb_tbl_map_single takes an alignment for the whole allocation, so that a page is never shared \
@@ -181,11 +202,73 @@ behaviours! {
         commits: &["901c7280ca0d"],
         ranges: &[(V::V5_18, None)],
     }
+    SyncForDeviceAlways {
+        name: "sync-for-device-always",
+        what: "a sync for the device copies the buffer into its slots for every direction, also over what a device has \
+               written meanwhile (5.17 only)",
+        commits: &["aa6f8dcbab47", "901c7280ca0d"],
+        ranges: &[(V::V5_17, Some(V::V5_18))],
+    }
     AmdIommuV2Identity {
         name: "amd-iommu-v2-identity",
         what: "amd_iommu_def_domain_type answers identity for a device with ATS, PRI and PASID behind an IOMMU with \
                PPR and GT, unless memory is encrypted",
         ranges: &[(V::V5_10, None)],
+    }
+    AmdUntrustedTranslated {
+        name: "amd-untrusted-translated",
+        what: "amd_iommu_def_domain_type answers a translated domain for an untrusted device, whatever else it can do",
+        commits: &["0f91d0795741"],
+        ranges: &[(V::V6_9, None)],
+    }
+    AddressSpaceGrownOnce {
+        name: "address-space-grown-once",
+        what: "the AMD page table gets a new root under the domain's lock, after another look whether it still needs one; \
+               before, two mappers that came together each put a root above the one that both had seen",
+        commits: &["754265bcab78"],
+        ranges: &[(V::V5_10, None)],
+    }
+    CompletionSequenceUnderLock {
+        name: "completion-sequence-under-lock",
+        what: "the number of a completion wait of AMD's command queue is taken under the queue's lock, so that waits are queued \
+               in the order of their numbers (6.1.192, 6.12.88)",
+        commits: &["9e249c484128"],
+        ranges: &[(V::V6_12, None)],
+        trees: &[V::V6_1],
+    }
+    CompletionWaitCovers {
+        name: "completion-wait-covers",
+        what: "who finds no command of AMD's queue that nobody waits for waits for the last completion wait that was queued, \
+               instead of going on at once (6.1.192, 6.12.101)",
+        ranges: &[(V::V6_12, None)],
+        trees: &[V::V6_1],
+    }
+    FlushMaskCoversRange {
+        name: "flush-mask-covers-range",
+        what: "the mask of a page-selective invalidation of VT-d covers the whole range also where that is not aligned to its \
+               size",
+        commits: &["59bf3557cf2f"],
+        ranges: &[(V::V5_18, None)],
+    }
+    GroupReattachedOnFailure {
+        name: "group-reattached-on-failure",
+        what: "a group of which one device cannot be attached to a domain is attached to its old domain again as a whole \
+               (6.3, and 6.1.20)",
+        commits: &["2cc73c5712f9"],
+        ranges: &[(V::V6_3, None)],
+        trees: &[V::V6_1],
+    }
+    MapPassesGfp {
+        name: "map-passes-gfp",
+        what: "iommu_map_atomic hands its flags down, so that pages for the table are taken without sleeping",
+        commits: &["b8437a3ef8c4"],
+        ranges: &[(V::V5_12, None)],
+    }
+    FlushTimerDeletedSync {
+        name: "flush-timer-deleted-sync",
+        what: "a domain that goes waits for its flush timer's function before it frees the queues",
+        commits: &["d7061627d701"],
+        ranges: &[(V::V5_17, None)],
     }
     UntrustedBounce {
         name: "untrusted-bounce",
@@ -227,6 +310,12 @@ behaviours! {
         ranges: &[(V::V6_0, None)],
         needs: &[B::StaticDefaultPool, B::DevicePoolPointer, B::ForceBounceInPool],
     }
+    WideSlotAddress {
+        name: "wide-slot-address",
+        what: "the address of a slot is computed in 64 bits; before, slots from 4 GiB on got those of the first ones",
+        commits: &["3f0461613ebc"],
+        ranges: &[(V::V6_0, None)],
+    }
     PoolSizeHalved {
         name: "pool-size-halved",
         what: "boot tries half the size when the memory for the pool cannot be had, down to 1 MiB (6.2, and 6.1.192)",
@@ -267,10 +356,26 @@ behaviours! {
         name: "separate-align-masks",
         what: "the bits of alloc_align_mask must be zero in a slot's address, those of min_align_mask outside it must agree \
                with the original",
-        commits: &["04867a7a3324"],
+        commits: &["04867a7a3332"],
         ranges: &[(V::V6_9, None)],
         needs: &[B::AllocAlignMask],
         replaces: Some(B::CombinedAlignMask),
+    }
+    LargeMapsPageAligned {
+        name: "large-maps-page-aligned",
+        what: "a mapping of a page or more, for which nobody asks an alignment, begins a page; up to 6.2 the stride of the \
+               search had that effect",
+        commits: &["14cebf689a78"],
+        ranges: &[(V::V6_9, None)],
+        needs: &[B::SeparateAlignMasks],
+    }
+    IommuMaxMappingSize {
+        name: "iommu-max-mapping-size",
+        what: "dma_max_mapping_size tells an untrusted device behind an IOMMU what a bounce buffer can hold; before, that \
+               there is no limit (6.9, and 6.1.192)",
+        commits: &["afc5aa46ed56"],
+        ranges: &[(V::V6_9, None)],
+        trees: &[V::V6_1],
     }
     FreeCountersClamped {
         name: "free-counters-clamped",
@@ -330,6 +435,14 @@ behaviours! {
         ranges: &[(V::V6_10, None)],
         needs: &[B::AllocAlignMask],
     }
+    PaddingZeroedAround {
+        name: "padding-zeroed-around",
+        what: "what an untrusted device can reach in front of its bounced buffer and behind it is cleared, and the buffer \
+               is left alone; before, what lies behind, and what the device is to write",
+        commits: &["2650073f1b58"],
+        ranges: &[(V::V6_10, None)],
+        needs: &[B::PaddingSlots],
+    }
     DmaSkipSync {
         name: "dma-skip-sync",
         what: "a device whose mappings need no sync skips it, until its first mapping is bounced",
@@ -383,6 +496,44 @@ behaviours! {
         ranges: &[(V::V6_2, None)],
         trees: &[V::V6_1],
     }
+    DevIommuClearedFirst {
+        name: "dev-iommu-cleared-first",
+        what: "dev_iommu_free clears dev->iommu before it frees what the pointer led to",
+        commits: &["b54240ad4943"],
+        ranges: &[(V::V5_17, None)],
+    }
+    FwspecUnderProbeLock {
+        name: "fwspec-under-probe-lock",
+        what: "the firmware's data of a device are looked up and made under the lock that serialises the probing of devices \
+               by the IOMMU core (6.7, and 6.1.69)",
+        commits: &["a2e7e59a9426"],
+        ranges: &[(V::V6_7, None)],
+        trees: &[V::V6_1],
+        needs: &[B::IommuProbeLock, B::DevIommuClearedFirst],
+    }
+    IommuOpsFromFwspec {
+        name: "iommu-ops-from-fwspec",
+        what: "the IOMMU core finds a device's driver through the firmware's data, and leaves a device that has none alone; \
+               before, it asked the bus",
+        commits: &["17de3f5fdd35"],
+        ranges: &[(V::V6_8, None)],
+        needs: &[B::FwspecUnderProbeLock],
+    }
+    SmmuProbeDefers {
+        name: "smmu-probe-defers",
+        what: "the SMMU's driver lets a device come again that is probed before the SMMU has been bound (6.1.123, 6.12.5)",
+        commits: &["229e6ee43d2a"],
+        ranges: &[(V::V6_12, None)],
+        trees: &[V::V6_1],
+    }
+    DefaultDomainKept {
+        name: "default-domain-kept",
+        what: "the walk over a bus leaves the default domain of a group alone that got one since the walk met it (6.1.85; 6.5 \
+               by other means)",
+        commits: &["64c3873cb255"],
+        ranges: &[(V::V6_5, None)],
+        trees: &[V::V6_1],
+    }
     DefaultDomainUnderLock {
         name: "default-domain-under-lock",
         what: "the default domain of a device that appears later is made under group->mutex; before, two devices of one \
@@ -398,6 +549,14 @@ behaviours! {
         ranges: &[(V::V6_5, None)],
         needs: &[B::IommuProbeLock, B::DefaultDomainUnderLock],
     }
+    ProbeWhenReady {
+        name: "probe-when-ready",
+        what: "a driver cannot bind to a device before device_add has finished with it; before, it could as soon as the device \
+               was on its bus's list (6.1.192, 6.12.86)",
+        commits: &["a2225b6e834a"],
+        ranges: &[(V::V6_12, None)],
+        trees: &[V::V6_1],
+    }
     DeferWithoutDomain {
         name: "defer-without-domain",
         what: "a driver that binds before its device's group has its default domain is told to come again (6.12.27)",
@@ -409,6 +568,12 @@ behaviours! {
         what: "addresses below 4 GiB are tried first only until that failed once for the device",
         commits: &["791c2b17fb40"],
         ranges: &[(V::V6_4, None)],
+    }
+    IovaDepotFreedOnFailure {
+        name: "iova-depot-freed-on-failure",
+        what: "an allocation that fails empties the depots of full magazines too, before it tries once more",
+        commits: &["6fa3525b455a"],
+        ranges: &[(V::V5_11, None)],
     }
     IovaHintReset {
         name: "iova-hint-reset",

@@ -6,7 +6,7 @@ mod worker;
 use std::sync::Arc;
 
 use sim::choices::{ChoiceList, Token};
-use sim::explore::Outcome;
+use sim::explore::{Observed, Outcome};
 use sim::{Nanos, RunEnd};
 
 pub use worker::Worker;
@@ -16,7 +16,7 @@ pub use facts::{DeviceFacts, Facts, PoolFacts, SwiotlbDebugfs, TornDown};
 use crate::driver::Programs;
 use crate::scenario::Resolved;
 use crate::sizing::Workload;
-use sim::schedule::Strategy;
+use sim::schedule::{Estimate, Guide, Strategy};
 
 /// From where a run takes its choices.
 #[derive(Clone, Debug)]
@@ -46,6 +46,12 @@ pub struct Request {
     pub on_finding_stop: Option<bool>,
     /// Whether what is asked of the default bounce pool is kept.
     pub record_bounces: bool,
+    /// Whether it is noted what the run exercises.
+    pub coverage: bool,
+    /// What reads-from fuzzing tries to bring about; without it the seed draws that.
+    pub guide: Option<Guide>,
+    /// Whether every question that a choice answers is kept.
+    pub record_questions: bool,
 }
 
 impl Request {
@@ -61,6 +67,9 @@ impl Request {
             max_steps: None,
             on_finding_stop: None,
             record_bounces: false,
+            coverage: false,
+            guide: None,
+            record_questions: false,
         }
     }
 
@@ -76,6 +85,9 @@ impl Request {
             max_steps: None,
             on_finding_stop: None,
             record_bounces: false,
+            coverage: false,
+            guide: None,
+            record_questions: false,
         }
     }
 }
@@ -117,6 +129,13 @@ impl Run {
         Outcome { digest: self.end.digest, steps: self.end.steps, findings: self.end.findings }
     }
 
+    /// The same, with what it exercised.
+    #[must_use]
+    pub fn into_observed(mut self) -> Observed {
+        let coverage = self.end.coverage.take();
+        Observed { outcome: self.into_outcome(), coverage }
+    }
+
     /// The token that repeats this run, if its choices were recorded. `signature` is the hash of the finding that it
     /// is to show, 0 for none.
     #[must_use]
@@ -137,22 +156,36 @@ impl Run {
 pub struct Simulation {
     scenario: Arc<Resolved>,
     programs: Arc<Programs>,
-    expected_steps: u64,
+    estimate: Estimate,
 }
 
 impl Simulation {
-    /// Prepares a scenario: compiles its programs, and runs it once to learn how long a run is, which some strategies
-    /// need to know.
+    /// Prepares a scenario: compiles its programs, and runs it once to learn how long a run is, what each context has to
+    /// do, and who accesses what after whom, which some strategies need to know.
     #[must_use]
     pub fn new(scenario: Resolved) -> Self {
         let programs = Arc::new(Programs::new(&scenario));
-        let mut simulation = Self { scenario: Arc::new(scenario), programs, expected_steps: 1 };
+        let mut simulation = Self { scenario: Arc::new(scenario), programs, estimate: 1.into() };
         let mut request = Request::quick(0);
         request.strategy = Some(Strategy::RoundRobin);
+        request.coverage = true;
         // A model that panics must not take the command with it; the campaign will say so.
-        let steps = sim::explore::catching(|| simulation.worker().run(&request).end.steps);
-        simulation.expected_steps = steps.unwrap_or(1).max(1);
+        let trial = sim::explore::catching(|| Estimate::of(&simulation.worker().run(&request).end));
+        simulation.estimate = trial.unwrap_or_else(|_| 1.into());
         simulation
+    }
+
+    /// What the trial run showed.
+    #[must_use]
+    pub const fn estimate(&self) -> &Estimate {
+        &self.estimate
+    }
+
+    /// The same for runs that take their choices from a list: no strategy has to know how long a run is.
+    #[must_use]
+    pub fn for_replay(scenario: Resolved) -> Self {
+        let programs = Arc::new(Programs::new(&scenario));
+        Self { scenario: Arc::new(scenario), programs, estimate: 1.into() }
     }
 
     /// The scenario.

@@ -46,6 +46,12 @@ impl Worker {
         Memory { ram: mem::Memory::new(&[node], machine.cpus, UNTOUCHED, 0), memblock: Memblock::new(rules) }
     }
 
+    /// Whether it runs this very simulation.
+    #[must_use]
+    pub fn is_of(&self, simulation: &Simulation) -> bool {
+        Arc::ptr_eq(&self.simulation.scenario, &simulation.scenario)
+    }
+
     /// One run.
     pub fn run(&mut self, request: &Request) -> Run {
         let scenario = Arc::clone(&self.simulation.scenario);
@@ -55,20 +61,20 @@ impl Worker {
             Source::Replay(list) => Mode::Replay(list.clone()),
         };
         let mut choices = Choices::new(mode, request.record_choices);
-        let strategy = request.strategy.unwrap_or(match explore.strategy {
-            schema::Strategy::Swarm => Strategy::Swarm,
-            schema::Strategy::RoundRobin => Strategy::RoundRobin,
-            schema::Strategy::Random => Strategy::Random,
-            schema::Strategy::Pct(depth) => Strategy::Pct(depth),
-        });
-        let schedule = strategy.build(self.simulation.expected_steps, |of| {
-            choices.choose_for_run(Stream::Schedule, "strategy", of)
+        if request.record_questions {
+            choices.keep_questions();
+        }
+        let strategy = request.strategy.unwrap_or_else(|| explore.strategy.into());
+        let mut of_swarm = None;
+        let schedule = strategy.build_guided(&self.simulation.estimate, request.guide.as_ref(), |of| {
+            *of_swarm.insert(choices.choose_for_run(Stream::Schedule, "strategy", of))
         });
         let config = RunConfig {
             cpus: u8::try_from(scenario.machine.cpus).unwrap_or(u8::MAX),
             max_steps: request.max_steps.unwrap_or(explore.max_steps),
             record: request.record,
             record_choices: request.record_choices,
+            coverage: request.coverage,
             details: request.details,
             stop_on_finding: request.on_finding_stop.unwrap_or(explore.on_finding == schema::OnFinding::Stop),
             ..RunConfig::default()
@@ -98,7 +104,10 @@ impl Worker {
         if request.record {
             let drawn = kernel.draws.describe().into_iter();
             end.trace.notes.extend(drawn);
-            end.trace.notes.push(format!("strategy {strategy}"));
+            end.trace.notes.push(match of_swarm.map(Strategy::of_swarm) {
+                Some(one) => format!("strategy {strategy}: {one}"),
+                None => format!("strategy {strategy}"),
+            });
         }
         let facts = kernel.facts.take();
         let bounces = kernel.bounces.as_ref().map(RefCell::take);
@@ -114,6 +123,8 @@ fn facts_of(kx: &Kx) -> Facts {
     facts.iommu = match kx.k.iommu.registered.get() {
         Some(crate::iommu::core::IommuDriver::Amd) => "AMD-Vi".to_owned(),
         Some(crate::iommu::core::IommuDriver::Intel) => "Intel VT-d".to_owned(),
+        Some(crate::iommu::core::IommuDriver::Virtio) => "virtio-iommu".to_owned(),
+        Some(crate::iommu::core::IommuDriver::Smmu) => "Arm SMMU".to_owned(),
         None => "none".to_owned(),
     };
     if kx.k.iommu.registered.get().is_some() {

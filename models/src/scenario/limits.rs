@@ -66,6 +66,8 @@ limits! {
     STEPS: u64 = 1_000_000_000;
     /// Depth of probabilistic concurrency testing.
     PCT_DEPTH: u32 = 64;
+    /// Delays of delay-bounded scheduling.
+    DELAYS: u32 = 64;
     /// The highest address that a machine may have memory at: 52 bits.
     PHYS_MAX: u64 = (1 << 52) - 1;
     /// The largest error number of the kernel.

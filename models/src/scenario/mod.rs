@@ -4,6 +4,7 @@
 //! for on top, and gives a [`Resolved`] scenario, which is what a run takes.
 
 mod check;
+pub mod edit;
 mod error;
 mod index;
 mod intern;
@@ -13,6 +14,7 @@ mod nearest;
 mod parse;
 mod resolve;
 pub mod schema;
+mod value;
 
 pub use error::{LoadError, Problem};
 pub use intern::{InternerFull, intern};
@@ -20,3 +22,4 @@ pub use load::{Disk, ReadFile};
 pub use nearest::nearest;
 pub use resolve::{Digest, Loaded, Overrides, Resolved, load, load_from};
 pub use schema::*;
+pub use value::read_value;

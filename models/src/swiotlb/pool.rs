@@ -196,10 +196,17 @@ impl Pool {
 
     /// Physical address of a slot.
     ///
+    /// Before v6.0 the distance from the start is an `int`: at 2 GiB its sign changes, at 4 GiB it begins anew.
+    ///
     /// Source: `kernel/dma/swiotlb.c: slot_addr()`, all versions.
     #[must_use]
     pub const fn slot_addr(&self, slot: u32) -> PhysAddr {
-        self.start.wrapping_add((slot as u64) << IO_TLB_SHIFT)
+        let distance = if self.search.wide_slot_addr {
+            (slot as u64) << IO_TLB_SHIFT
+        } else {
+            ((slot << IO_TLB_SHIFT).cast_signed() as i64).cast_unsigned()
+        };
+        self.start.wrapping_add(distance)
     }
 
     /// Areas in the order in which a CPU tries them.
@@ -229,6 +236,19 @@ impl Pool {
             self.usage.add(nslots);
         }
         found
+    }
+
+    /// What a search of one area would take, without taking it.
+    pub(super) fn foresee_in_area(&mut self, area: u32, plan: &SearchPlan) -> Search {
+        match self.areas.get(area as usize) {
+            Some(area) => area.search(&mut self.slots, plan),
+            None => Search::Bug,
+        }
+    }
+
+    /// Whether a segment, and with it a run of free slots, may lie in two areas, which have two locks.
+    pub(super) const fn areas_share_segments(&self) -> bool {
+        self.size.nareas > 1 && !self.area_nslabs.is_multiple_of(super::sizing::IO_TLB_SEGSIZE)
     }
 
     /// The walk of a search of one area, for callers that take it turn by turn; [`SlotMap::list`] answers for its

@@ -54,6 +54,10 @@ pub struct SearchRules {
     pub size_rule: SizeRule,
     /// Allocations from restricted pools ask for, and insist on, whole aligned pages (v6.9-rc1).
     pub alloc_page_aligned: bool,
+    /// A page or more begins a page where no mask asks for anything (v6.9-rc1; only [`AlignTest::Separate`] looks).
+    pub large_page_aligned: bool,
+    /// Addresses of slots are computed in 64 bits (v6.0); before, in 32.
+    pub wide_slot_addr: bool,
 }
 
 impl SearchRules {
@@ -69,6 +73,8 @@ impl SearchRules {
             pad_slots: false,
             size_rule: SizeRule::Caller,
             alloc_page_aligned: false,
+            large_page_aligned: false,
+            wide_slot_addr: false,
         }
     }
 
@@ -85,16 +91,22 @@ impl SearchRules {
         Self::v5_15()
     }
 
+    /// With areas, and slots beyond 4 GiB. Source: `kernel/dma/swiotlb.c: slot_addr()`, v6.0 to v6.2.
+    #[must_use]
+    pub const fn v6_0() -> Self {
+        Self { wide_slot_addr: true, ..Self::v5_16() }
+    }
+
     /// The long-term branch, with part of the later repair. Source: `swiotlb_do_find_slots()`, v6.1.192.
     #[must_use]
     pub const fn v6_1_192() -> Self {
-        Self { align_test: AlignTest::MinAlignOutsideAlloc, ..Self::v5_16() }
+        Self { align_test: AlignTest::MinAlignOutsideAlloc, ..Self::v6_0() }
     }
 
     /// Counted loop, one combined mask. Source: `kernel/dma/swiotlb.c: swiotlb_do_find_slots()`, v6.3 to v6.8.
     #[must_use]
     pub const fn v6_3() -> Self {
-        Self { loop_end: LoopEnd::Counted, align_test: AlignTest::Combined, ..Self::v5_16() }
+        Self { loop_end: LoopEnd::Counted, align_test: AlignTest::Combined, ..Self::v6_0() }
     }
 
     /// With counters that stop at the end of the pool. Source: `kernel/dma/swiotlb.c:
@@ -107,7 +119,13 @@ impl SearchRules {
     /// The two masks apart again. Source: `kernel/dma/swiotlb.c: swiotlb_search_pool_area()`, v6.9-rc1.
     #[must_use]
     pub const fn v6_9_rc1() -> Self {
-        Self { align_test: AlignTest::Separate, list_clamped: true, alloc_page_aligned: true, ..Self::v6_3() }
+        Self {
+            align_test: AlignTest::Separate,
+            list_clamped: true,
+            alloc_page_aligned: true,
+            large_page_aligned: true,
+            ..Self::v6_3()
+        }
     }
 
     /// With padding slots. Source: `kernel/dma/swiotlb.c: swiotlb_tbl_map_single()`, v6.9-rc4.
@@ -242,7 +260,7 @@ impl SearchPlan {
                 (0, tested, (tested >> IO_TLB_SHIFT) + 1)
             }
             AlignTest::Separate => {
-                if align == 0 && min_align == 0 && total >= PAGE_SIZE {
+                if rules.large_page_aligned && align == 0 && min_align == 0 && total >= PAGE_SIZE {
                     align = low32(PAGE_SIZE) - 1;
                 }
                 align |= slot_bits;

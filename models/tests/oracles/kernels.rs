@@ -290,7 +290,12 @@ fn untrusted_devices_are_bounced_by_each_version() {
     for (version, flips) in [("5.15", kept), ("6.1", ""), ("6.12", "")] {
         for probe in ["SetMask(bits: 64)", PROBE] {
             let world = World { version, flips, body, probe, device: "untrusted: true,", ..WORLD };
-            world.is_silent();
+            if version == "6.1" && probe == PROBE {
+                // Slots that begin a page keep the offset in a slot only, and lose bit 11 (af133562d5af, 6.9).
+                assert!(world.fires("dma-misaligned").contains("needs the bits 0xfff"));
+            } else {
+                world.is_silent();
+            }
             assert_eq!(world.facts().devices[0].bounced, 8, "{version}");
         }
     }

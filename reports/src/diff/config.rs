@@ -56,6 +56,7 @@ const fn vendor(vendor: CpuVendor) -> &'static str {
     match vendor {
         CpuVendor::Amd => "AMD",
         CpuVendor::Intel => "Intel",
+        CpuVendor::Arm => "Arm",
     }
 }
 
@@ -64,6 +65,8 @@ const fn encryption(encryption: MemEncrypt) -> &'static str {
         MemEncrypt::None => "none",
         MemEncrypt::Sme => "SME",
         MemEncrypt::Sev => "SEV",
+        MemEncrypt::Pef => "PEF",
+        MemEncrypt::Pv => "Secure Execution",
     }
 }
 
@@ -74,11 +77,13 @@ fn iommu(iommu: Iommu) -> String {
     };
     match iommu {
         Iommu::None => "none".to_owned(),
-        Iommu::AmdVi { ppr, gt } => list("AMD-Vi", &[(ppr, "PPR"), (gt, "GT")]),
+        Iommu::AmdVi { ppr, gt, .. } => list("AMD-Vi", &[(ppr, "PPR"), (gt, "GT")]),
         Iommu::Vtd { snoop, write_buffer_flush, platform_opt_in } => list(
             "VT-d",
             &[(snoop, "snooping"), (write_buffer_flush, "write buffer flush"), (platform_opt_in, "opt-in")],
         ),
+        Iommu::Virtio { second_ms, .. } => list("virtio-iommu", &[(second_ms.is_some(), "a second one")]),
+        Iommu::Smmu { second_ms, .. } => list("SMMU", &[(second_ms.is_some(), "a second one")]),
     }
 }
 

@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::record::Replay;
-use super::{Answer, ChoiceList, Divergence, Enumeration, Record, Rng, Site, Stream, Streams};
+use super::{
+    Answer, Asked, ChoiceList, Divergence, Enumeration, Misfit, Offer, Record, Rng, Site, Stream, Streams,
+};
 use crate::Name;
+use crate::explore::Search;
 
 /// From where choices are answered.
 #[derive(Clone, Debug)]
@@ -15,6 +18,8 @@ pub enum Mode {
     Replay(ChoiceList),
     /// By enumeration.
     Enumerate(Enumeration),
+    /// By a search that leaves out what commutes.
+    Search(Box<Search>),
 }
 
 #[derive(Debug)]
@@ -22,6 +27,7 @@ enum Source {
     Seed(Streams),
     Replay(Replay, Streams),
     Enumerate(Enumeration, Streams),
+    Search(Box<Search>, Streams),
 }
 
 /// The one door. See the module's text.
@@ -31,6 +37,8 @@ pub struct Choices {
     /// Whether sites must be told apart: when recording or replaying.
     named: bool,
     records: Option<Vec<Record>>,
+    /// Every question, if that is wanted.
+    asked: Option<Vec<Asked>>,
     counts: BTreeMap<u64, u32>,
 }
 
@@ -55,8 +63,34 @@ impl Choices {
             Mode::Seed(seed) => (Source::Seed(Streams::new(seed)), false),
             Mode::Replay(list) => (Source::Replay(Replay::new(&list), Streams::new(0)), true),
             Mode::Enumerate(walk) => (Source::Enumerate(walk, Streams::new(0)), false),
+            Mode::Search(search) => (Source::Search(search, Streams::new(0)), false),
         };
-        Self { source, named: named || record, records: record.then(Vec::new), counts: BTreeMap::new() }
+        let records = record.then(Vec::new);
+        Self { source, named: named || record, records, asked: None, counts: BTreeMap::new() }
+    }
+
+    /// Keeps every question with what could be answered, from now on.
+    pub fn keep_questions(&mut self) {
+        self.named = true;
+        self.asked = Some(Vec::new());
+    }
+
+    /// Whether questions are kept.
+    pub(crate) const fn keeps_questions(&self) -> bool {
+        self.asked.is_some()
+    }
+
+    /// A schedule decision was asked for.
+    pub(crate) fn asked_switch(&mut self, site: Site, contexts: Vec<Name>) {
+        if let Some(asked) = &mut self.asked {
+            asked.push(Asked { site, offer: Offer::Contexts(contexts) });
+        }
+    }
+
+    /// The questions that were kept, in order.
+    #[must_use]
+    pub fn take_questions(&mut self) -> Vec<Asked> {
+        self.asked.take().unwrap_or_default()
     }
 
     /// Whether choices have to be named: the caller need not look up names otherwise.
@@ -73,13 +107,20 @@ impl Choices {
         !self.named && matches!(self.source, Source::Seed(_))
     }
 
+    /// Whether choices are answered from a seed.
+    #[must_use]
+    pub(crate) const fn by_seed(&self) -> bool {
+        matches!(self.source, Source::Seed(_))
+    }
+
     /// The raw stream for schedule strategies; what they draw is not a choice of its own, the switch is.
     #[inline]
     pub(crate) fn schedule_rng(&mut self) -> &mut Rng {
         match &mut self.source {
-            Source::Seed(streams) | Source::Replay(_, streams) | Source::Enumerate(_, streams) => {
-                streams.get(Stream::Schedule)
-            }
+            Source::Seed(streams)
+            | Source::Replay(_, streams)
+            | Source::Enumerate(_, streams)
+            | Source::Search(_, streams) => streams.get(Stream::Schedule),
         }
     }
 
@@ -100,6 +141,19 @@ impl Choices {
         of: u64,
         name: impl FnOnce() -> (Name, Name),
     ) -> u64 {
+        self.value_of(stream, what, of, &[], name)
+    }
+
+    /// The same, for a choice whose answers fall into few classes: a search tries `classes` alone, if there are any.
+    #[inline]
+    pub(crate) fn value_of(
+        &mut self,
+        stream: Stream,
+        what: &'static str,
+        of: u64,
+        classes: &[u64],
+        name: impl FnOnce() -> (Name, Name),
+    ) -> u64 {
         if of <= 1 {
             return 0;
         }
@@ -107,14 +161,19 @@ impl Choices {
             return match &mut self.source {
                 Source::Seed(streams) => streams.get(stream).below(of),
                 Source::Enumerate(walk, _) => walk.answer(of),
+                Source::Search(search, _) => search.value(of, classes),
                 Source::Replay(..) => 0,
             };
         }
         let (who, object) = name();
         let site = self.site(who, what, object);
+        if let Some(asked) = &mut self.asked {
+            asked.push(Asked { site, offer: Offer::Alternatives(of) });
+        }
         let taken = match &mut self.source {
             Source::Seed(streams) => streams.get(stream).below(of),
             Source::Enumerate(walk, _) => walk.answer(of),
+            Source::Search(search, _) => search.value(of, classes),
             Source::Replay(replay, _) => match replay.take(&site) {
                 None => 0,
                 Some(Answer::Value { taken, of: recorded }) => {
@@ -123,12 +182,14 @@ impl Choices {
                             &site,
                             format!("{taken} of {recorded} alternatives"),
                             format!("{of} alternatives"),
+                            Offer::Alternatives(of),
                         );
                     }
                     taken.min(of - 1)
                 }
                 Some(Answer::Switch(to)) => {
-                    replay.diverge(&site, format!("a switch to {to}"), format!("a choice of {of}"));
+                    let recorded = format!("a switch to {to}");
+                    replay.diverge(&site, recorded, format!("a choice of {of}"), Offer::Alternatives(of));
                     0
                 }
             },
@@ -172,7 +233,11 @@ impl Choices {
             return taken;
         }
         // An enumeration does not enumerate lengths of delays: the schedule already covers their orders.
-        if matches!(self.source, Source::Enumerate(..)) { 0 } else { self.value(stream, what, of, name) }
+        if matches!(self.source, Source::Enumerate(..) | Source::Search(..)) {
+            0
+        } else {
+            self.value(stream, what, of, name)
+        }
     }
 
     /// What is recorded for a schedule decision at which `who` is about to do `what` on `object`.
@@ -186,12 +251,15 @@ impl Choices {
         let site = self.site(who, what, object);
         let decision = match &mut self.source {
             Source::Seed(_) => Decision::Strategy,
+            // The search is asked by itself.
+            Source::Search(..) => Decision::Default,
             Source::Enumerate(walk, _) => Decision::Nth(if of > 1 { walk.answer(of) } else { 0 }),
             Source::Replay(replay, _) => match replay.take(&site) {
                 None => Decision::Default,
                 Some(Answer::Switch(to)) => Decision::Switch(to),
                 Some(Answer::Value { taken, of }) => {
-                    replay.diverge(&site, format!("{taken} of {of}"), "a schedule decision".to_owned());
+                    let now = "a schedule decision".to_owned();
+                    replay.diverge(&site, format!("{taken} of {of}"), now, Offer::Contexts(Vec::new()));
                     Decision::Default
                 }
             },
@@ -213,9 +281,18 @@ impl Choices {
         }
     }
 
-    pub(crate) fn diverge(&mut self, site: &Site, recorded: String, now: String) {
+    pub(crate) fn diverge(&mut self, site: &Site, recorded: String, now: String, offer: Offer) {
         if let Source::Replay(replay, _) = &mut self.source {
-            replay.diverge(site, recorded, now);
+            replay.diverge(site, recorded, now, offer);
+        }
+    }
+
+    /// All recorded choices that did not fit, or were never asked for. Empty unless replaying.
+    #[must_use]
+    pub fn misfits(&self) -> Vec<Misfit> {
+        match &self.source {
+            Source::Replay(replay, _) => replay.misfits(),
+            Source::Seed(_) | Source::Enumerate(..) | Source::Search(..) => Vec::new(),
         }
     }
 
@@ -230,7 +307,7 @@ impl Choices {
     pub fn divergence(&self) -> Option<Divergence> {
         match &self.source {
             Source::Replay(replay, _) => replay.divergence.clone().or_else(|| replay.unused()),
-            Source::Seed(_) | Source::Enumerate(..) => None,
+            Source::Seed(_) | Source::Enumerate(..) | Source::Search(..) => None,
         }
     }
 
@@ -239,7 +316,27 @@ impl Choices {
     pub fn into_enumeration(self) -> Option<Enumeration> {
         match self.source {
             Source::Enumerate(walk, _) => Some(walk),
-            Source::Seed(_) | Source::Replay(..) => None,
+            Source::Seed(_) | Source::Replay(..) | Source::Search(..) => None,
+        }
+    }
+
+    /// The search, to be advanced, if one answered the choices.
+    #[must_use]
+    pub fn into_search(self) -> Option<Box<Search>> {
+        match self.source {
+            Source::Search(search, _) => Some(search),
+            Source::Seed(_) | Source::Replay(..) | Source::Enumerate(..) => None,
+        }
+    }
+
+    pub(crate) const fn searching(&self) -> bool {
+        matches!(self.source, Source::Search(..))
+    }
+
+    pub(crate) fn search(&mut self) -> Option<&mut Search> {
+        match &mut self.source {
+            Source::Search(search, _) => Some(search),
+            Source::Seed(_) | Source::Replay(..) | Source::Enumerate(..) => None,
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod door;
 mod enumerate;
+mod nearest;
 mod record;
 mod stream;
 mod token;
@@ -12,6 +13,7 @@ mod token;
 pub(crate) use door::Decision;
 pub use door::{Choices, Mode};
 pub use enumerate::Enumeration;
-pub use record::{Answer, ChoiceList, Divergence, Record, Site};
+pub use nearest::{Change, Fitted, fit};
+pub use record::{Answer, Asked, ChoiceList, Divergence, Misfit, Offer, Record, Site};
 pub use stream::{Rng, Stream, Streams};
 pub use token::{Token, TokenError};

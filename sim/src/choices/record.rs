@@ -63,6 +63,15 @@ pub enum Answer {
     },
 }
 
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Switch(to) => write!(f, "a switch to {to}"),
+            Self::Value { taken, of } => write!(f, "{taken} of {of}"),
+        }
+    }
+}
+
 /// One recorded choice that differs from the default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record {
@@ -107,12 +116,40 @@ impl fmt::Display for Divergence {
     }
 }
 
+/// What a run offers where something is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Offer {
+    /// One of these contexts goes on, the first of them by default.
+    Contexts(Vec<Name>),
+    /// One of so many alternatives.
+    Alternatives(u64),
+}
+
+/// A question that a run asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// Where.
+    pub site: Site,
+    /// What could be answered.
+    pub offer: Offer,
+}
+
+/// A recorded choice that does not fit the run that replays it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Misfit {
+    /// What was recorded.
+    pub record: Record,
+    /// What is on offer there now; `None` if the run never asks.
+    pub offer: Option<Offer>,
+}
+
 /// A list being replayed.
 #[derive(Clone, Debug)]
 pub(super) struct Replay {
     table: BTreeMap<u64, (Record, bool)>,
     order: Vec<u64>,
     pub(super) divergence: Option<Divergence>,
+    misfits: Vec<Misfit>,
 }
 
 impl Replay {
@@ -124,7 +161,7 @@ impl Replay {
             table.insert(hash, (*record, false));
             order.push(hash);
         }
-        Self { table, order, divergence: None }
+        Self { table, order, divergence: None, misfits: Vec::new() }
     }
 
     pub(super) fn take(&mut self, site: &Site) -> Option<Answer> {
@@ -133,23 +170,36 @@ impl Replay {
         Some(record.answer)
     }
 
-    pub(super) fn diverge(&mut self, site: &Site, recorded: String, now: String) {
+    pub(super) fn diverge(&mut self, site: &Site, recorded: String, now: String, offer: Offer) {
+        if let Some((record, _)) = self.table.get(&site.hash()) {
+            self.misfits.push(Misfit { record: *record, offer: Some(offer) });
+        }
         if self.divergence.is_none() {
             self.divergence = Some(Divergence { site: site.to_string(), recorded, now });
         }
+    }
+
+    /// All records that do not fit, in the order of the list.
+    pub(super) fn misfits(&self) -> Vec<Misfit> {
+        let mut all = Vec::new();
+        for hash in &self.order {
+            let Some((record, used)) = self.table.get(hash) else { continue };
+            if let Some(misfit) = self.misfits.iter().find(|misfit| misfit.record == *record) {
+                all.push(misfit.clone());
+            } else if !used {
+                all.push(Misfit { record: *record, offer: None });
+            }
+        }
+        all
     }
 
     /// The first record that was never asked for.
     pub(super) fn unused(&self) -> Option<Divergence> {
         let (record, _) =
             self.order.iter().filter_map(|hash| self.table.get(hash)).find(|(_, used)| !used)?;
-        let recorded = match record.answer {
-            Answer::Switch(to) => format!("a switch to {to}"),
-            Answer::Value { taken, of } => format!("{taken} of {of}"),
-        };
         Some(Divergence {
             site: record.site.to_string(),
-            recorded,
+            recorded: record.answer.to_string(),
             now: "the run never comes to this point".to_owned(),
         })
     }

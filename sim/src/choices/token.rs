@@ -1,18 +1,12 @@
 //! Tokens: a run as one printable line.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-
 use super::{Answer, ChoiceList, Record, Site};
-use crate::trace::Digest;
-use crate::{ENGINE_VERSION, Name};
+use crate::ENGINE_VERSION;
+use crate::pack::{Damage, Reader, Symbols, Writer, open, seal};
 
 const PREFIX: &str = "dmasim1.";
-/// A token may not unpack to more than this: a hostile one must not take all memory.
-const MAX_UNPACKED: usize = 16 << 20;
 
 /// A run that can be repeated: where it belongs, what it chose, and what came out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,16 +118,9 @@ impl Token {
         packed.number(self.seed);
         packed.bytes(&self.digest.to_le_bytes());
         packed.bytes(&self.signature.to_le_bytes());
-        packed.number(symbols.list.len() as u64);
-        for symbol in &symbols.list {
-            packed.number(symbol.len() as u64);
-            packed.bytes(symbol.as_bytes());
-        }
+        packed.symbols(&symbols);
         packed.bytes(&body.0);
-        let sum = check_sum(&packed.0);
-        packed.bytes(&sum);
-        let squeezed = miniz_oxide::deflate::compress_to_vec(&packed.0, 9);
-        format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(squeezed))
+        seal(PREFIX, packed)
     }
 
     /// Reads a token. Names in it are interned through `intern`, so that they live as long as the program.
@@ -141,26 +128,8 @@ impl Token {
     /// # Errors
     /// If the text is not a whole token. Whether it fits a scenario and this engine is told by [`Token::check`].
     pub fn decode(text: &str, intern: &dyn Fn(&str) -> &'static str) -> Result<Self, TokenError> {
-        let text = text.trim();
-        let Some(payload) = text.strip_prefix(PREFIX) else {
-            return Err(TokenError::NotAToken { found: text.chars().take(12).collect() });
-        };
-        if let Some((at, found)) =
-            payload.char_indices().find(|(_, c)| !(c.is_ascii_alphanumeric() || *c == '-' || *c == '_'))
-        {
-            return Err(TokenError::Character { column: PREFIX.len() + at + 1, found });
-        }
-        let squeezed =
-            URL_SAFE_NO_PAD.decode(payload).map_err(|_| TokenError::Damaged("it was cut short"))?;
-        let unpacked = miniz_oxide::inflate::decompress_to_vec_with_limit(&squeezed, MAX_UNPACKED)
-            .map_err(|_| TokenError::CheckSum)?;
-        let Some((content, sum)) = unpacked.split_last_chunk::<4>() else {
-            return Err(TokenError::Damaged("it was cut short"));
-        };
-        if check_sum(content) != *sum {
-            return Err(TokenError::CheckSum);
-        }
-        Reader { rest: content, symbols: Vec::new() }.token(intern)
+        let content = open(PREFIX, text)?;
+        Ok(read(Reader::new(&content), intern)?)
     }
 
     /// Whether the token belongs to this engine and to the scenario with this digest.
@@ -178,143 +147,44 @@ impl Token {
     }
 }
 
-fn check_sum(bytes: &[u8]) -> [u8; 4] {
-    let mut digest = Digest::new();
-    for chunk in bytes.chunks(8) {
-        let mut word = [0; 8];
-        word[..chunk.len()].copy_from_slice(chunk);
-        digest.mix(u64::from_le_bytes(word));
-    }
-    digest.mix(bytes.len() as u64);
-    let value = digest.value().to_le_bytes();
-    [value[0], value[1], value[2], value[3]]
-}
-
-#[derive(Default)]
-struct Symbols {
-    list: Vec<&'static str>,
-    ids: BTreeMap<&'static str, u64>,
-}
-
-impl Symbols {
-    fn id(&mut self, text: &'static str) -> u64 {
-        let next = self.list.len() as u64;
-        *self.ids.entry(text).or_insert_with(|| {
-            self.list.push(text);
-            next
-        })
-    }
-}
-
-#[derive(Default)]
-struct Writer(Vec<u8>);
-
-impl Writer {
-    fn bytes(&mut self, bytes: &[u8]) {
-        self.0.extend_from_slice(bytes);
-    }
-
-    /// Seven bits a byte, the lowest first.
-    fn number(&mut self, mut n: u64) {
-        while n >= 0x80 {
-            self.0.push((n & 0x7f) as u8 | 0x80);
-            n >>= 7;
-        }
-        self.0.push((n & 0x7f) as u8);
-    }
-
-    fn name(&mut self, symbols: &mut Symbols, name: Name) {
-        self.number(symbols.id(name.text));
-        self.number(u64::from(name.nth));
-    }
-}
-
-struct Reader<'a> {
-    rest: &'a [u8],
-    symbols: Vec<&'static str>,
-}
-
-impl Reader<'_> {
-    fn bytes(&mut self, n: usize) -> Result<&[u8], TokenError> {
-        let Some((head, tail)) = self.rest.split_at_checked(n) else {
-            return Err(TokenError::Damaged("it ends too early"));
+fn read(mut reader: Reader<'_>, intern: &dyn Fn(&str) -> &'static str) -> Result<Token, Damage> {
+    let engine = reader.small()?;
+    let scenario = u128::from_le_bytes(reader.array()?);
+    let seed = reader.number()?;
+    let digest = u128::from_le_bytes(reader.array()?);
+    let signature = u64::from_le_bytes(reader.array()?);
+    reader.symbols(intern)?;
+    let mut records = Vec::new();
+    for _ in 0..reader.count()? {
+        let who = reader.name()?;
+        let what = reader.symbol()?;
+        let object = reader.name()?;
+        let nth = reader.small()?;
+        let answer = match reader.number()? {
+            0 => Answer::Switch(reader.name()?),
+            of => Answer::Value { taken: reader.number()?, of },
         };
-        self.rest = tail;
-        Ok(head)
+        records.push(Record { site: Site { who, what, object, nth }, answer });
     }
+    reader.end()?;
+    Ok(Token { engine, scenario, seed, digest, signature, choices: ChoiceList { records } })
+}
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], TokenError> {
-        let mut array = [0; N];
-        array.copy_from_slice(self.bytes(N)?);
-        Ok(array)
-    }
-
-    fn number(&mut self) -> Result<u64, TokenError> {
-        let mut n = 0_u64;
-        for shift in (0..64).step_by(7) {
-            let [byte] = self.array()?;
-            n |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Ok(n);
-            }
+impl From<Damage> for TokenError {
+    fn from(damage: Damage) -> Self {
+        match damage {
+            Damage::Prefix { found } => Self::NotAToken { found },
+            Damage::Character { column, found } => Self::Character { column, found },
+            Damage::Content(what) => Self::Damaged(what),
+            Damage::CheckSum => Self::CheckSum,
         }
-        Err(TokenError::Damaged("a number is too long"))
-    }
-
-    fn small(&mut self) -> Result<u32, TokenError> {
-        u32::try_from(self.number()?).map_err(|_| TokenError::Damaged("a number is too large"))
-    }
-
-    fn count(&mut self) -> Result<usize, TokenError> {
-        // Each counted thing takes a byte at least, so that a false count cannot ask for more than there is.
-        let n = usize::try_from(self.number()?).unwrap_or(usize::MAX);
-        if n > self.rest.len() { Err(TokenError::Damaged("a count is too large")) } else { Ok(n) }
-    }
-
-    fn symbol(&mut self) -> Result<&'static str, TokenError> {
-        let id = self.small()? as usize;
-        self.symbols.get(id).copied().ok_or(TokenError::Damaged("it names what it does not list"))
-    }
-
-    fn name(&mut self) -> Result<Name, TokenError> {
-        Ok(Name { text: self.symbol()?, nth: self.small()? })
-    }
-
-    fn token(mut self, intern: &dyn Fn(&str) -> &'static str) -> Result<Token, TokenError> {
-        let engine = self.small()?;
-        let scenario = u128::from_le_bytes(self.array()?);
-        let seed = self.number()?;
-        let digest = u128::from_le_bytes(self.array()?);
-        let signature = u64::from_le_bytes(self.array()?);
-        for _ in 0..self.count()? {
-            let length = self.count()?;
-            let text = std::str::from_utf8(self.bytes(length)?)
-                .map_err(|_| TokenError::Damaged("a name is not text"))?;
-            let symbol = intern(text);
-            self.symbols.push(symbol);
-        }
-        let mut records = Vec::new();
-        for _ in 0..self.count()? {
-            let who = self.name()?;
-            let what = self.symbol()?;
-            let object = self.name()?;
-            let nth = self.small()?;
-            let answer = match self.number()? {
-                0 => Answer::Switch(self.name()?),
-                of => Answer::Value { taken: self.number()?, of },
-            };
-            records.push(Record { site: Site { who, what, object, nth }, answer });
-        }
-        if !self.rest.is_empty() {
-            return Err(TokenError::Damaged("something follows its end"));
-        }
-        Ok(Token { engine, scenario, seed, digest, signature, choices: ChoiceList { records } })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Name;
     use proptest::prelude::*;
 
     const WORDS: [&str; 5] = ["", "swapper", "kworker/0:1", "dev->mutex", "length"];

@@ -1,6 +1,8 @@
 //! How a run is set up, and what is left of it.
 
 use crate::choices::{Choices, Divergence};
+use crate::coverage::RunCoverage;
+use crate::schedule::ContextWork;
 use crate::trace::Trace;
 use crate::{Finding, Nanos};
 
@@ -23,6 +25,8 @@ pub struct RunConfig {
     pub stop_on_finding: bool,
     /// Whether data races are looked for.
     pub races: bool,
+    /// Whether it is noted what the run exercises.
+    pub coverage: bool,
 }
 
 impl Default for RunConfig {
@@ -36,6 +40,7 @@ impl Default for RunConfig {
             details: false,
             stop_on_finding: false,
             races: true,
+            coverage: false,
         }
     }
 }
@@ -57,6 +62,8 @@ pub enum Ended {
 pub struct RunEnd {
     /// Why it ended.
     pub ended: Ended,
+    /// Whether a search broke it off, since it had seen all that could follow.
+    pub abandoned: bool,
     /// Steps executed.
     pub steps: u64,
     /// Virtual time at the end.
@@ -69,6 +76,12 @@ pub struct RunEnd {
     pub trace: Trace,
     /// Recorded choices, and the walk if they were enumerated.
     pub choices: Choices,
+    /// Decisions at which there was more than one context to choose from, and the strategy chose.
+    pub decisions: u64,
+    /// What each context did, by serial number.
+    pub contexts: Vec<ContextWork>,
+    /// What the run exercised; nothing unless asked for.
+    pub coverage: Option<Box<RunCoverage>>,
     /// The first recorded choice that did not fit, when replaying.
     pub divergence: Option<Divergence>,
 }

@@ -140,6 +140,26 @@ impl Sim {
         self.barred.set(self.barred.get() & !old | barred);
     }
 
+    /// Who occupies or keeps the CPU of `id` and how, in one word: what decides who is barred there.
+    pub(super) fn cpu_state(&self, id: CtxId) -> u64 {
+        if self.slot(id).class.get() == Class::Device {
+            return 0;
+        }
+        let cpu = self.cpu_of(id);
+        let depth = |raw: u8| {
+            if raw == NOBODY {
+                return 0;
+            }
+            let slot = self.slot(CtxId(raw));
+            let on = |depth: &Cell<u8>| u64::from(depth.get() > 0);
+            1 | on(&slot.irq_off) << 1
+                | on(&slot.bh_off) << 2
+                | on(&slot.preempt_off) << 3
+                | u64::from(raw) << 4
+        };
+        u64::from(cpu.in_hard.get()) << 32 | depth(cpu.in_soft.get()) << 16 | depth(cpu.keeper.get())
+    }
+
     /// Whether `id` is kept from running by another context on its CPU, and by which.
     pub(crate) fn barred_by(&self, id: CtxId) -> Option<CtxId> {
         if self.barred.get() & id.bit() == 0 {

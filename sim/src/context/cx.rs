@@ -93,6 +93,13 @@ impl Cx {
         self.sim.now()
     }
 
+    /// Virtual time for the record: what is done with it must not show in what the run does or finds, since a search
+    /// takes runs for the same that differ in it.
+    #[must_use]
+    pub fn stamp(&self) -> Nanos {
+        self.sim.now.get()
+    }
+
     /// Announces that this context is about to do `kind` to `obj`, and goes on when it is chosen.
     #[inline]
     pub fn step(&self, kind: Kind, obj: ObjId) -> Step<'_> {
@@ -140,8 +147,16 @@ impl Cx {
     #[inline]
     pub fn enter(&self, function: &'static str) -> Frame<'_> {
         self.sim.slot(self.id).frames.borrow_mut().push(function);
+        if self.sim.searching {
+            self.sim.search_enters(function);
+        }
         if self.sim.config.record {
             self.sim.event_of(self.id, EventKind::Enter(function));
+        }
+        if self.sim.config.coverage
+            && let Some(coverage) = &mut *self.sim.coverage.borrow_mut()
+        {
+            coverage.entered(function);
         }
         Frame { cx: self, function }
     }
@@ -170,7 +185,17 @@ impl Cx {
     /// A choice of one among `of` alternatives, 0 being the simplest. `what` says what is decided.
     #[must_use]
     pub fn choose(&self, stream: Stream, what: &'static str, of: u64) -> u64 {
-        self.sim.value(Some(self.id), stream, what, of, ObjId::NONE)
+        let taken = self.sim.value(Some(self.id), stream, what, of, ObjId::NONE);
+        self.exercised(stream, what, taken != 0);
+        taken
+    }
+
+    fn exercised(&self, stream: Stream, what: &'static str, fired: bool) {
+        if stream == Stream::Injection
+            && let Some(coverage) = &mut *self.sim.coverage.borrow_mut()
+        {
+            coverage.injection(what, fired);
+        }
     }
 
     /// The same, about an object.
@@ -186,7 +211,13 @@ impl Cx {
             return false;
         }
         // The unlikely answers are the high ones, so that "no" is answer 0 and needs no record.
-        per_mille > 0 && self.choose(stream, what, 1000) >= 1000_u64.saturating_sub(per_mille)
+        if per_mille == 0 {
+            return false;
+        }
+        let drawn = self.sim.value_of(Some(self.id), stream, what, 1000, ObjId::NONE, &[0, 999]);
+        let happens = drawn >= 1000_u64.saturating_sub(per_mille);
+        self.exercised(stream, what, happens);
+        happens
     }
 
     /// A line of the modelled kernel's log. The text is made only if someone reads it.
@@ -200,6 +231,30 @@ impl Cx {
     pub fn note(&self, text: impl FnOnce() -> String) {
         if self.sim.config.record {
             self.sim.event_of(self.id, EventKind::Note(text()));
+        }
+    }
+
+    /// A quantity of a model, for the trace: its value from now on.
+    pub fn counter(&self, name: &'static str, value: impl FnOnce() -> u64) {
+        if self.sim.config.record {
+            self.sim.event_of(self.id, EventKind::Counter { name, value: value() });
+        }
+    }
+
+    /// Part of a space of numbers has somebody from here on, for the trace: `(space, start, length, who)`.
+    pub fn interval_begins(&self, interval: impl FnOnce() -> (String, u64, u64, String)) {
+        self.interval(true, interval);
+    }
+
+    /// It has him no longer.
+    pub fn interval_ends(&self, interval: impl FnOnce() -> (String, u64, u64, String)) {
+        self.interval(false, interval);
+    }
+
+    fn interval(&self, begins: bool, interval: impl FnOnce() -> (String, u64, u64, String)) {
+        if self.sim.config.record {
+            let (space, start, len, what) = interval();
+            self.sim.event_of(self.id, EventKind::Interval { space, start, len, what, begins });
         }
     }
 
@@ -276,6 +331,9 @@ impl Cx {
     }
 
     pub(crate) fn hold(&self, held: Held) {
+        if self.sim.config.record {
+            self.sim.event_of(self.id, EventKind::Took { lock: self.sim.object_name(held.obj) });
+        }
         self.sim.slot(self.id).held.borrow_mut().push(held);
     }
 
@@ -289,6 +347,10 @@ impl Cx {
         match held.iter().rposition(|held| held.obj == obj) {
             Some(at) => {
                 held.remove(at);
+                drop(held);
+                if self.sim.config.record {
+                    self.sim.event_of(self.id, EventKind::Released { lock: self.sim.object_name(obj) });
+                }
                 true
             }
             None => false,

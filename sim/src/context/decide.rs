@@ -2,7 +2,7 @@
 
 use super::Sim;
 use super::state::NOBODY;
-use crate::choices::Decision;
+use crate::choices::{Decision, Offer};
 use crate::schedule::View;
 use crate::trace::EventKind;
 use crate::{CtxId, CtxSet, Label, Name, ObjId};
@@ -32,7 +32,9 @@ impl Sim {
         }
         let set = CtxSet(eligible);
         let staying = current.filter(|id| set.contains(*id));
-        let next = if self.by_strategy {
+        let next = if self.searching {
+            self.decide_by_search(current, set, staying, what, obj)
+        } else if self.by_strategy {
             // Counting the bits would cost more than all else here.
             if eligible & eligible.wrapping_sub(1) == 0 {
                 set.first()
@@ -53,7 +55,8 @@ impl Sim {
     }
 
     fn ask_strategy(&self, eligible: CtxSet, current: Option<CtxId>) -> CtxId {
-        let view = View { eligible, current, pending: &self.pending, step: self.steps.get() };
+        let view = View { eligible, current, pending: &self.pending, step: self.steps.get(), sim: self };
+        self.decisions.set(self.decisions.get() + 1);
         let mut choices = self.choices.borrow_mut();
         let picked = self.scheduler.borrow_mut().pick(&view, choices.schedule_rng());
         debug_assert!(eligible.contains(picked), "a strategy picks among the eligible");
@@ -78,6 +81,11 @@ impl Sim {
         }
         let (decision, site) = self.choices.borrow_mut().switch(who, what, object, u64::from(set.len()));
         let default = default?;
+        if self.choices.borrow().keeps_questions() {
+            let others = set.iter().filter(|id| *id != default);
+            let names = std::iter::once(default).chain(others).map(|id| self.name_of(id)).collect();
+            self.choices.borrow_mut().asked_switch(site, names);
+        }
         let next = match decision {
             Decision::Strategy if set.len() > 1 => self.ask_strategy(set, staying),
             Decision::Strategy | Decision::Default => default,
@@ -86,9 +94,10 @@ impl Sim {
                 if let Some(id) = set.iter().find(|id| self.name_of(*id) == to) {
                     id
                 } else {
-                    let offer: Vec<_> = set.iter().map(|id| self.name_of(id).to_string()).collect();
-                    let mut choices = self.choices.borrow_mut();
-                    choices.diverge(&site, format!("a switch to {to}"), format!("only {}", offer.join(", ")));
+                    let names: Vec<Name> = set.iter().map(|id| self.name_of(id)).collect();
+                    let list: Vec<_> = names.iter().map(ToString::to_string).collect();
+                    let (recorded, now) = (format!("a switch to {to}"), format!("only {}", list.join(", ")));
+                    self.choices.borrow_mut().diverge(&site, recorded, now, Offer::Contexts(names));
                     default
                 }
             }

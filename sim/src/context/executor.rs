@@ -8,6 +8,8 @@ use super::timer::Due;
 use super::{Ended, RunEnd, Sim};
 use crate::choices::{ChoiceList, Choices, Mode};
 use crate::inject::Delays;
+use crate::probe;
+use crate::schedule::Executed;
 use crate::trace::EventKind;
 use crate::{CtxId, CtxSet, Kind, Label, Nanos, ObjId};
 
@@ -26,11 +28,10 @@ impl Sim {
         self.steps.set(steps);
         let now = self.now.get() + self.config.step_ns;
         self.now.set(now);
+        probe::touch(label.obj, label.kind.op());
         self.mix(u64::from(label.obj.0) << 16 | u64::from(id.0) << 8 | label.kind as u64);
-        if self.config.record {
-            let frame = slot.frames.borrow().last().copied().unwrap_or("");
-            let object = self.object_name(label.obj);
-            self.event_of(id, EventKind::Step { label, object, frame });
+        if self.observed {
+            self.observe(id, label);
         }
         if steps >= self.next_look.get() && !self.makes_progress(id, steps) {
             return false;
@@ -39,6 +40,33 @@ impl Sim {
             self.fire_due();
         }
         true
+    }
+
+    /// Tells the trace, the strategy and the coverage of a step, as far as they want to know.
+    #[inline(never)]
+    fn observe(&self, id: CtxId, label: Label) {
+        let slot = self.slot(id);
+        if self.config.record {
+            let frame = slot.frames.borrow().last().copied().unwrap_or("");
+            let object = self.object_name(label.obj);
+            self.event_of(id, EventKind::Step { label, object, frame });
+            let mut trace = self.trace.borrow_mut();
+            if !trace.truncated {
+                trace.marks.push(self.digest.get().mark());
+            }
+        }
+        if self.watched {
+            let step =
+                Executed { id, label, alive: CtxSet(self.alive.get()), pending: &self.pending, sim: self };
+            let mut choices = self.choices.borrow_mut();
+            self.scheduler.borrow_mut().executed(&step, choices.schedule_rng());
+        }
+        if self.config.coverage
+            && let Some(coverage) = &mut *self.coverage.borrow_mut()
+        {
+            let frame = slot.frames.borrow().last().copied().unwrap_or("");
+            coverage.step(slot.serial.get(), label, frame, || self.object_text(label.obj));
+        }
     }
 
     /// Whether a delay is injected before the step that `id` is about to announce. It then sleeps.
@@ -58,6 +86,9 @@ impl Sim {
             delays.draw(self.steps.get(), &mut choices, delay_word(label.kind), || site(self))
         };
         self.delays.set(delays);
+        if let Some(coverage) = &mut *self.coverage.borrow_mut() {
+            coverage.injection("delay", drawn != 0);
+        }
         if drawn == 0 {
             return false;
         }
@@ -83,6 +114,7 @@ impl Sim {
     #[inline]
     #[must_use]
     pub fn injecting(&self) -> bool {
+        // A search takes the end of injection for a deadline: to cross it is not to read the clock.
         self.now.get() < self.injection_ends.get()
     }
 
@@ -105,6 +137,7 @@ impl Sim {
         let (what, obj) = match wait {
             Wait::Object { obj, .. } => {
                 self.parked.set(self.parked.get() | id.bit());
+                self.pending[id.index()].set(Label::new(Kind::Wait, obj));
                 ("block", obj)
             }
             Wait::Clock(_) => {
@@ -124,6 +157,7 @@ impl Sim {
     /// `id` can go on.
     pub(crate) fn wake(&self, id: CtxId) {
         if self.deadlocked.get() & id.bit() == 0 {
+            probe::enable(id);
             self.unpark(id);
             self.sleeping.set(self.sleeping.get() & !id.bit());
             self.ready.set(self.ready.get() | id.bit());
@@ -211,6 +245,12 @@ impl Sim {
                 self.decide(Some(id), eligible, "end", ObjId::NONE);
             }
         }
+        for id in self.alive().iter() {
+            self.note_steps(id);
+        }
+        if self.searching {
+            self.search_ends();
+        }
         self.call_end_hook();
         self.tear_down()
     }
@@ -228,6 +268,9 @@ impl Sim {
             self.nothing_can_run(live);
             return false;
         }
+        if self.searching {
+            self.search_waits();
+        }
         self.now.set(self.now.get().max(next));
         self.current.set(NOBODY);
         self.fire_due();
@@ -243,6 +286,7 @@ impl Sim {
 
     fn tear_down(self: Rc<Self>) -> RunEnd {
         self.stopped.set(true);
+        probe::listen(false);
         // Dropping a future may run guards, and guards do nothing once the run is stopped.
         for slot in &self.slots {
             let task = slot.future.borrow_mut().take();
@@ -260,8 +304,16 @@ impl Sim {
         }
         let mut choices = Choices::new(Mode::Replay(ChoiceList::default()), false);
         std::mem::swap(&mut choices, &mut self.choices.borrow_mut());
+        let mut coverage = self.coverage.take();
+        if let Some(coverage) = &mut coverage {
+            coverage.locks = self.lockdep.borrow().edges();
+        }
         RunEnd {
+            decisions: self.decisions.get(),
+            contexts: self.contexts.take(),
+            coverage,
             ended: self.ended.get(),
+            abandoned: self.abandoned.get(),
             steps: self.steps.get(),
             time: self.now.get(),
             digest: digest.value(),

@@ -7,6 +7,7 @@ mod cx;
 mod decide;
 mod executor;
 mod oracle;
+mod search;
 mod sim;
 mod state;
 mod step;

@@ -3,6 +3,7 @@
 use super::state::Wait;
 use super::{Class, Cx};
 use super::{Ended, Sim};
+use crate::probe;
 use crate::trace::EventKind;
 use crate::{CtxId, CtxSet, Finding, Name, Severity};
 
@@ -108,8 +109,8 @@ impl Sim {
             discriminator: draft.discriminator,
             context: slot.name.get(),
             cpu: (slot.class.get() != Class::Device).then(|| slot.cpu.get()),
-            time: self.now(),
-            step: self.steps(),
+            time: self.now.get(),
+            step: self.steps.get(),
             ending: draft.ending,
             details: Vec::new(),
         };
@@ -127,6 +128,7 @@ impl Sim {
         let stop = finding.severity == Severity::Fatal || self.config.stop_on_finding;
         self.findings.borrow_mut().push(finding);
         if stop {
+            probe::read_clock();
             self.stop(Ended::Stopped);
         }
     }
@@ -192,7 +194,7 @@ impl Sim {
         let last = slot.last.get();
         let title = format!(
             "no end after {} steps: {} took {} of them and is at \"{} {}\"",
-            self.steps(),
+            self.steps.get(),
             slot.name.get(),
             slot.steps.get(),
             last.kind.word(),

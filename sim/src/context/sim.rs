@@ -10,8 +10,10 @@ use super::state::{NOBODY, START, Slot, SpawnSpec, Task, ctx};
 use super::timer::Clock;
 use super::{Class, Cx, Ended, RunConfig};
 use crate::choices::{Choices, Stream};
+use crate::coverage::{AccessName, RunCoverage, text_hash};
 use crate::inject::Delays;
-use crate::schedule::Schedule;
+use crate::probe::{self, Op};
+use crate::schedule::{Born, ContextWork, Schedule};
 use crate::sync::{Clocks, LockDep, Rcu, SyncClock};
 use crate::trace::{CtxRecord, Digest, Event, EventKind, Trace};
 use crate::{CtxId, CtxSet, Finding, Label, MAX_CONTEXTS, Name, Nanos, ObjId};
@@ -36,6 +38,12 @@ pub struct Sim {
     pub(super) chosen: Cell<u8>,
     /// The slot in which the search for a free one begins.
     next_slot: Cell<u8>,
+    /// Whether a search decides, and listens to what transitions touch.
+    pub(super) searching: bool,
+    /// Whether the search needs no more of this run.
+    pub(super) abandoned: Cell<bool>,
+    /// Contexts whose order a search varies.
+    pub(super) focused: Cell<u64>,
     /// Whether the strategy answers every schedule decision: nothing is recorded, replayed or enumerated.
     pub(super) by_strategy: bool,
     pub(super) now: Cell<Nanos>,
@@ -57,7 +65,14 @@ pub struct Sim {
     objects: RefCell<Objects>,
     names: RefCell<Vec<(&'static str, u32)>>,
     serials: Cell<u32>,
-    all_names: RefCell<Vec<Name>>,
+    /// Every context that ever lived, by serial number. Steps are filled in when it ends.
+    pub(super) contexts: RefCell<Vec<ContextWork>>,
+    pub(super) decisions: Cell<u64>,
+    /// Whether somebody is told of each step: the trace, the strategy, or the coverage.
+    pub(super) observed: bool,
+    /// Whether the strategy is.
+    pub(super) watched: bool,
+    pub(crate) coverage: RefCell<Option<Box<RunCoverage>>>,
     pub(crate) lockdep: RefCell<LockDep>,
     pub(crate) clocks: RefCell<Clocks>,
     pub(crate) rcu: Rcu,
@@ -98,6 +113,8 @@ impl Sim {
     #[must_use]
     pub fn new(config: RunConfig, choices: Choices, scheduler: Box<dyn Schedule>) -> Rc<Self> {
         let cpus = config.cpus.max(1);
+        // Replays and enumerations do not ask the strategy.
+        let watched = choices.by_seed() && scheduler.watches();
         let sim = Rc::new_cyclic(|this| Self {
             this: Weak::clone(this),
             config,
@@ -112,6 +129,9 @@ impl Sim {
             chosen: Cell::new(NOBODY),
             next_slot: Cell::new(0),
             by_strategy: choices.unnamed_seed(),
+            searching: choices.searching(),
+            abandoned: Cell::new(false),
+            focused: Cell::new(0),
             now: Cell::new(0),
             next_deadline: Cell::new(Nanos::MAX),
             steps: Cell::new(0),
@@ -130,7 +150,11 @@ impl Sim {
             objects: RefCell::new(Objects { blocks: Vec::new(), next: 1 }),
             names: RefCell::new(Vec::new()),
             serials: Cell::new(0),
-            all_names: RefCell::new(Vec::new()),
+            contexts: RefCell::new(Vec::new()),
+            decisions: Cell::new(0),
+            observed: config.record || config.coverage || watched,
+            watched,
+            coverage: RefCell::new(config.coverage.then(Box::default)),
             lockdep: RefCell::new(LockDep::new()),
             clocks: RefCell::new(Clocks::new(config.races)),
             rcu: Rcu::new(),
@@ -138,6 +162,7 @@ impl Sim {
             trace: RefCell::new(Trace::default()),
             at_end: RefCell::new(None),
         });
+        probe::listen(sim.searching);
         sim.scheduler.borrow_mut().begin(sim.choices.borrow_mut().schedule_rng());
         sim
     }
@@ -155,12 +180,20 @@ impl Sim {
     /// Virtual time.
     #[must_use]
     pub fn now(&self) -> Nanos {
+        probe::read_clock();
         self.now.get()
     }
 
     /// Steps executed so far.
     #[must_use]
     pub fn steps(&self) -> u64 {
+        probe::read_clock();
+        self.steps.get()
+    }
+
+    /// The same for the record; see [`Cx::stamp`].
+    #[must_use]
+    pub fn stamped_steps(&self) -> u64 {
         self.steps.get()
     }
 
@@ -183,6 +216,7 @@ impl Sim {
 
     /// Ids for `count` parts of one object, consecutive from the one returned.
     pub fn objects_of(&self, name: &'static str, count: u32) -> ObjId {
+        probe::touch(probe::OBJECTS, Op::Write);
         let mut objects = self.objects.borrow_mut();
         let first = objects.next;
         objects.blocks.push(Block { first, text: name, key: 0, parts: &[] });
@@ -264,7 +298,7 @@ impl Sim {
     /// Name of the context with this serial number, also of one that has ended.
     #[must_use]
     pub fn context_name(&self, serial: u32) -> Name {
-        self.all_names.borrow().get(serial as usize).copied().unwrap_or_default()
+        self.contexts.borrow().get(serial as usize).map(|context| context.name).unwrap_or_default()
     }
 
     /// Has `hook` called when the run is over, however it ended. It may look at everything and report findings, but
@@ -275,6 +309,9 @@ impl Sim {
 
     pub(super) fn call_end_hook(self: &Rc<Self>) {
         let Some(hook) = self.at_end.borrow_mut().take() else { return };
+        if self.abandoned.get() {
+            return;
+        }
         let spec = SpawnSpec::device("end of run");
         let id = CtxSet(!self.alive.get()).first().unwrap_or(CtxId(0));
         self.slot(id).begin(&spec, Name::new(spec.name), self.serials.get());
@@ -299,18 +336,29 @@ impl Sim {
         };
         let name = Name { text: spec.name, nth };
         let serial = self.serials.get();
+        probe::touch(probe::SPAWNS, Op::Write);
+        probe::enable(id);
         self.serials.set(serial + 1);
-        self.all_names.borrow_mut().push(name);
+        let parent = ctx(self.current.get());
+        let by = parent.map(|parent| self.slot(parent).serial.get());
+        self.contexts.borrow_mut().push(ContextWork { name, parent: by, steps: 0 });
+        if let Some(coverage) = &mut *self.coverage.borrow_mut() {
+            coverage.born(name);
+        }
         self.slot(id).begin(&spec, name, serial);
         self.alive.set(self.alive.get() | id.bit());
         if spec.daemon {
             self.daemons.set(self.daemons.get() | id.bit());
         }
         self.ready.set(self.ready.get() | id.bit());
+        if self.searching {
+            self.search_meets(id, name);
+        }
         self.pending[id.index()].set(START);
         self.cpu_add(id);
-        self.clocks.borrow_mut().fork(ctx(self.current.get()), id);
-        self.scheduler.borrow_mut().spawned(id, self.choices.borrow_mut().schedule_rng());
+        self.clocks.borrow_mut().fork(parent, id);
+        let born = Born { id, name, parent };
+        self.scheduler.borrow_mut().spawned(&born, self.choices.borrow_mut().schedule_rng());
         self.mix(u64::from(serial) << 8 | u64::from(id.0));
         if self.config.record {
             let cpu = (spec.class != Class::Device).then_some(spec.cpu);
@@ -339,10 +387,17 @@ impl Sim {
             self.event_of(id, EventKind::Ended);
         }
         self.check_ended_clean(id);
+        self.note_steps(id);
+        if self.serials.get() as usize >= MAX_CONTEXTS {
+            // Its slot is given out again: to whom depends on the order.
+            probe::touch(probe::SPAWNS, Op::Write);
+        }
         // What it left behind does not haunt the next context in this slot.
         let slot = self.slot(id);
         slot.held.borrow_mut().clear();
-        slot.rcu_nesting.set(0);
+        if slot.rcu_nesting.replace(0) > 0 {
+            probe::touch(probe::RCU, Op::Same(0));
+        }
         self.cpu_remove(id);
         let gone = !id.bit();
         self.alive.set(self.alive.get() & gone);
@@ -351,6 +406,37 @@ impl Sim {
         self.rcu_reader_gone(id);
         let task = slot.future.borrow_mut().take();
         drop(task);
+    }
+
+    /// Fills in how many steps `id` took.
+    pub(super) fn note_steps(&self, id: CtxId) {
+        let slot = self.slot(id);
+        if let Some(context) = self.contexts.borrow_mut().get_mut(slot.serial.get() as usize) {
+            context.steps = slot.steps.get();
+        }
+    }
+
+    /// Text of an object's name.
+    pub(crate) fn object_text(&self, obj: ObjId) -> &'static str {
+        let objects = self.objects.borrow();
+        let at = objects.blocks.partition_point(|block| block.first <= obj.0);
+        match at.checked_sub(1).map(|at| objects.blocks[at]) {
+            Some(block) if obj != ObjId::NONE => {
+                block.parts.get((obj.0 - block.first) as usize).copied().unwrap_or(block.text)
+            }
+            _ => "",
+        }
+    }
+
+    /// A hash of the text of an object's name.
+    pub(crate) fn text_hash(&self, obj: ObjId) -> u64 {
+        text_hash(self.object_text(obj))
+    }
+
+    /// A hash of what `id` does or is about to do: the function, what it does, and the object's text.
+    pub(crate) fn access(&self, id: CtxId, label: Label) -> u64 {
+        let function = self.slot(id).frames.borrow().last().copied().unwrap_or("");
+        AccessName { function, kind: label.kind, object: self.object_text(label.obj) }.hash()
     }
 
     pub(super) fn name_of(&self, id: CtxId) -> Name {
@@ -366,7 +452,20 @@ impl Sim {
         of: u64,
         obj: ObjId,
     ) -> u64 {
-        let taken = self.choices.borrow_mut().value(stream, what, of, || {
+        self.value_of(who, stream, what, of, obj, &[])
+    }
+
+    /// The same, for a choice whose answers fall into few classes: a search tries `classes` alone, if there are any.
+    pub(crate) fn value_of(
+        &self,
+        who: Option<CtxId>,
+        stream: Stream,
+        what: &'static str,
+        of: u64,
+        obj: ObjId,
+        classes: &[u64],
+    ) -> u64 {
+        let taken = self.choices.borrow_mut().value_of(stream, what, of, classes, || {
             (who.map_or(Name::new("run"), |id| self.name_of(id)), self.object_name(obj))
         });
         self.mix(taken);

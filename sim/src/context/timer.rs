@@ -11,6 +11,7 @@ use std::rc::Rc;
 use super::Cx;
 use super::Sim;
 use super::state::{SpawnSpec, Wait};
+use crate::probe::{self, Op};
 use crate::sync::SyncClock;
 use crate::{CtxId, Nanos};
 
@@ -135,6 +136,7 @@ impl Timer {
 
     /// Disarms it (`del_timer`). Returns whether it was armed. Its function may still be running.
     pub fn cancel(&self) -> bool {
+        probe::touch(probe::TIMERS, Op::Write);
         self.0.generation.set(self.0.generation.get() + 1);
         self.0.expires.take().is_some()
     }
@@ -142,6 +144,7 @@ impl Timer {
     /// Whether it is armed (`timer_pending`).
     #[must_use]
     pub fn pending(&self) -> bool {
+        probe::touch(probe::TIMERS, Op::Read);
         self.0.expires.get().is_some()
     }
 }
@@ -157,6 +160,7 @@ impl Sim {
     #[cold]
     pub(super) fn fire_due(&self) {
         let now = self.now.get();
+        probe::read_clock();
         loop {
             let due = {
                 let mut clock = self.clock.borrow_mut();

@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use super::timer::Callback;
 use super::{Cx, SpawnSpec, Timer};
+use crate::probe::{self, Op};
 use crate::sync::{SyncClock, WaitQueue};
 use crate::{Kind, Nanos, ObjId};
 
@@ -88,8 +89,10 @@ impl Work {
     fn start(&self, cx: &Cx, cpu: u8, ticket: u64) {
         let inner = Rc::clone(&self.0);
         cx.spawn(SpawnSpec::task(inner.name, cpu), move |cx| async move {
+            probe::touch(inner.obj, Op::Write);
             while inner.running.get() {
                 inner.done.wait(&cx).await;
+                probe::touch(inner.obj, Op::Write);
             }
             if inner.ticket.get() != ticket {
                 return;
@@ -100,6 +103,7 @@ impl Work {
             cx.sim.clocks.borrow_mut().acquire(cx.id, &inner.clock);
             (inner.callback)(cx.clone()).await;
             cx.sim.clocks.borrow_mut().release_shared(cx.id, &inner.clock);
+            probe::touch(inner.obj, Op::Write);
             inner.running.set(false);
             inner.done.wake_all(&cx);
         });
@@ -118,6 +122,7 @@ impl Work {
         };
         while !over() {
             inner.done.wait(cx).await;
+            probe::touch(inner.obj, Op::Write);
         }
         cx.sim.clocks.borrow_mut().acquire(cx.id, &inner.clock);
     }
@@ -129,6 +134,7 @@ impl Work {
         let mut was = self.withdraw();
         while self.0.running.get() {
             self.0.done.wait(cx).await;
+            probe::touch(self.0.obj, Op::Write);
             // It may have queued itself again.
             was |= self.withdraw();
         }
@@ -140,6 +146,7 @@ impl Work {
     /// Whether it is queued, or waits for its delay to be over, and has not begun.
     #[must_use]
     pub fn pending(&self) -> bool {
+        probe::touch(self.0.obj, Op::Read);
         self.0.pending.get()
     }
 }
@@ -167,6 +174,7 @@ impl DelayedWork {
         let timer = Timer::new(SpawnSpec::softirq(name, cpu), move |cx| {
             let (queued, ticket) = (queued.clone(), ticket.get());
             async move {
+                probe::touch(queued.0.obj, Op::Write);
                 if queued.0.ticket.get() == ticket {
                     queued.start(&cx, cpu, ticket);
                 }

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::catching;
+use crate::schedule::Guide;
 use crate::trace::Digest;
 use crate::{Finding, Name, Severity};
 
@@ -21,6 +22,16 @@ pub struct Outcome {
     pub findings: Vec<Finding>,
 }
 
+impl Outcome {
+    /// Adds a finding of the tool itself if the same seed gave another run.
+    pub(super) fn compare(&mut self, again: &Self) {
+        if again.digest != self.digest {
+            let finding = nondeterminism(self, again);
+            self.findings.push(finding);
+        }
+    }
+}
+
 /// What is known of one signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignatureStats {
@@ -30,6 +41,8 @@ pub struct SignatureStats {
     pub count: u64,
     /// The lowest seed that showed it.
     pub first_seed: u64,
+    /// What that seed was guided by, if the seed alone does not repeat it.
+    pub guide: Option<Guide>,
 }
 
 /// What a campaign gave.
@@ -51,6 +64,8 @@ pub struct Summary {
     pub endings: BTreeMap<String, u64>,
     /// Whether it was stopped before its end.
     pub interrupted: bool,
+    /// Whether it ended since nothing new came.
+    pub flat: bool,
     /// Seeds that were run twice to compare their digests.
     pub rechecked: u64,
 }
@@ -66,6 +81,10 @@ impl Summary {
 
     /// Adds the result of one seed.
     pub fn add(&mut self, seed: u64, outcome: Outcome) {
+        self.add_guided(seed, outcome, None);
+    }
+
+    pub(super) fn add_guided(&mut self, seed: u64, outcome: Outcome, guide: Option<&Guide>) {
         self.ran += 1;
         self.steps += outcome.steps;
         self.max_steps = self.max_steps.max(outcome.steps);
@@ -89,14 +108,14 @@ impl Summary {
             }
         }
         for finding in outcome.findings {
-            self.add_finding(seed, finding);
+            self.add_finding(seed, finding, guide);
         }
     }
 
-    fn add_finding(&mut self, seed: u64, finding: Finding) {
+    fn add_finding(&mut self, seed: u64, finding: Finding, guide: Option<&Guide>) {
         match self.signatures.entry(finding.signature_hash()) {
             Entry::Vacant(entry) => {
-                entry.insert(SignatureStats { finding, count: 1, first_seed: seed });
+                entry.insert(SignatureStats { finding, count: 1, first_seed: seed, guide: guide.cloned() });
             }
             Entry::Occupied(mut entry) => {
                 let stats = entry.get_mut();
@@ -104,6 +123,7 @@ impl Summary {
                 if seed < stats.first_seed {
                     stats.first_seed = seed;
                     stats.finding = finding;
+                    stats.guide = guide.cloned();
                 }
             }
         }
@@ -117,6 +137,7 @@ impl Summary {
         self.steps += other.steps;
         self.max_steps = self.max_steps.max(other.max_steps);
         self.interrupted |= other.interrupted;
+        self.flat |= other.flat;
         self.rechecked += other.rechecked;
         for (ending, count) in other.endings {
             *self.endings.entry(ending).or_default() += count;
@@ -132,6 +153,7 @@ impl Summary {
                     if stats.first_seed < mine.first_seed {
                         mine.first_seed = stats.first_seed;
                         mine.finding = stats.finding;
+                        mine.guide = stats.guide;
                     }
                 }
             }
@@ -202,6 +224,11 @@ impl Campaign {
         total
     }
 
+    /// Whether this seed is run twice.
+    pub(super) const fn rechecks(&self, seed: u64) -> bool {
+        self.recheck_every > 0 && seed.is_multiple_of(self.recheck_every)
+    }
+
     fn worker<R: FnMut(u64) -> Outcome>(
         &self,
         make: &(impl Fn() -> R + Sync),
@@ -224,13 +251,11 @@ impl Campaign {
                     return summary;
                 }
                 let failed = summary.failed;
-                let mut outcome = guarded(&mut runner, &make, seed);
-                if self.recheck_every > 0 && seed % self.recheck_every == 0 {
+                let mut outcome = guarded(&mut runner, |runner| runner(seed), make);
+                if self.rechecks(seed) {
                     summary.rechecked += 1;
-                    let again = guarded(&mut runner, &make, seed);
-                    if again.digest != outcome.digest {
-                        outcome.findings.push(nondeterminism(&outcome, &again));
-                    }
+                    let again = guarded(&mut runner, |runner| runner(seed), make);
+                    outcome.compare(&again);
                 }
                 summary.add(seed, outcome);
                 progress.advanced(1, summary.failed - failed);
@@ -240,8 +265,12 @@ impl Campaign {
 }
 
 /// One seed, with a panic turned into a finding. The runner is made anew after a panic: it may be half changed.
-fn guarded<R: FnMut(u64) -> Outcome>(runner: &mut R, make: &impl Fn() -> R, seed: u64) -> Outcome {
-    catching(|| runner(seed)).unwrap_or_else(|message| {
+pub(super) fn guarded<R>(
+    runner: &mut R,
+    run: impl FnOnce(&mut R) -> Outcome,
+    make: &impl Fn() -> R,
+) -> Outcome {
+    catching(|| run(runner)).unwrap_or_else(|message| {
         *runner = make();
         let mut digest = Digest::new();
         digest.mix_str(&message);

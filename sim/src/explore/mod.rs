@@ -1,9 +1,17 @@
-//! Many runs: campaigns over seeds, and shortening what a failing run chose.
+//! Many runs: campaigns over seeds, and shrinking what a failing run chose.
 
 mod campaign;
-mod minimise;
+pub mod dpor;
+mod first;
+mod fuzz;
+mod observed;
 mod panics;
+pub mod shrink;
 
 pub use campaign::{Campaign, Outcome, Progress, SignatureStats, Summary};
-pub use minimise::{Minimised, minimise};
+pub use dpor::Search;
+pub use first::{FirstFinding, SeedsToFinding};
+pub use fuzz::Fuzzer;
+pub use observed::{Observe, Observed};
 pub use panics::catching;
+pub use shrink::{Minimised, minimise};

@@ -1,18 +1,32 @@
 //! Schedules: who goes on. A strategy is one small trait; one file each.
 
+mod delay;
+mod estimate;
+mod guide;
 mod pct;
+mod pos;
 mod random;
+mod rff;
 mod round_robin;
+mod strategy;
+mod urw;
 
 use std::cell::Cell;
 use std::fmt;
 
 use crate::choices::Rng;
-use crate::{CtxId, CtxSet, Label, MAX_CONTEXTS};
+use crate::{CtxId, CtxSet, Kind, Label, MAX_CONTEXTS, Name, ObjId, Sim};
 
+pub use delay::Delay;
+pub use estimate::{ContextWork, Estimate};
+pub use guide::{Constraint, Guide};
 pub use pct::Pct;
+pub use pos::Pos;
 pub use random::Random;
+pub use rff::Rff;
 pub use round_robin::RoundRobin;
+pub use strategy::Strategy;
+pub use urw::Urw;
 
 /// What a strategy sees of the moment.
 #[derive(Debug)]
@@ -25,6 +39,72 @@ pub struct View<'a> {
     pub pending: &'a [Cell<Label>; MAX_CONTEXTS],
     /// Steps executed so far.
     pub step: u64,
+    pub(crate) sim: &'a Sim,
+}
+
+impl View<'_> {
+    /// What `id` is about to do, in a form that means the same in other runs.
+    #[must_use]
+    pub fn access(&self, id: CtxId) -> u64 {
+        self.sim.access(id, self.pending[id.index()].get())
+    }
+
+    /// A hash of the text of an object's name.
+    #[must_use]
+    pub fn text_of(&self, obj: ObjId) -> u64 {
+        self.sim.text_hash(obj)
+    }
+}
+
+/// A step that is being executed, whether or not a strategy was asked about it.
+#[derive(Debug)]
+pub struct Executed<'a> {
+    /// Who takes it.
+    pub id: CtxId,
+    /// What is done.
+    pub label: Label,
+    /// All contexts that have not ended.
+    pub alive: CtxSet,
+    /// What each context is about to do, or waits to do.
+    pub pending: &'a [Cell<Label>; MAX_CONTEXTS],
+    pub(crate) sim: &'a Sim,
+}
+
+impl Executed<'_> {
+    /// The step in a form that means the same in other runs.
+    #[must_use]
+    pub fn access(&self) -> u64 {
+        self.sim.access(self.id, self.label)
+    }
+
+    /// See [`View::text_of`].
+    #[must_use]
+    pub fn text_of(&self, obj: ObjId) -> u64 {
+        self.sim.text_hash(obj)
+    }
+}
+
+/// A context that was started.
+#[derive(Clone, Copy, Debug)]
+pub struct Born {
+    /// Its slot, which may have been used before.
+    pub id: CtxId,
+    /// Its name.
+    pub name: Name,
+    /// Who started it; nobody for what the clock starts.
+    pub parent: Option<CtxId>,
+}
+
+/// Whether the order of two steps of different contexts matters: they touch the same object, and one of them changes it.
+#[must_use]
+pub fn conflict(a: Label, b: Label) -> bool {
+    a.obj == b.obj && a.obj != ObjId::NONE && (changes(a.kind) || changes(b.kind))
+}
+
+/// Whether a step of this kind changes its object.
+#[must_use]
+pub const fn changes(kind: Kind) -> bool {
+    !matches!(kind, Kind::Start | Kind::Read | Kind::Wait | Kind::Sleep | Kind::Point)
 }
 
 /// A way to answer "who goes on?". What it draws comes from the schedule stream; what it decides is recorded as
@@ -32,85 +112,14 @@ pub struct View<'a> {
 pub trait Schedule: fmt::Debug {
     /// A run begins.
     fn begin(&mut self, rng: &mut Rng);
-    /// A context was started in this slot, which may have been used before.
-    fn spawned(&mut self, id: CtxId, rng: &mut Rng);
+    /// A context was started.
+    fn spawned(&mut self, born: &Born, rng: &mut Rng);
     /// Picks one of `view.eligible`.
     fn pick(&mut self, view: &View<'_>, rng: &mut Rng) -> CtxId;
-}
-
-/// The strategies by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Strategy {
-    /// See [`RoundRobin`].
-    RoundRobin,
-    /// See [`Random`].
-    Random,
-    /// See [`Pct`]; the number is the bug depth d.
-    Pct(u32),
-    /// Another strategy for each seed.
-    Swarm,
-}
-
-impl Strategy {
-    /// Names and what they are, for listings and error messages.
-    pub const NAMES: [(&'static str, &'static str); 4] = [
-        ("swarm", "another of the strategies below for each seed (default)"),
-        ("random", "each step uniformly among the contexts that could go on"),
-        (
-            "pct:D",
-            "random priorities with D-1 change points: finds a bug of depth D with a probability of 1/(n k^(D-1)) at least",
-        ),
-        ("round-robin", "each context in turn, some steps at a time; the same for every seed"),
-    ];
-
-    /// Reads a strategy's name.
-    ///
-    /// # Errors
-    /// Says what was found and what is expected.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        if let Some(depth) = text.strip_prefix("pct:") {
-            return match depth.parse() {
-                Ok(depth @ 1..=32) => Ok(Self::Pct(depth)),
-                _ => Err(format!("\"{depth}\" is not a depth for pct: a number from 1 to 32 is expected")),
-            };
-        }
-        match text {
-            "swarm" => Ok(Self::Swarm),
-            "random" => Ok(Self::Random),
-            "pct" => Ok(Self::Pct(3)),
-            "round-robin" => Ok(Self::RoundRobin),
-            _ => {
-                let names: Vec<_> = Self::NAMES.iter().map(|(name, _)| *name).collect();
-                Err(format!("unknown strategy \"{text}\"; there are {}", names.join(", ")))
-            }
-        }
+    /// Whether it wants to be told of every step, through [`Schedule::executed`]. Asked once, before the run.
+    fn watches(&self) -> bool {
+        false
     }
-
-    /// The strategy for one seed. `steps` is how long a run is expected to be. A swarm draws which one it is, from
-    /// `draw`, a choice among that many alternatives.
-    pub fn build(self, steps: u64, draw: impl FnOnce(u64) -> u64) -> Box<dyn Schedule> {
-        match self {
-            Self::RoundRobin => Box::new(RoundRobin::new()),
-            Self::Random => Box::new(Random),
-            Self::Pct(depth) => Box::new(Pct::new(depth, steps)),
-            // Half of the seeds at random, half by priorities with few or several change points.
-            Self::Swarm => match draw(6) {
-                0..=2 => Box::new(Random),
-                3 => Box::new(Pct::new(2, steps)),
-                4 => Box::new(Pct::new(3, steps)),
-                _ => Box::new(Pct::new(6, steps)),
-            },
-        }
-    }
-}
-
-impl fmt::Display for Strategy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::RoundRobin => f.write_str("round-robin"),
-            Self::Random => f.write_str("random"),
-            Self::Pct(depth) => write!(f, "pct:{depth}"),
-            Self::Swarm => f.write_str("swarm"),
-        }
-    }
+    /// A step is executed; also one at which there was no choice.
+    fn executed(&mut self, _: &Executed<'_>, _: &mut Rng) {}
 }

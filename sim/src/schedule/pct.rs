@@ -1,6 +1,6 @@
 //! Probabilistic concurrency testing.
 
-use super::{Schedule, View};
+use super::{Born, Schedule, View};
 use crate::choices::Rng;
 use crate::{CtxId, CtxSet, MAX_CONTEXTS};
 
@@ -50,9 +50,9 @@ impl Schedule for Pct {
         self.bottom = u64::from(self.depth);
     }
 
-    fn spawned(&mut self, id: CtxId, rng: &mut Rng) {
+    fn spawned(&mut self, born: &Born, rng: &mut Rng) {
         // Ties are as good as impossible, and then the slot decides.
-        self.priority[id.index()] = INITIAL + u64::from(rng.word());
+        self.priority[born.id.index()] = INITIAL + u64::from(rng.word());
     }
 
     fn pick(&mut self, view: &View<'_>, _: &mut Rng) -> CtxId {

@@ -1,6 +1,6 @@
 //! Uniform random choice.
 
-use super::{Schedule, View};
+use super::{Born, Schedule, View};
 use crate::CtxId;
 use crate::choices::Rng;
 
@@ -11,7 +11,7 @@ pub struct Random;
 impl Schedule for Random {
     fn begin(&mut self, _: &mut Rng) {}
 
-    fn spawned(&mut self, _: CtxId, _: &mut Rng) {}
+    fn spawned(&mut self, _: &Born, _: &mut Rng) {}
 
     #[inline]
     fn pick(&mut self, view: &View<'_>, rng: &mut Rng) -> CtxId {

@@ -1,6 +1,6 @@
 //! Each in turn.
 
-use super::{Schedule, View};
+use super::{Born, Schedule, View};
 use crate::CtxId;
 use crate::choices::Rng;
 
@@ -30,7 +30,7 @@ impl Schedule for RoundRobin {
         self.left = self.slice;
     }
 
-    fn spawned(&mut self, _: CtxId, _: &mut Rng) {}
+    fn spawned(&mut self, _: &Born, _: &mut Rng) {}
 
     fn pick(&mut self, view: &View<'_>, _: &mut Rng) -> CtxId {
         if let Some(current) = view.current {

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 
 use super::SyncClock;
+use crate::probe::{self, Op};
 use crate::{Cx, Kind, ObjId};
 
 /// An atomic counter (`atomic_long_t`). Operations that return a value order what is around them; a mere read or set
@@ -59,6 +60,7 @@ impl Atomic {
     /// Value without an access: for oracles and reports.
     #[must_use]
     pub fn peek(&self) -> i64 {
+        probe::touch(self.obj, Op::Read);
         self.value.get()
     }
 

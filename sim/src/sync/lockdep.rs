@@ -1,6 +1,9 @@
 //! Lock order, interrupt safety, and the wait-for graph.
 
+use std::collections::BTreeSet;
+
 use crate::context::{Held, Sim, Wait};
+use crate::probe::{self, Op};
 use crate::{Class, CtxId, CtxSet, Draft, ObjId};
 
 /// At most this many classes of locks.
@@ -52,6 +55,11 @@ impl LockDep {
         Self { after: [0; MAX_CLASSES], in_hardirq: 0, irqs_on: 0, edges: Vec::new() }
     }
 
+    /// The orders of classes that were seen.
+    pub(crate) fn edges(&self) -> BTreeSet<(&'static str, &'static str)> {
+        self.edges.iter().map(|edge| (edge.from.name, edge.to.name)).collect()
+    }
+
     /// Whether `to` can be reached from `from`.
     fn reaches(&self, from: LockClass, to: LockClass) -> bool {
         let mut seen = from.bit();
@@ -87,6 +95,10 @@ impl Sim {
         let slot = self.slot(id);
         let hardirq = slot.class.get() == Class::Hardirq;
         let irqs_on = !hardirq && slot.irq_off.get() == 0 && slot.class.get() != Class::Device;
+        // The same use again changes nothing; the other use of a class makes the finding.
+        if hardirq || irqs_on {
+            probe::touch(probe::lock_usage(class.id), Op::Same(u32::from(hardirq)));
+        }
         let mut lockdep = self.lockdep.borrow_mut();
         let known = if hardirq { lockdep.in_hardirq } else { lockdep.irqs_on };
         if known & class.bit() != 0 || !(hardirq || irqs_on) {
@@ -127,6 +139,7 @@ impl Sim {
             }
             return;
         }
+        probe::touch(probe::LOCK_ORDER, Op::Same(u32::from(held.class.id) << 8 | u32::from(class.id)));
         if lockdep.after[held.class.id as usize] & class.bit() != 0 {
             return;
         }
@@ -194,6 +207,10 @@ impl Sim {
         let mut seen = 0;
         let mut front = self.waited_for(id).0;
         while let Some(next) = CtxSet(front).first() {
+            probe::touch(probe::wait_of(next), Op::Read);
+            if self.slot(next).class.get() != Class::Device {
+                probe::touch(probe::cpu(self.slot(next).cpu.get()), Op::Read);
+            }
             if next == id {
                 let mut chain = Vec::new();
                 let mut at = through[id.index()];

@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use super::{LockClass, SyncClock};
 use crate::context::Held;
+use crate::probe::{self, Op};
 use crate::{CtxId, Cx, Draft, Kind, ObjId};
 
 /// An exclusive lock without its rules about interrupts and sleeping.
@@ -32,6 +33,7 @@ impl RawLock {
     pub(super) async fn acquire(&self, cx: &Cx, spinning: bool, nested: bool) {
         cx.sim.check_lock_order(cx.id, self.class, self.obj, nested);
         let bit = cx.id.bit();
+        probe::touch(probe::wait_of(cx.id), Op::Write);
         loop {
             self.waiters.set(self.waiters.get() | bit);
             if self.owner.get().is_some() {
@@ -61,6 +63,7 @@ impl RawLock {
         if self.owner.get().is_some() {
             return false;
         }
+        probe::touch(self.obj, Op::Try);
         self.owner.set(Some(cx.id));
         cx.sim.wait_for(self.waiters.get(), self.obj, spinning);
         cx.hold(Held { class: self.class, obj: self.obj, read: false });
@@ -73,6 +76,7 @@ impl RawLock {
         if cx.sim.stopped() {
             return true;
         }
+        probe::touch(self.obj, Op::Release);
         if self.owner.get() != Some(cx.id) || !cx.unhold(self.obj) {
             cx.report(
                 Draft::warning(
@@ -97,6 +101,7 @@ impl RawLock {
     }
 
     pub(super) fn held(&self) -> bool {
+        probe::touch(self.obj, Op::Read);
         self.owner.get().is_some()
     }
 }

@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use super::{SyncClock, WaitQueue};
 use crate::context::{Sim, Timer};
+use crate::probe::{self, Op};
 use crate::{CtxId, Cx, Nanos, SpawnSpec};
 
 /// How long a grace period takes at least.
@@ -54,6 +55,9 @@ impl Sim {
         if self.rcu.periods.borrow().is_empty() {
             return;
         }
+        if self.rcu.periods.borrow().iter().any(|period| period.readers & id.bit() != 0) {
+            probe::touch(probe::RCU, Op::Write);
+        }
         let mut over = Vec::new();
         self.rcu.periods.borrow_mut().retain_mut(|period| {
             if period.readers & id.bit() != 0 {
@@ -71,6 +75,7 @@ impl Sim {
     }
 
     fn rcu_readers(&self, except: CtxId) -> u64 {
+        probe::touch(probe::RCU, Op::Write);
         self.alive()
             .iter()
             .filter(|id| *id != except && self.slot(*id).rcu_nesting.get() > 0)
@@ -83,6 +88,7 @@ impl Cx {
     pub fn rcu_read_lock(&self) {
         let slot = self.sim.slot(self.id);
         let nesting = slot.rcu_nesting.get();
+        probe::touch(probe::RCU, Op::Same(0));
         slot.rcu_nesting.set(nesting + 1);
         if nesting == 0 {
             self.sim.clocks.borrow_mut().acquire(self.id, &self.sim.rcu.begun);
@@ -94,6 +100,7 @@ impl Cx {
         if self.sim.stopped() {
             return;
         }
+        probe::touch(probe::RCU, Op::Same(0));
         let slot = self.sim.slot(self.id);
         let nesting = slot.rcu_nesting.get().saturating_sub(1);
         slot.rcu_nesting.set(nesting);
@@ -136,6 +143,7 @@ impl Cx {
         rcu.periods.borrow_mut().push(Period { readers, left: Rc::clone(&left), done });
         while !over.get() {
             queue.wait(self).await;
+            probe::touch(probe::RCU, Op::Write);
         }
         self.sim.clocks.borrow_mut().acquire(self.id, &left);
     }

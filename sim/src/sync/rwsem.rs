@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use super::{LockClass, SyncClock};
 use crate::context::Held;
+use crate::probe::{self, Op};
 use crate::{CtxId, Cx, Draft, Kind, ObjId};
 
 /// A reader-writer semaphore (`struct rw_semaphore`): many readers or one writer; waiting sleeps. A waiting writer
@@ -38,6 +39,7 @@ impl RwSem {
     pub async fn down_read(&self, cx: &Cx) {
         cx.might_sleep();
         cx.sim.check_lock_order(cx.id, self.class, self.obj, false);
+        probe::touch(probe::wait_of(cx.id), Op::Write);
         loop {
             self.waiting_readers.set(self.waiting_readers.get() | cx.id.bit());
             if self.writer.get().is_some() {
@@ -64,6 +66,7 @@ impl RwSem {
         if cx.sim.stopped() {
             return;
         }
+        probe::touch(self.obj, Op::ReleaseShared);
         if self.readers.get() & cx.id.bit() == 0 || !cx.unhold(self.obj) {
             self.not_held(cx);
             return;
@@ -79,6 +82,7 @@ impl RwSem {
     pub async fn down_write(&self, cx: &Cx) {
         cx.might_sleep();
         cx.sim.check_lock_order(cx.id, self.class, self.obj, false);
+        probe::touch(probe::wait_of(cx.id), Op::Write);
         loop {
             self.waiting_writers.set(self.waiting_writers.get() | cx.id.bit());
             if self.writer.get().is_some() || self.readers.get() != 0 {
@@ -105,6 +109,7 @@ impl RwSem {
         if cx.sim.stopped() {
             return;
         }
+        probe::touch(self.obj, Op::ReleaseShared);
         if self.writer.get() != Some(cx.id) || !cx.unhold(self.obj) {
             self.not_held(cx);
             return;

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 
 use super::{Race, SyncClock};
+use crate::probe::{self, Op};
 use crate::{Cx, Draft, Kind, ObjId};
 
 /// A variable that contexts share. Plain accesses that no happens-before relation orders are a data race, even if
@@ -32,6 +33,10 @@ impl<T: Copy> Var<T> {
     /// Plain load.
     pub async fn load(&self, cx: &Cx) -> T {
         cx.step(Kind::Read, self.obj).await;
+        if cx.sim.config.races {
+            // Which reads the oracle remembers depends on their order.
+            probe::touch(self.obj, Op::Write);
+        }
         let earlier = cx.sim.clocks.borrow().check_read(cx.id, &self.race, cx.function());
         self.raced(cx, earlier, "read");
         self.value.get()
@@ -74,11 +79,13 @@ impl<T: Copy> Var<T> {
     /// Value without an access: for set-up, oracles and reports.
     #[must_use]
     pub fn peek(&self) -> T {
+        probe::touch(self.obj, Op::Read);
         self.value.get()
     }
 
     /// Sets the value without an access: for set-up.
     pub fn init(&self, value: T) {
+        probe::touch(self.obj, Op::Write);
         self.value.set(value);
     }
 

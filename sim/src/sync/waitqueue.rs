@@ -3,6 +3,7 @@
 use std::cell::Cell;
 
 use super::SyncClock;
+use crate::probe::{self, Op};
 use crate::{CtxSet, Cx, ObjId};
 
 /// A wait queue (`wait_queue_head_t`). Test the condition, then wait, in a loop: between a test that failed and the
@@ -24,14 +25,17 @@ impl WaitQueue {
     /// Waits for the next wake-up.
     pub async fn wait(&self, cx: &Cx) {
         cx.might_sleep();
+        probe::touch(self.obj, Op::Write);
         self.waiters.set(self.waiters.get() | cx.id.bit());
         cx.block_on(self.obj, false).await;
+        probe::touch(self.obj, Op::Write);
         self.waiters.set(self.waiters.get() & !cx.id.bit());
         self.see(cx);
     }
 
     /// What was done before a wake-up is seen by one who found its condition fulfilled without waiting.
     pub(crate) fn see(&self, cx: &Cx) {
+        probe::touch(self.obj, Op::Read);
         cx.sim.clocks.borrow_mut().acquire(cx.id, &self.clock);
     }
 
@@ -40,6 +44,7 @@ impl WaitQueue {
         if cx.sim.stopped() {
             return;
         }
+        probe::touch(self.obj, Op::Write);
         cx.sim.clocks.borrow_mut().release_shared(cx.id, &self.clock);
         for waiter in CtxSet(self.waiters.replace(0)).iter() {
             cx.sim.wake_from(waiter, self.obj);

@@ -38,6 +38,13 @@ impl Digest {
         }
     }
 
+    /// 16 of the bits so far: enough to see where two runs part, in little room.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "the lowest bits of a digest")]
+    pub const fn mark(self) -> u16 {
+        self.value() as u16
+    }
+
     /// The 128 bits so far.
     #[must_use]
     pub const fn value(self) -> u128 {

@@ -37,6 +37,36 @@ pub enum EventKind {
         /// On what.
         on: Name,
     },
+    /// The context holds a lock from here on.
+    Took {
+        /// Which.
+        lock: Name,
+    },
+    /// The context gave a lock back.
+    Released {
+        /// Which.
+        lock: Name,
+    },
+    /// A quantity of a model changed: slots in use, free pages.
+    Counter {
+        /// What is counted.
+        name: &'static str,
+        /// How many there are now.
+        value: u64,
+    },
+    /// Part of a space of numbers (memory, slots, addresses of a device) has somebody from here on, or has him no longer.
+    Interval {
+        /// Which space.
+        space: String,
+        /// First number.
+        start: u64,
+        /// How many.
+        len: u64,
+        /// Who or what has it.
+        what: String,
+        /// Whether that begins here, or ends.
+        begins: bool,
+    },
     /// A context began.
     Spawned,
     /// A context ended.
@@ -84,6 +114,8 @@ pub struct Trace {
     pub events: Vec<Event>,
     /// What was drawn for the run as a whole, in words.
     pub notes: Vec<String>,
+    /// After each step that is among the events, 16 bits of the digest so far.
+    pub marks: Vec<u16>,
     /// Whether events were dropped since the limit was reached.
     pub truncated: bool,
 }

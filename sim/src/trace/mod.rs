@@ -2,6 +2,8 @@
 
 mod digest;
 mod event;
+mod steps;
 
 pub use digest::{Digest, stable_hash};
 pub use event::{CtxRecord, Event, EventKind, Trace};
+pub use steps::{Entry, Parting, StepLog, StepLogError};

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use sim::choices::{ChoiceList, Choices, Enumeration, Mode};
 use sim::inject::Delays;
-use sim::schedule::Strategy;
+use sim::schedule::{Estimate, Guide, Strategy};
 use sim::sync::LockClass;
 use sim::{CtxId, Cx, RunConfig, RunEnd, Sim, SpawnSpec};
 
@@ -41,6 +41,28 @@ impl Setup {
 
     pub(crate) fn strategy(self, strategy: Strategy) -> Self {
         Self { strategy, ..self }
+    }
+
+    /// A run of `seed` with what is known of the program, and a guide for those strategies that follow one.
+    pub(crate) fn informed(
+        &self,
+        program: &Program,
+        estimate: &Estimate,
+        guide: Option<&Guide>,
+        seed: u64,
+    ) -> RunEnd {
+        let config = RunConfig { coverage: true, ..self.config };
+        let strategy = self.strategy.build_guided(estimate, guide, |_| 0);
+        let sim = Sim::new(config, Choices::new(Mode::Seed(seed), false), strategy);
+        sim.set_delays(self.delays);
+        let program = Rc::clone(program);
+        sim.spawn(SpawnSpec::task("root", 0), |cx| async move { program(&cx) });
+        sim.run()
+    }
+
+    /// What a trial run shows.
+    pub(crate) fn estimate(&self, program: &Program) -> Estimate {
+        Estimate::of(&self.strategy(Strategy::RoundRobin).informed(program, &1.into(), None, 0))
     }
 
     fn run(&self, program: &Program, mode: Mode, record: bool) -> RunEnd {

@@ -1,11 +1,13 @@
 //! The same seed is the same run: again, on any number of workers, recorded or not, in debug and release builds.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use sim::explore::{Campaign, Outcome, Summary};
+use sim::coverage::Coverage;
+use sim::explore::{Campaign, Observe, Observed, Outcome, Summary};
 use sim::inject::Delays;
-use sim::schedule::Strategy;
+use sim::schedule::{Guide, Strategy};
 use sim::sync::{SpinLock, Var};
 
 use crate::common::{A, Program, Setup, program, task};
@@ -36,7 +38,7 @@ fn racy() -> Program {
     })
 }
 
-const STRATEGIES: [Strategy; 4] = [Strategy::Random, Strategy::Pct(3), Strategy::RoundRobin, Strategy::Swarm];
+const STRATEGIES: [Strategy; 8] = Strategy::ALL;
 
 #[test]
 fn the_same_seed_gives_the_same_digest_twenty_times() {
@@ -70,11 +72,15 @@ fn digests_are_pinned() {
     assert_eq!(digests, PINNED);
 }
 
-const PINNED: [&str; 4] = [
+const PINNED: [&str; 8] = [
+    "swarm 57b41a9940316234d60b628ad8b5ae77",
     "random 57b41a9940316234d60b628ad8b5ae77",
     "pct:3 939d2782536f0c296c2ba87edbdbf137",
+    "pos af9ce4b2dd10418c5c8072dce1dab2ea",
+    "urw 57b41a9940316234d60b628ad8b5ae77",
+    "delay:2 b3866512568913fe6c2114e6d9df7f8b",
+    "rff af9ce4b2dd10418c5c8072dce1dab2ea",
     "round-robin 03c8cffe4e6bf620f4a30e522dacf45f",
-    "swarm 57b41a9940316234d60b628ad8b5ae77",
 ];
 
 fn outcome(seed: u64) -> Outcome {
@@ -85,6 +91,108 @@ fn outcome(seed: u64) -> Outcome {
 fn campaign(jobs: usize, recheck_every: u64) -> Summary {
     let campaign = Campaign { seeds: 3..203, jobs, recheck_every };
     campaign.run(|| outcome, &(), &AtomicBool::new(false))
+}
+
+/// Three contexts that go over four variables, each in an order of its own, so that there is much to learn.
+fn busy() -> Program {
+    const PLACES: [&str; 6] = ["f", "g", "h", "i", "j", "k"];
+    program(|cx| {
+        let vars = Rc::new(["p", "q", "r", "s"].map(|name| Var::new(cx, name, 0)));
+        for cpu in 0..3 {
+            let vars = Rc::clone(&vars);
+            task(cx, "t", cpu, async move |cx| {
+                let mut own = 0;
+                for (n, place) in PLACES.into_iter().enumerate() {
+                    let _frame = cx.enter(place);
+                    let var = &vars[(n * (1 + usize::from(cpu))) % 4];
+                    if n % 2 == 0 {
+                        var.write_once(cx, i32::from(cpu) + 1).await;
+                    } else {
+                        own += var.read_once(cx).await;
+                    }
+                }
+                if own == 6 {
+                    cx.report(sim::Draft::warning("sum", "six".to_owned()), Vec::new);
+                }
+            });
+        }
+    })
+}
+
+fn observed(jobs: usize, observe: Observe) -> (Summary, Coverage) {
+    let setup = Setup::cpus(3).strategy(if observe.fuzz { Strategy::Rff } else { Strategy::Random });
+    let estimate = setup.estimate(&busy());
+    let make = || {
+        let (program, estimate) = (busy(), estimate.clone());
+        move |seed: u64, guide: Option<&Guide>| {
+            if jobs > 1 {
+                // Workers are to finish out of turn.
+                std::thread::sleep(std::time::Duration::from_micros(200 * (seed % 3)));
+            }
+            let mut end = setup.informed(&program, &estimate, guide, seed);
+            let coverage = end.coverage.take();
+            let outcome = Outcome { digest: end.digest, steps: end.steps, findings: end.findings };
+            Observed { outcome, coverage }
+        }
+    };
+    let campaign = Campaign { seeds: 3..503, jobs, recheck_every: 10 };
+    campaign.run_observed(make, &(), &AtomicBool::new(false), observe)
+}
+
+/// Planted bugs with which this was seen to fail: results taken in the order in which workers give them; a worker that
+/// learns from its own runs at once.
+#[test]
+fn looking_at_runs_gives_the_same_on_one_two_and_three_workers() {
+    for observe in [
+        Observe::default(),
+        Observe { fuzz: true, until_flat: None },
+        Observe { fuzz: false, until_flat: Some(100) },
+        Observe { fuzz: true, until_flat: Some(100) },
+    ] {
+        let one = observed(1, observe);
+        assert!(one.0.failed > 0 && one.1.runs == one.0.ran && !one.1.orders.is_empty());
+        assert!(!one.0.interrupted && one.0.flat == (one.0.ran < 500), "{observe:?}");
+        assert_eq!(one.0.flat, observe.until_flat.is_some(), "{observe:?}: {} runs", one.0.ran);
+        assert_eq!(observed(2, observe), one, "{observe:?}");
+        assert_eq!(observed(3, observe), one, "{observe:?}");
+    }
+    // Looking changes nothing.
+    let (looked, coverage) = observed(2, Observe::default());
+    let plain = |seed| {
+        let end = Setup::cpus(3).seed(&busy(), seed);
+        Outcome { digest: end.digest, steps: end.steps, findings: end.findings }
+    };
+    let campaign = Campaign { seeds: 3..503, jobs: 2, recheck_every: 10 };
+    assert_eq!(looked, campaign.run(|| plain, &(), &AtomicBool::new(false)));
+    assert!(coverage.growth.windows(2).all(|two| two[0].states <= two[1].states));
+    assert!(coverage.unseen_states().once <= coverage.runs);
+}
+
+/// Steps that concern nobody do not make two runs different, the order of accesses does.
+#[test]
+fn the_state_is_the_partial_order() {
+    let program = program(|cx| {
+        let x = Rc::new(Var::new(cx, "x", 0));
+        for (cpu, name) in (0..).zip(["a", "b"]) {
+            let x = Rc::clone(&x);
+            task(cx, name, cpu, async move |cx| {
+                cx.point().await;
+                x.write_once(cx, 1).await;
+                cx.point().await;
+                x.read_once(cx).await;
+            });
+        }
+    });
+    let setup = Setup::cpus(2);
+    let (mut states, mut digests) = (BTreeSet::new(), BTreeSet::new());
+    for seed in 0..400 {
+        let end = setup.informed(&program, &50.into(), None, seed);
+        digests.insert(end.digest);
+        states.insert(end.coverage.expect("asked for").state());
+    }
+    // Writes in two orders; with each, what the first to write reads: itself or the other, and never anything else.
+    assert_eq!(states.len(), 4);
+    assert!(digests.len() > 20, "{}", digests.len());
 }
 
 /// Planted bug with which this was seen to fail: digests of parts that are merged by exclusive or.

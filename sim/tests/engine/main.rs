@@ -11,6 +11,7 @@ mod progress;
 mod races;
 mod random_programs;
 mod replay;
+mod sampling;
 mod settle;
 mod strategies;
 mod waits;

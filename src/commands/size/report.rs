@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use models::sizing::{Demand, DeviceDemand, Diagnosis, Outcome, Recommendation};
 use models::swiotlb::{IO_TLB_SHIFT, PoolSize};
-use reports::{Paint, WIDTH, wrap};
+use reports::{Paint, SCREEN, wrap};
 use serde_json::{Value, json};
 
 use crate::args::SizeArgs;
@@ -201,7 +201,7 @@ pub(super) fn text(sized: &Sized, args: &SizeArgs, paint: Paint) -> String {
              below are too small by that: record with a pool that is never full.",
             sized.refused
         );
-        wrap(&line, WIDTH - 2).iter().for_each(|part| text.push_str(&format!("{part}\n")));
+        wrap(&line, SCREEN - 2).iter().for_each(|part| text.push_str(&format!("{part}\n")));
     }
     for device in sized.devices.iter().take(5) {
         let line = format!(
@@ -216,7 +216,7 @@ pub(super) fn text(sized: &Sized, args: &SizeArgs, paint: Paint) -> String {
                 String::new()
             }
         );
-        wrap(&line, WIDTH - 4).iter().for_each(|part| text.push_str(&format!("  {part}\n")));
+        wrap(&line, SCREEN - 4).iter().for_each(|part| text.push_str(&format!("  {part}\n")));
     }
     text.push_str(&format!("\n{}\n", paint.heading("Sizes")));
     text.push_str(HEAD);
@@ -251,7 +251,7 @@ pub(super) fn text(sized: &Sized, args: &SizeArgs, paint: Paint) -> String {
     for diagnosis in &sized.diagnosis {
         let (head, what) = words(diagnosis, sized);
         let head = if *diagnosis == Diagnosis::Holds { paint.good(head) } else { paint.bad(head) };
-        let lines = wrap(&what, WIDTH - 4);
+        let lines = wrap(&what, SCREEN - 4);
         text.push_str(&format!("{head}:\n"));
         lines.iter().for_each(|line| text.push_str(&format!("  {line}\n")));
     }

@@ -364,7 +364,7 @@ impl<'a> Replay<'a> {
     /// A list that was full has moved to a larger place. The model does so by itself.
     fn grown_list(&mut self, entry: &Entry, range: PhysRange) {
         let Some(mb) = &self.mb else { return };
-        let grown = mb.owned_ranges().filter(|owned| owned.owner.site == "memblock_double_array");
+        let grown = mb.owned_ranges().into_iter().filter(|owned| owned.owner.site == "memblock_double_array");
         let places: Vec<_> = grown.map(|owned| owned.range).collect();
         let agrees = places.contains(&range);
         self.report.count("addresses of grown lists", agrees);

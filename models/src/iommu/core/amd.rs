@@ -39,9 +39,9 @@ pub async fn amd_iommu_init(kx: &Kx) {
     {
         let _frame = kx.enter("amd_iommu_init_pci");
         kx.delay(15_000_000).await;
-        bus_set_iommu(kx, IommuDriver::Amd).await;
+        let _ = bus_set_iommu(kx, IommuDriver::Amd).await;
         kx.log(|| "pci 0000:00:00.2: AMD-Vi: Found IOMMU cap 0x40".to_owned());
-        let Iommu::AmdVi { ppr, gt } = kx.k.scenario.machine.iommu else { return };
+        let Iommu::AmdVi { ppr, gt, .. } = kx.k.scenario.machine.iommu else { return };
         kx.log(|| {
             let features = [(ppr, "PPR"), (true, "NX"), (gt, "GT"), (true, "IA"), (true, "GA"), (true, "PC")];
             let names: Vec<_> = features.iter().filter(|(on, _)| *on).map(|(_, name)| *name).collect();
@@ -89,9 +89,9 @@ async fn amd_iommu_init_dma_ops(kx: &Kx) {
 ///
 /// Source: `drivers/iommu/amd/iommu.c: amd_iommu_def_domain_type()`, `iommu_init_device()`, v5.13, v6.1, v6.12.
 pub(super) fn amd_iommu_def_domain_type(kx: &Kx, node: &DeviceNode) -> Option<DomainType> {
-    let Iommu::AmdVi { ppr, gt } = kx.k.scenario.machine.iommu else { return None };
+    let Iommu::AmdVi { ppr, gt, .. } = kx.k.scenario.machine.iommu else { return None };
     let spec = node.spec(&kx.k);
-    if spec.untrusted && kx.k.has(Behaviour::OneDefaultDomainSetup) {
+    if spec.untrusted && kx.k.has(Behaviour::AmdUntrustedTranslated) {
         return Some(DomainType::Dma);
     }
     let caps = &spec.caps;

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::{Cookie, DeviceEntry, IommuDomain, IommuDriver, IommuGroup};
 use crate::device::{Device, DeviceNode};
-use crate::iommu::dma::FlushQueue;
+use crate::iommu::dma::{FlushQueue, free_flush_queue};
 use crate::iommu::iova::{IovaDomain, IovaPfn, IovaRules, Plenty};
 use crate::iommu::pagetable::PageTable;
 use crate::kernel::{GfpFlags, Kx, NoMemory};
@@ -99,12 +99,34 @@ pub(super) async fn iommu_domain_alloc(
     Ok(domain)
 }
 
+/// Frees a domain that no device is attached to any more: its queues, its table, its structure.
+///
+/// Source: `drivers/iommu/iommu.c: iommu_domain_free()`, `drivers/iommu/dma-iommu.c: iommu_put_dma_cookie()`, v5.15,
+/// v6.1, v6.12.
+pub(super) async fn iommu_domain_free(kx: &Kx, domain: Ptr<IommuDomain>) {
+    let _frame = kx.enter("iommu_domain_free");
+    {
+        let _frame = kx.enter("iommu_put_dma_cookie");
+        free_flush_queue(kx, domain).await;
+    }
+    let cookie = kx.k.mem.borrow().heap.get(domain).ok().and_then(|object| object.cookie.borrow_mut().take());
+    for page in cookie.into_iter().flat_map(|cookie| cookie.table.free_pgtable()) {
+        free_table_page(kx, page.page);
+    }
+    if let Some(phys) = domain.phys() {
+        kx.kfree(phys, domain.id).await;
+    }
+}
+
 async fn new_cookie(kx: &Kx, type_: DomainType, untrusted: bool) -> Result<Cookie, NoMemory> {
     let (root, _) = kx.alloc_pages("IOMMU page table", 0, GfpFlags::ZEROED).await?;
     let mut first = Some(root);
     let mut source = || first.take();
-    let table = match kx.k.iommu.detected.get() {
-        Some(IommuDriver::Intel) => PageTable::vtd_second_level(4, &mut source),
+    let table = match kx.k.iommu.detected.get().or_else(|| kx.k.iommu.registered.get()) {
+        // An SMMU's table has the geometry of VT-d's, and so has what a host keeps for a paravirtual one.
+        Some(IommuDriver::Intel | IommuDriver::Virtio | IommuDriver::Smmu) => {
+            PageTable::vtd_second_level(4, &mut source)
+        }
         Some(IommuDriver::Amd) | None => PageTable::amd_v1(&mut source),
     };
     let table = table.map_err(|_| NoMemory)?;
@@ -122,7 +144,7 @@ async fn new_cookie(kx: &Kx, type_: DomainType, untrusted: bool) -> Result<Cooki
         DomainType::Identity => false,
     };
     let fq = lazy.then(|| FlushQueue::new(usize::from(kx.k.cpus())));
-    Ok(Cookie { iovad, table, fq, iotlb: Vec::new(), iotlb_next: 0 })
+    Ok(Cookie { iovad, initialised: false, table, fq, iotlb: Vec::new(), iotlb_next: 0 })
 }
 
 /// How this kernel allocates I/O virtual addresses.
@@ -132,6 +154,7 @@ fn iova_rules(profile: &Profile) -> IovaRules {
     IovaRules {
         magazine_size: pick(Behaviour::IovaMagazine127).magazine_size,
         depot: pick(Behaviour::IovaDepotUnlimited).depot,
+        flushes_depot: profile.has(Behaviour::IovaDepotFreedOnFailure),
         max32_reset: pick(Behaviour::IovaHintReset).max32_reset,
         retry_from: pick(Behaviour::IovaSecondPassBounded).retry_from,
         fast_rounds_size: pick(Behaviour::IovaFastRounds).fast_rounds_size,
@@ -200,6 +223,7 @@ mod tests {
         for behaviour in [
             Behaviour::IovaMagazine127,
             Behaviour::IovaDepotUnlimited,
+            Behaviour::IovaDepotFreedOnFailure,
             Behaviour::IovaHintReset,
             Behaviour::IovaSecondPassBounded,
             Behaviour::IovaFastRounds,

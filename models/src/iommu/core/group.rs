@@ -28,6 +28,9 @@ pub(super) async fn iommu_group_get_for_dev(
     } else {
         "iommu_group_get_for_dev"
     });
+    if !node.group.get().is_null() {
+        return Ok(node.group.get());
+    }
     let isolation = node.spec(&kx.k).isolation;
     let known = kx.k.iommu.groups.borrow().iter().copied().find(|group| {
         let mem = kx.k.mem.borrow();
@@ -41,7 +44,10 @@ pub(super) async fn iommu_group_get_for_dev(
             let _ = object.mutex.set(Mutex::new(kx.cx(), GROUP_LOCK));
             object.isolation.set(isolation);
             let mut groups = kx.k.iommu.groups.borrow_mut();
-            object.id.set(u32::try_from(groups.len()).unwrap_or(u32::MAX));
+            // The lowest number that is free (`ida_alloc`).
+            let taken = |id: &u32| groups.iter().any(|group| kx.peek(*group, IommuGroup::id) == Some(*id));
+            let id = (0..).find(|id| !taken(id)).unwrap_or(u32::MAX);
+            object.id.set(id);
             groups.push(group);
             group
         }
@@ -60,10 +66,27 @@ pub(super) fn with_group<R>(kx: &Kx, group: Ptr<IommuGroup>, f: impl FnOnce(&Iom
     Some(f(&object))
 }
 
-/// Chooses the type of a group's default domain and makes it, unless it has one.
+/// The walk over the bus gives a group its default domain.
 ///
-/// Source: `drivers/iommu/iommu.c: probe_alloc_default_domain()`, `iommu_group_alloc_default_domain()`, v5.13, v6.1;
-/// `iommu_alloc_default_domain()`, v6.1, for one device.
+/// Source: `drivers/iommu/iommu.c: probe_alloc_default_domain()`, v5.13, v6.1.
+///
+/// # Errors
+/// There is no memory for it.
+pub(super) async fn probe_alloc_default_domain(
+    kx: &Kx,
+    group: Ptr<IommuGroup>,
+) -> Result<Ptr<IommuDomain>, NoMemory> {
+    let existing = kx.load(group, IommuGroup::default_domain).await;
+    if !existing.is_null() && kx.k.has(Behaviour::DefaultDomainKept) {
+        return Ok(existing);
+    }
+    let type_ = group_type(kx, group);
+    new_default_domain(kx, group, type_).await
+}
+
+/// A device that appears later gives its group a default domain, unless it has one.
+///
+/// Source: `drivers/iommu/iommu.c: iommu_alloc_default_domain()`, v5.13, v6.1.
 ///
 /// # Errors
 /// There is no memory for it.
@@ -76,17 +99,29 @@ pub(super) async fn alloc_default_domain(
     if !existing.is_null() {
         return Ok(existing);
     }
-    // For one that appears later nobody else is asked.
+    // Nobody else is asked.
     let type_ = match only {
         Some(node) => device_type(kx, node).unwrap_or_else(|| default_type(kx)),
         None => group_type(kx, group),
     };
+    new_default_domain(kx, group, type_).await
+}
+
+/// Source: `drivers/iommu/iommu.c: iommu_group_alloc_default_domain()`, v5.13, v6.1.
+async fn new_default_domain(
+    kx: &Kx,
+    group: Ptr<IommuGroup>,
+    type_: DomainType,
+) -> Result<Ptr<IommuDomain>, NoMemory> {
     let members = with_group(kx, group, |object| object.members.borrow().clone()).unwrap_or_default();
     let untrusted =
         members.iter().filter_map(|index| kx.k.node(*index)).any(|node| node.spec(&kx.k).untrusted);
     let domain = iommu_domain_alloc(kx, type_, untrusted).await?;
     kx.store_ptr(group, IommuGroup::default_domain, domain).await;
-    kx.store_ptr(group, IommuGroup::domain, domain).await;
+    // A domain that is in use stays in use. (One peek: the step that follows is the store itself.)
+    if kx.peek(group, IommuGroup::domain).is_none_or(|domain| domain.is_null()) {
+        kx.store_ptr(group, IommuGroup::domain, domain).await;
+    }
     Ok(domain)
 }
 
@@ -187,7 +222,7 @@ fn device_type(kx: &Kx, node: &DeviceNode) -> Option<DomainType> {
 fn driver_type(kx: &Kx, node: &DeviceNode) -> Option<DomainType> {
     match kx.k.iommu.registered.get()? {
         super::IommuDriver::Amd => super::amd::amd_iommu_def_domain_type(kx, node),
-        super::IommuDriver::Intel => None,
+        super::IommuDriver::Intel | super::IommuDriver::Virtio | super::IommuDriver::Smmu => None,
     }
 }
 

@@ -76,27 +76,6 @@ pub(crate) fn peek_translation(kx: &Kx, node: &DeviceNode, addr: DmaAddr) -> Opt
     Some(PhysAddr(leaf.phys.0 + (addr.0 - leaf.iova.0)))
 }
 
-/// Drops all cached translations of a domain (`iommu_flush_iotlb_all`).
-pub async fn iotlb_flush_domain(kx: &Kx, domain: Ptr<IommuDomain>) {
-    kx.step(sim::Kind::Io, kx.label(domain.id, 30)).await;
-    if let Ok(object) = kx.k.mem.borrow().heap.get(domain)
-        && let Some(cookie) = object.cookie.borrow_mut().as_mut()
-    {
-        cookie.iotlb.clear();
-    }
-}
-
-/// Drops cached translations of a range.
-pub(crate) async fn iotlb_flush_range(kx: &Kx, domain: Ptr<IommuDomain>, addr: DmaAddr, size: u64) {
-    kx.step(sim::Kind::Io, kx.label(domain.id, 30)).await;
-    let (first, last) = (addr.0 >> PAGE_SHIFT, addr.0.wrapping_add(size.max(1) - 1) >> PAGE_SHIFT);
-    if let Ok(object) = kx.k.mem.borrow().heap.get(domain)
-        && let Some(cookie) = object.cookie.borrow_mut().as_mut()
-    {
-        cookie.iotlb.retain(|entry| entry.page < first || last < entry.page);
-    }
-}
-
 /// The line that the driver prints for a refused access.
 #[must_use]
 pub fn fault_line(kx: &Kx, node: &DeviceNode, addr: DmaAddr, write: bool) -> String {
@@ -106,6 +85,19 @@ pub fn fault_line(kx: &Kx, node: &DeviceNode, addr: DmaAddr, write: bool) -> Str
             if write { "DMA Write" } else { "DMA Read" },
             &node.bdf[5..],
             addr.0 & !(PAGE_SIZE - 1)
+        ),
+        Some(IommuDriver::Virtio) => format!(
+            "virtio_iommu virtio0: page fault from EP {} at {:#x} [{}]",
+            node.index,
+            addr.0,
+            if write { "W" } else { "R" }
+        ),
+        Some(IommuDriver::Smmu) => format!(
+            "arm-smmu arm-smmu.{}.auto: Unhandled context fault: fsr=0x402, iova={:#010x}, fsynr={:#x}, cbfrsynra={:#x}",
+            node.spec(&kx.k).iommu_instance,
+            addr.0,
+            if write { 0x11 } else { 0x1 },
+            node.index
         ),
         Some(IommuDriver::Amd) | None => format!(
             "AMD-Vi: Event logged [IO_PAGE_FAULT device={} domain=0x0000 address={:#x} flags={:#06x}]",

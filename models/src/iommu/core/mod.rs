@@ -3,35 +3,48 @@
 //! Sources: `drivers/iommu/iommu.c`, `drivers/iommu/amd/{init,iommu}.c`, `drivers/iommu/intel/iommu.c`, v5.13.
 
 mod amd;
+mod attach;
 mod domain;
+mod firmware;
+mod flush;
 mod group;
 mod hardware;
 mod objects;
 mod policy;
 mod probe;
+mod queue;
 mod release;
 mod state;
 mod topology;
 mod vtd;
 
 pub use amd::{amd_iommu_detect, amd_iommu_init};
+pub use attach::{
+    Errno, iommu_attach_group, iommu_detach_group, iommu_group_claim_dma_owner,
+    iommu_group_release_dma_owner, user_domain_alloc, user_domain_free, user_map, user_unmap,
+};
 pub use domain::{DomainType, iommu_get_dma_domain};
+pub use firmware::{dma_configure, load_iommu_modules};
+pub use flush::iotlb_flush_domain;
 pub use hardware::fault_line;
-pub use hardware::{DmaTarget, device_access, iotlb_flush_domain};
-pub use objects::{Cookie, IommuDomain, IommuGroup, TlbEntry};
+pub use hardware::{DmaTarget, device_access};
+pub use objects::{Cookie, DevIommu, IommuDomain, IommuFwspec, IommuGroup, TlbEntry};
 pub use policy::{DomainPolicy, amd_translates, intel_translates};
 pub use probe::domain_type_of;
 pub use probe::{
     ComeAgain, bus_set_iommu, iommu_bus_notifier_add, iommu_device_unuse_default_domain,
     iommu_device_use_default_domain,
 };
+pub use queue::CommandQueue;
 pub use release::iommu_release_device;
-pub use state::{DeviceEntry, IommuCore, IommuDriver};
+pub use state::{DeviceEntry, Instances, IommuCore, IommuDriver};
 pub use topology::{PciAddress, PciFunction, PciGroups, PciKind};
 pub use vtd::{detect_intel_iommu, intel_iommu_init};
 
 /// For dma-iommu.
 pub(crate) mod internal {
     pub(crate) use super::domain::{free_table_page, table_page};
-    pub(crate) use super::hardware::{iotlb_flush_range, peek_translation};
+    pub(crate) use super::flush::iotlb_flush_range;
+    pub(crate) use super::hardware::peek_translation;
+    pub(crate) use super::objects::DOMAIN_LOCK;
 }

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 
-use sim::sync::{LockClass, Mutex};
+use sim::sync::{LockClass, Mutex, SpinLock};
 
 use crate::iommu::dma::FlushQueue;
 use crate::iommu::iova::IovaDomain;
@@ -14,6 +14,9 @@ pub(super) const GROUP_LOCK: LockClass = LockClass::new(3, "&group->mutex");
 
 /// Class of `iommu_probe_device_lock`.
 pub(super) const PROBE_LOCK: LockClass = LockClass::new(6, "iommu_probe_device_lock");
+
+/// Class of `domain->lock` of AMD's driver.
+pub(crate) const DOMAIN_LOCK: LockClass = LockClass::new(20, "&domain->lock");
 
 /// A cached translation of one page, with what it was used for so far.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +36,8 @@ pub struct TlbEntry {
 pub struct Cookie {
     /// Addresses.
     pub iovad: IovaDomain,
+    /// Whether they have been set up for a device (`iovad->start_pfn` is not 0).
+    pub initialised: bool,
     /// Translations.
     pub table: PageTable,
     /// Addresses that wait for a flush; `None` in strict mode.
@@ -60,8 +65,33 @@ crate::kobject! {
         cookie: RefCell<Option<Cookie>>,
         /// Number for logs and hardware tags.
         id: Cell<u16>,
+        /// `domain->lock` of AMD's driver, once somebody took it.
+        lock: OnceCell<SpinLock>,
     }
     size 0x50;
+}
+
+crate::kobject! {
+    /// What the IOMMU core keeps of a device. Source: `include/linux/iommu.h: struct dev_iommu`, v6.1.
+    pub struct DevIommu = "struct dev_iommu" {
+        /// What the firmware says of it.
+        fwspec: Ptr<IommuFwspec> = 0x28,
+        /// Its IOMMU; 0 before that is known.
+        iommu_dev: u64 = 0x30,
+    }
+    size 0x48;
+}
+
+crate::kobject! {
+    /// Behind which IOMMU the firmware says that a device is, and under which number. Source: `include/linux/iommu.h:
+    /// struct iommu_fwspec`, v6.1.
+    pub struct IommuFwspec = "struct iommu_fwspec" {
+        /// The IOMMU's node in the firmware's tables.
+        iommu_fwnode: u64 = 0x8,
+        /// Numbers that follow.
+        num_ids: u32 = 0x14,
+    }
+    size 0x20;
 }
 
 crate::kobject! {

@@ -4,53 +4,66 @@ use std::rc::Rc;
 
 use sim::sync::Mutex;
 
+use super::firmware::{NotProbed, ask_driver};
 use super::group::{
-    alloc_default_domain, attach_to_group, iommu_group_get_for_dev, iommu_setup_default_domain, lock, unlock,
-    with_group,
+    alloc_default_domain, attach_to_group, iommu_group_get_for_dev, iommu_setup_default_domain, lock,
+    probe_alloc_default_domain, unlock, with_group,
 };
 use super::objects::PROBE_LOCK;
 use super::release::iommu_release_device;
 use super::{DomainType, IommuDomain, IommuDriver, IommuGroup, iommu_get_dma_domain};
 use crate::device::{Device, DeviceNode};
-use crate::kernel::{Kx, NoMemory, Symbol};
+use crate::kernel::{Kx, Symbol};
+use crate::mem::Ptr;
 use crate::profile::Behaviour;
 
-/// An IOMMU driver registers with the bus: all devices so far are grouped, then each group gets its default domain and
-/// its devices are attached.
+/// An IOMMU driver registers with the bus: all devices so far are grouped, then each group that the walk found without a
+/// default domain gets one and its devices are attached.
 ///
 /// Source: `drivers/iommu/iommu.c: bus_set_iommu()`, `bus_iommu_probe()`, v5.13; `iommu_device_register()`, v6.1, v6.12.
-pub async fn bus_set_iommu(kx: &Kx, driver: IommuDriver) {
+///
+/// # Errors
+/// A device's IOMMU is not ready yet; the registration is undone.
+pub async fn bus_set_iommu(kx: &Kx, driver: IommuDriver) -> Result<(), ComeAgain> {
     let walks = kx.k.has(Behaviour::IommuRegisterWalksBuses);
     let _frame = kx.enter(if walks { "iommu_device_register" } else { "bus_set_iommu" });
     kx.k.iommu.registered.set(Some(driver));
     let _walk = kx.enter("bus_iommu_probe");
     let one_setup = kx.k.has(Behaviour::OneDefaultDomainSetup);
     let nodes: Vec<Rc<DeviceNode>> = kx.k.devices.borrow().iter().cloned().collect();
+    let mut group_list: Vec<Ptr<IommuGroup>> = Vec::new();
     for node in &nodes {
         if !node.present.get() || !node.group.get().is_null() {
             continue;
         }
         let _probe = kx.k.has(Behaviour::IommuProbeLock).then(|| kx.enter("probe_iommu_group"));
         probe_lock(kx).await;
-        if one_setup {
-            let _ = probe_and_attach(kx, node, true).await;
+        let probed = if one_setup {
+            probe_and_attach(kx, node, true).await
         } else {
-            let _ = iommu_group_get_for_dev(kx, node).await;
+            find_group(kx, node).await.map(|_| ())
+        };
+        let group = node.group.get();
+        let has_none = kx.peek(group, IommuGroup::default_domain).is_some_and(|domain| domain.is_null());
+        if probed.is_ok() && has_none && !group_list.contains(&group) {
+            group_list.push(group);
         }
         probe_unlock(kx);
+        if probed == Err(NotProbed::Defer) {
+            return Err(ComeAgain);
+        }
     }
-    let groups: Vec<_> = kx.k.iommu.groups.borrow().clone();
-    for group in groups {
+    for group in group_list {
         lock(kx, group).await;
         let members = with_group(kx, group, |object| object.members.borrow().clone()).unwrap_or_default();
         let members: Vec<_> = members.into_iter().filter_map(|index| kx.k.node(index)).collect();
         if one_setup {
-            // Only groups without a domain were put on the list.
+            // Another prober may have given it one since.
             let default = kx.load(group, IommuGroup::default_domain).await;
             if default.is_null() && iommu_setup_default_domain(kx, group).await.is_ok() {
                 set_ops_by_core(kx, &members).await;
             }
-        } else if alloc_default_domain(kx, group, None).await.is_ok() {
+        } else if probe_alloc_default_domain(kx, group).await.is_ok() {
             for node in &members {
                 attach_to_group(kx, group, node).await;
             }
@@ -58,15 +71,28 @@ pub async fn bus_set_iommu(kx: &Kx, driver: IommuDriver) {
         unlock(kx, group);
         finalize_all(kx, &members).await;
     }
+    Ok(())
+}
+
+/// Before one routine did it all: a device's group, once the IOMMU's driver has said that it knows the device.
+async fn find_group(kx: &Kx, node: &Rc<DeviceNode>) -> Result<Ptr<IommuGroup>, NotProbed> {
+    ask_driver(kx, node).await?;
+    iommu_group_get_for_dev(kx, node).await.map_err(|_| NotProbed::Failed)
 }
 
 /// A device appears while an IOMMU driver is registered.
 ///
-/// Source: `drivers/iommu/iommu.c: iommu_bus_notifier()`, `iommu_probe_device()`, v5.13, v6.1, v6.12.
+/// Source: `drivers/iommu/iommu.c: iommu_bus_notifier()`, v5.13, v6.1, v6.12.
 pub async fn iommu_bus_notifier_add(kx: &Kx, node: &Rc<DeviceNode>) {
-    if kx.k.iommu.registered.get().is_none() {
-        return;
+    if kx.k.iommu.registered.get().is_some() {
+        let _ = iommu_probe_device(kx, node).await;
     }
+}
+
+/// The core takes charge of one device.
+///
+/// Source: `drivers/iommu/iommu.c: iommu_probe_device()`, v5.13, v6.1, v6.12.
+pub(super) async fn iommu_probe_device(kx: &Kx, node: &Rc<DeviceNode>) -> Result<(), NotProbed> {
     let _frame = kx.enter("iommu_probe_device");
     if kx.k.has(Behaviour::OneDefaultDomainSetup) {
         probe_lock(kx).await;
@@ -75,12 +101,12 @@ pub async fn iommu_bus_notifier_add(kx: &Kx, node: &Rc<DeviceNode>) {
         if probed.is_ok() {
             finalize_all(kx, std::slice::from_ref(node)).await;
         }
-        return;
+        return probed;
     }
     probe_lock(kx).await;
-    let group = iommu_group_get_for_dev(kx, node).await;
+    let group = find_group(kx, node).await;
     probe_unlock(kx);
-    let Ok(group) = group else { return };
+    let group = group?;
     // Since bus_iommu_probe asks all members and this one only itself, the order decides about the type.
     let only = kx.k.has(Behaviour::IommuRegisterWalksBuses).then_some(&**node);
     if kx.k.has(Behaviour::DefaultDomainUnderLock) {
@@ -95,25 +121,26 @@ pub async fn iommu_bus_notifier_add(kx: &Kx, node: &Rc<DeviceNode>) {
         unlock(kx, group);
     }
     probe_finalize(kx, node).await;
+    Ok(())
 }
 
 /// Probes a device and, in a group that has a domain or is to get one now, attaches it. The caller holds
 /// `iommu_probe_device_lock`.
 ///
 /// Source: `drivers/iommu/iommu.c: __iommu_probe_device()`, v6.12.
-async fn probe_and_attach(kx: &Kx, node: &Rc<DeviceNode>, in_walk: bool) -> Result<(), NoMemory> {
+async fn probe_and_attach(kx: &Kx, node: &Rc<DeviceNode>, in_walk: bool) -> Result<(), NotProbed> {
     let _frame = kx.enter("__iommu_probe_device");
     if !node.group.get().is_null() {
         return Ok(());
     }
-    let group = iommu_group_get_for_dev(kx, node).await?;
+    let group = find_group(kx, node).await?;
     lock(kx, group).await;
     let domain = kx.load(group, IommuGroup::domain).await;
     let mut result = Ok(());
     if !domain.is_null() {
         attach_to_group(kx, group, node).await;
     } else if !in_walk {
-        result = iommu_setup_default_domain(kx, group).await;
+        result = iommu_setup_default_domain(kx, group).await.map_err(|_| NotProbed::Failed);
     }
     let default = kx.load(group, IommuGroup::default_domain).await;
     if !default.is_null() && result.is_ok() {
@@ -127,7 +154,7 @@ async fn probe_and_attach(kx: &Kx, node: &Rc<DeviceNode>, in_walk: bool) -> Resu
 }
 
 /// Takes `iommu_probe_device_lock`, where there is one.
-async fn probe_lock(kx: &Kx) {
+pub(super) async fn probe_lock(kx: &Kx) {
     if kx.k.has(Behaviour::IommuProbeLock) {
         let mutex = kx.k.iommu.probe_lock.get_or_init(|| Mutex::new(kx.cx(), PROBE_LOCK));
         mutex.lock(kx.cx()).await;
@@ -135,7 +162,7 @@ async fn probe_lock(kx: &Kx) {
 }
 
 /// Gives it back.
-fn probe_unlock(kx: &Kx) {
+pub(super) fn probe_unlock(kx: &Kx) {
     if let Some(mutex) = kx.k.iommu.probe_lock.get() {
         mutex.unlock(kx.cx());
     }
@@ -170,6 +197,8 @@ async fn finalize_all(kx: &Kx, nodes: &[Rc<DeviceNode>]) {
 async fn probe_finalize(kx: &Kx, node: &DeviceNode) {
     let _frame = kx.enter(match kx.k.iommu.registered.get() {
         Some(IommuDriver::Intel) => "intel_iommu_probe_finalize",
+        Some(IommuDriver::Virtio) => "viommu_probe_finalize",
+        Some(IommuDriver::Smmu) => "arm_smmu_probe_finalize",
         Some(IommuDriver::Amd) | None => "amd_iommu_probe_finalize",
     });
     setup_dma_ops(kx, node).await;
@@ -182,12 +211,27 @@ async fn setup_dma_ops(kx: &Kx, node: &DeviceNode) {
     let type_ =
         if domain.is_null() { None } else { DomainType::of(kx.load(domain, IommuDomain::type_).await) };
     let translated = type_.is_some_and(DomainType::is_dma);
+    if translated {
+        init_dma_domain(kx, node);
+    }
     if kx.k.has(Behaviour::DmaIommuFlag) {
         kx.store(dev, Device::dma_iommu, translated).await;
         return;
     }
     let ops = if translated { Symbol::IommuDmaOps.addr() } else { 0 };
     kx.store(dev, Device::dma_ops, ops).await;
+}
+
+/// The addresses of the domain that the device is attached to are set up, if they are not yet.
+///
+/// Source: `drivers/iommu/dma-iommu.c: iommu_dma_init_domain()`, v5.13, v6.1, v6.12.
+fn init_dma_domain(kx: &Kx, node: &DeviceNode) {
+    let domain = kx.peek(node.group.get(), IommuGroup::domain).unwrap_or_default();
+    if let Ok(object) = kx.k.mem.borrow().heap.get(domain)
+        && let Some(cookie) = object.cookie.borrow_mut().as_mut()
+    {
+        cookie.initialised = true;
+    }
 }
 
 /// A driver that is about to bind takes the device's group for the DMA API.

@@ -1,7 +1,9 @@
 //! A device leaves.
 
+use super::domain::iommu_domain_free;
+use super::firmware::dev_iommu_free;
 use super::group::with_group;
-use super::{DeviceEntry, IommuGroup};
+use super::{DeviceEntry, IommuDriver, IommuGroup};
 use crate::device::{Device, DeviceNode};
 use crate::kernel::Kx;
 use crate::mem::Ptr;
@@ -27,4 +29,26 @@ pub async fn iommu_release_device(kx: &Kx, node: &DeviceNode) {
         kx.store(node.ptr.get(), Device::dma_iommu, false).await;
     }
     node.group.set(Ptr::NULL);
+    if kx.k.iommu.registered.get().is_some_and(IommuDriver::by_firmware) {
+        dev_iommu_free(kx, node.ptr.get()).await;
+    }
+    let empty = with_group(kx, group, |object| object.members.borrow().is_empty());
+    if empty == Some(true) {
+        iommu_group_release(kx, group).await;
+    }
+}
+
+/// The last device has left: the group goes, and its default domain.
+///
+/// Source: `drivers/iommu/iommu.c: iommu_group_release()`, v5.13, v6.1; `iommu_deinit_device()`, v6.12.
+async fn iommu_group_release(kx: &Kx, group: Ptr<IommuGroup>) {
+    let _frame = kx.enter("iommu_group_release");
+    kx.k.iommu.groups.borrow_mut().retain(|other| *other != group);
+    let default = kx.load(group, IommuGroup::default_domain).await;
+    if !default.is_null() {
+        iommu_domain_free(kx, default).await;
+    }
+    if let Some(phys) = group.phys() {
+        kx.kfree(phys, group.id).await;
+    }
 }

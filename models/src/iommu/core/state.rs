@@ -1,9 +1,11 @@
 //! What the IOMMU core and the hardware keep.
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::rc::Rc;
 
 use sim::sync::Mutex;
 
+use super::queue::CommandQueue;
 use super::{IommuDomain, IommuGroup};
 use crate::mem::Ptr;
 
@@ -14,6 +16,27 @@ pub enum IommuDriver {
     Amd,
     /// Intel VT-d.
     Intel,
+    /// The paravirtual IOMMU.
+    Virtio,
+    /// Arm's SMMU.
+    Smmu,
+}
+
+impl IommuDriver {
+    /// Whether the firmware says which device is behind which IOMMU, so that a device needs a `struct iommu_fwspec`.
+    #[must_use]
+    pub const fn by_firmware(self) -> bool {
+        matches!(self, Self::Virtio | Self::Smmu)
+    }
+}
+
+/// What became of the IOMMUs that the firmware names, a bit for each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Instances {
+    /// Registered with the core (`iommu_device_list`).
+    pub registered: u32,
+    /// Bound to their driver (`klist_devices` of the driver).
+    pub bound: u32,
 }
 
 /// The hardware's entry for one device (AMD: device table; VT-d: context entry).
@@ -37,12 +60,16 @@ pub struct IommuCore {
     pub detected: Cell<Option<IommuDriver>>,
     /// The driver that has registered with the bus.
     pub registered: Cell<Option<IommuDriver>>,
+    /// The IOMMUs that the firmware names.
+    pub instances: Cell<Instances>,
     /// Hardware entries by device number.
     pub entries: RefCell<Vec<DeviceEntry>>,
     /// All groups, in the order of their numbers.
     pub groups: RefCell<Vec<Ptr<IommuGroup>>>,
     /// The next domain's number.
     pub next_domain: Cell<u16>,
+    /// The command queue, once somebody used it.
+    pub queue: OnceCell<Rc<CommandQueue>>,
     /// `iommu_probe_device_lock`, once somebody took it.
     pub probe_lock: OnceCell<Mutex>,
 }
@@ -54,9 +81,11 @@ impl IommuCore {
         Self {
             detected: Cell::new(None),
             registered: Cell::new(None),
+            instances: Cell::new(Instances::default()),
             entries: RefCell::new(vec![DeviceEntry::Off; devices]),
             groups: RefCell::new(Vec::new()),
             next_domain: Cell::new(1),
+            queue: OnceCell::new(),
             probe_lock: OnceCell::new(),
         }
     }

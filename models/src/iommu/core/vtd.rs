@@ -48,6 +48,6 @@ pub async fn intel_iommu_init(kx: &Kx) {
             },
         );
     }
-    bus_set_iommu(kx, IommuDriver::Intel).await;
+    let _ = bus_set_iommu(kx, IommuDriver::Intel).await;
     kx.log(|| "DMAR: Intel(R) Virtualization Technology for Directed I/O".to_owned());
 }

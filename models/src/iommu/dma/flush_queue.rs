@@ -2,6 +2,7 @@
 //!
 //! Source: `drivers/iommu/iova.c: queue_iova()`, `fq_ring_free()`, `fq_flush_timeout()`, v5.13.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use sim::{SpawnSpec, Timer};
@@ -12,19 +13,31 @@ use crate::iommu::core::{IommuDomain, iotlb_flush_domain};
 use crate::iommu::iova::{Cpu, IovaPfn, Plenty};
 use crate::kernel::Kx;
 use crate::mem::{DmaAddr, PAGE_SHIFT, Ptr};
+use crate::oracle::check_flushed;
+use crate::profile::Behaviour;
 
 /// The queues of one domain, and their timer.
 #[derive(Debug)]
 pub struct FlushQueue {
     rings: FqRings,
     timer: Option<Timer>,
+    handler: Rc<Handler>,
+}
+
+/// Where the timer's function is.
+#[derive(Debug, Default)]
+struct Handler {
+    /// It has begun, and not ended.
+    runs: Cell<bool>,
+    /// The timer was deleted: if it has fired, its function has not begun.
+    deleted: Cell<bool>,
 }
 
 impl FlushQueue {
     /// Empty queues for so many CPUs.
     #[must_use]
     pub fn new(cpus: usize) -> Self {
-        Self { rings: FqRings::new(cpus), timer: None }
+        Self { rings: FqRings::new(cpus), timer: None, handler: Rc::default() }
     }
 
     /// Entries that wait on all CPUs.
@@ -56,12 +69,13 @@ pub(super) async fn queue_iova(kx: &Kx, domain: Ptr<IommuDomain>, addr: DmaAddr,
 /// Gives the flushed ranges of one CPU's ring back to the allocator (`fq_ring_free`).
 fn release(kx: &Kx, domain: Ptr<IommuDomain>, cpu: usize) {
     let own = Cpu(u32::from(kx.cpu()));
-    with_cookie(kx, domain, |cookie| {
-        let Some(fq) = cookie.fq.as_mut() else { return };
-        for entry in fq.rings.take_flushed(cpu) {
+    let flushed = with_cookie(kx, domain, |cookie| cookie.fq.as_mut().map(|fq| fq.rings.take_flushed(cpu)));
+    for entry in flushed.flatten().unwrap_or_default() {
+        check_flushed(kx, domain, DmaAddr(entry.pfn.0 << PAGE_SHIFT), entry.pages << PAGE_SHIFT);
+        with_cookie(kx, domain, |cookie| {
             let _ = cookie.iovad.free_iova_fast(own, entry.pfn, entry.pages, &mut Plenty);
-        }
-    });
+        });
+    }
 }
 
 /// Flushes the whole domain (`iova_domain_flush`).
@@ -79,25 +93,54 @@ async fn flush(kx: &Kx, domain: Ptr<IommuDomain>) {
     });
 }
 
+/// The queues of a domain that goes: their timer is deleted, and what waits in them is given back.
+///
+/// Source: `drivers/iommu/iova.c: free_iova_flush_queue()`, `fq_destroy_all_entries()`, v5.13; `drivers/iommu/dma-iommu.c:
+/// iommu_dma_free_fq()`, v6.1, v6.12.
+pub(crate) async fn free_flush_queue(kx: &Kx, domain: Ptr<IommuDomain>) {
+    let parts = with_cookie(kx, domain, |cookie| {
+        cookie.fq.as_ref().map(|fq| (fq.timer.clone(), Rc::clone(&fq.handler)))
+    });
+    let Some((timer, handler)) = parts.flatten() else { return };
+    let _frame = kx.enter("free_iova_flush_queue");
+    kx.step(sim::Kind::Atomic, kx.label(domain.id, 27)).await;
+    if let Some(timer) = timer {
+        timer.cancel();
+    }
+    if kx.k.has(Behaviour::FlushTimerDeletedSync) {
+        handler.deleted.set(true);
+        while handler.runs.get() {
+            kx.delay(1_000).await;
+        }
+    }
+}
+
 fn arm_timer(kx: &Kx, domain: Ptr<IommuDomain>) {
     let expires = kx.now() + IOVA_FQ_TIMEOUT;
     let timer = with_cookie(kx, domain, |cookie| {
         let fq = cookie.fq.as_mut()?;
-        Some(fq.timer.get_or_insert_with(|| new_timer(kx, domain)).clone())
+        let FlushQueue { timer, handler, .. } = fq;
+        Some(timer.get_or_insert_with(|| new_timer(kx, domain, handler)).clone())
     });
     if let Some(timer) = timer.flatten() {
         timer.modify(kx.cx(), expires);
     }
 }
 
-fn new_timer(kx: &Kx, domain: Ptr<IommuDomain>) -> Timer {
+fn new_timer(kx: &Kx, domain: Ptr<IommuDomain>, handler: &Rc<Handler>) -> Timer {
     let k = Rc::downgrade(&kx.k);
+    let handler = Rc::clone(handler);
     Timer::new(SpawnSpec::softirq("fq_timer", kx.cpu()), move |cx| {
-        let k = k.upgrade();
+        let (k, handler) = (k.upgrade(), Rc::clone(&handler));
         async move {
             let Some(k) = k else { return };
             let kx = Kx::new(cx, k);
+            if handler.deleted.get() {
+                return;
+            }
             let _frame = kx.enter("fq_flush_timeout");
+            handler.runs.set(true);
+            kx.load_within(domain, IommuDomain::iova_cookie).await;
             with_cookie(&kx, domain, |cookie| {
                 if let Some(fq) = cookie.fq.as_mut() {
                     fq.rings.disarm();
@@ -105,8 +148,10 @@ fn new_timer(kx: &Kx, domain: Ptr<IommuDomain>) -> Timer {
             });
             flush(&kx, domain).await;
             for cpu in 0..usize::from(kx.k.cpus()) {
+                kx.load_within(domain, IommuDomain::iova_cookie).await;
                 release(&kx, domain, cpu);
             }
+            handler.runs.set(false);
         }
     })
 }

@@ -60,6 +60,7 @@ async fn bounce(
     if !kx.k.has(Behaviour::AllocAlignMask) {
         let _frame = kx.enter("__iommu_dma_map_swiotlb");
         let bounced = swiotlb_tbl_map_single(kx, dev, &request, dir, attrs).await?;
+        clear_padding(kx, bounced, size, dir, attrs);
         return Some((bounced, aligned));
     }
     if !is_swiotlb_active(kx, dev).await {
@@ -76,23 +77,23 @@ async fn bounce(
     }
     request.alloc_align_mask = u32::try_from(PAGE_SIZE - 1).unwrap_or(0);
     let bounced = swiotlb_tbl_map_single(kx, dev, &request, dir, attrs).await?;
-    clear_padding(kx, bounced, size, dir, attrs).await;
+    kx.step(sim::Kind::Write, kx.memory_label()).await;
+    clear_padding(kx, bounced, size, dir, attrs);
     Some((bounced, size))
 }
 
 /// Whatever the device can reach beside the mapping is cleared; where the mapping itself is not the device's to read,
 /// older kernels clear that too.
 ///
-/// Source: `drivers/iommu/dma-iommu.c: iommu_dma_map_page()`, v6.1, v6.12.
-async fn clear_padding(kx: &Kx, bounced: PhysAddr, size: u64, dir: Direction, attrs: Attrs) {
-    kx.step(sim::Kind::Write, kx.memory_label()).await;
+/// Source: `drivers/iommu/dma-iommu.c: __iommu_dma_map_swiotlb()`, v5.13; `iommu_dma_map_page()`, v6.1, v6.12.
+fn clear_padding(kx: &Kx, bounced: PhysAddr, size: u64, dir: Direction, attrs: Attrs) {
     let clear = |from: PhysAddr, bytes: u64| {
         if bytes > 0 {
             let _ = kx.k.mem.borrow_mut().heap.write_at(from, bytes, Source::Zero, 0);
         }
     };
     let end = bounced.wrapping_add(size);
-    if kx.k.has(Behaviour::OneMappingSize) {
+    if kx.k.has(Behaviour::PaddingZeroedAround) {
         let head = bounced.page_offset();
         clear(PhysAddr(bounced.0 - head), head);
         clear(end, align_up(end.0, PAGE_SIZE) - end.0);

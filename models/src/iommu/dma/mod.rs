@@ -3,6 +3,7 @@
 //! Source: `drivers/iommu/dma-iommu.c`, `drivers/iommu/iova.c`, v5.13.
 
 mod flush_queue;
+mod grow;
 mod layout;
 mod map;
 mod range;
@@ -11,6 +12,7 @@ mod rules;
 mod scatter;
 
 pub use flush_queue::FlushQueue;
+pub(crate) use flush_queue::free_flush_queue;
 pub use layout::{SgLayout, SgPlace, SgSegment};
 pub use map::{
     iommu_dma_map_coherent, iommu_dma_map_page, iommu_dma_sync_single, iommu_dma_unmap_coherent,

@@ -1,14 +1,17 @@
 //! Ranges of addresses: taken, translated, taken back.
 
+use std::cell::Cell;
+
 use super::flush_queue::queue_iova;
 use super::rules::{DmaIommuRules, IovaLimit, iommu_dma_alloc_iova};
 use crate::device::Device;
 use crate::iommu::core::{Cookie, IommuDomain};
 use crate::iommu::core_internal::{free_table_page, iotlb_flush_range, table_page};
 use crate::iommu::iova::{Cpu, IovaPfn, Plenty};
-use crate::iommu::pagetable::{Prot, Unmapped};
+use crate::iommu::pagetable::{Format, Prot, Unmapped};
 use crate::kernel::Kx;
 use crate::mem::{DmaAddr, Field, PAGE_SHIFT, PAGE_SIZE, PhysAddr, Ptr, align_up};
+use crate::oracle::{check_flushed, check_iova};
 use crate::profile::Behaviour;
 use crate::swiotlb::Direction;
 
@@ -49,8 +52,15 @@ pub(super) async fn alloc_iova(
         ..DmaIommuRules::of_version(kx.k.profile().version)
     };
     let given_up = rules.sac_given_up && node.as_ref().is_some_and(|node| node.dac.get());
-    let limit = IovaLimit { low_first: !given_up, ..limit };
+    let forced = kx.k.scenario.command_line.forcedac == Some(true);
+    let limit = IovaLimit { low_first: !given_up && !forced, ..limit };
     let cpu = Cpu(u32::from(kx.cpu()));
+    if with_cookie(kx, domain, |cookie| cookie.initialised) == Some(false) {
+        // iovad->rcaches is NULL: struct iova_rcache has its per-CPU pointer at 0x110.
+        let _frame = kx.enter("alloc_iova_fast");
+        kx.page_fault(0x110, "read").await;
+        return None;
+    }
     let taken = with_cookie(kx, domain, |cookie| {
         iommu_dma_alloc_iova(rules, &mut cookie.iovad, cpu, size, &limit, &mut Plenty)
     })?;
@@ -61,6 +71,8 @@ pub(super) async fn alloc_iova(
         let bits = u64::BITS - limit.last().leading_zeros();
         kx.log(|| format!("{}: Using {bits}-bit DMA addresses", kx.k.dev_string(dev)));
     }
+    let start = with_cookie(kx, domain, |cookie| cookie.iovad.start_pfn());
+    check_iova(kx, taken.addr, start.unwrap_or_default(), limit.last(), size);
     let addr = taken.addr.ok()?;
     kx.sim().mix(addr.0);
     Some(addr)
@@ -92,10 +104,25 @@ pub(super) async fn map_range(
     size: u64,
     dir: Direction,
 ) -> bool {
+    if !super::grow::grow_for(kx, domain, addr.0.wrapping_add(size.max(1) - 1)).await {
+        return false;
+    }
     kx.step(sim::Kind::Write, kx.label(domain.id, 29)).await;
+    let pages = Cell::new(0);
     let mapped = with_cookie(kx, domain, |cookie| {
-        cookie.table.map(addr, phys, size, prot_of(dir), &mut || table_page(kx))
+        let mut source = || {
+            pages.set(pages.get() + 1);
+            table_page(kx)
+        };
+        (cookie.table.map(addr, phys, size, prot_of(dir), &mut source), cookie.table.format())
     });
+    // VT-d's driver asked with GFP_ATOMIC always, whatever it was given.
+    let by_flags = mapped.as_ref().is_some_and(|(_, format)| *format == Format::AmdV1);
+    if pages.get() > 0 && by_flags && !kx.k.has(Behaviour::MapPassesGfp) {
+        let _frame = kx.enter("alloc_pte");
+        kx.might_sleep();
+    }
+    let mapped = mapped.map(|(mapped, _)| mapped);
     match mapped {
         Some(Ok(mapped)) => {
             for page in mapped.freed {
@@ -139,6 +166,7 @@ pub(super) async fn iommu_dma_unmap(kx: &Kx, domain: Ptr<IommuDomain>, addr: Dma
     }
     if !lazy {
         iotlb_flush_range(kx, domain, start, length).await;
+        check_flushed(kx, domain, start, length);
     }
     for page in freed {
         free_table_page(kx, page.page);

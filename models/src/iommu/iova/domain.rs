@@ -293,6 +293,9 @@ impl IovaDomain {
         for cpu in (0..).take(cpus) {
             self.free_cpu_cached_iovas(Cpu(cpu))?;
         }
+        if !self.rules.flushes_depot {
+            return Ok(());
+        }
         for class in 0..IOVA_RANGE_CACHE_MAX_SIZE {
             let depot = self.rules.depot;
             let rcache = self.rcaches.as_mut().map(|rcaches| &mut rcaches[class]);

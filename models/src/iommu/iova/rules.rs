@@ -45,6 +45,8 @@ pub struct IovaRules {
     pub magazine_size: usize,
     /// Where full magazines go.
     pub depot: DepotRule,
+    /// Whether an allocation that fails empties the depots as well as the magazines of all CPUs (v5.11 and later).
+    pub flushes_depot: bool,
     /// When the hint for the 32-bit space is reset.
     pub max32_reset: Max32Reset,
     /// How the second search pass is bounded.
@@ -61,6 +63,7 @@ impl IovaRules {
         Self {
             magazine_size: 128,
             depot: DepotRule::Bounded(32),
+            flushes_depot: true,
             max32_reset: Max32Reset::WithCachedNode,
             retry_from: RetryFrom::WrappingEnd,
             fast_rounds_size: false,
@@ -73,6 +76,7 @@ impl IovaRules {
         Self {
             magazine_size: 127,
             depot: DepotRule::Bounded(32),
+            flushes_depot: true,
             max32_reset: Max32Reset::AnyFree,
             retry_from: RetryFrom::CheckedEnd,
             fast_rounds_size: true,

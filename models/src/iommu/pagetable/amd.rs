@@ -22,6 +22,13 @@ struct Found {
     size: u64,
 }
 
+/// A root, and how many levels the table had under it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RootSeen {
+    root: TableId,
+    levels: u32,
+}
+
 const fn present(raw: u64) -> bool {
     raw & AMD_PR != 0
 }
@@ -129,6 +136,41 @@ impl PageTable {
         self.root = Some(new);
         self.levels += 1;
         done.root_changed = true;
+        Ok(())
+    }
+
+    /// Whether the table must get more levels before something that ends with `last` can be mapped.
+    #[must_use]
+    pub const fn is_too_small_for(&self, last: u64) -> bool {
+        matches!(self.format(), Format::AmdV1)
+            && last > last_address(self.levels)
+            && self.levels < MOST_LEVELS
+    }
+
+    /// The root as it is now, for somebody who wants to put another above it.
+    #[must_use]
+    pub fn root_seen(&self) -> Option<RootSeen> {
+        self.root.map(|root| RootSeen { root, levels: self.levels })
+    }
+
+    /// Puts a root in `page` above the one that was `seen`, and counts one level more than there is now. If the root has
+    /// changed since, what was reached through the newer one is lost, and a level is skipped.
+    ///
+    /// Source: `increase_address_space()`, without its lock.
+    ///
+    /// # Errors
+    ///
+    /// [`MapError::NoMemory`] if there are six levels, [`MapError::PageInUse`].
+    pub fn put_root_above(&mut self, seen: RootSeen, page: PhysAddr) -> Result<(), MapError> {
+        if self.levels == MOST_LEVELS {
+            return Err(MapError::NoMemory);
+        }
+        let below = self.tables.page(seen.root);
+        let new = self.tables.add(page, seen.levels + 1)?;
+        self.tables.link(new, 0, amd_table(seen.levels + 1, below), seen.root);
+        self.tables.forget_leaf_table();
+        self.root = Some(new);
+        self.levels += 1;
         Ok(())
     }
 

@@ -18,6 +18,7 @@ mod table;
 mod tables;
 mod vtd;
 
+pub use amd::RootSeen;
 pub use entries::{ENTRIES, Entries};
 pub use entry::{Access, Entry, Format, Prot};
 pub use outcome::{DataWalk, Fault, FaultKind, FreedPage, MapError, MapFailure, Mapped, Unmapped};

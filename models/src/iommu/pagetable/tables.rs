@@ -84,6 +84,11 @@ impl Tables {
         self.last_leaf_table = Some((region(addr), id));
     }
 
+    /// Forgets it: the way there from the root may have changed.
+    pub(super) const fn forget_leaf_table(&mut self) {
+        self.last_leaf_table = None;
+    }
+
     pub(super) fn entry(&self, id: TableId, slot: usize) -> u64 {
         self.pages[id.0 as usize].entries.as_ref().map_or(0, |entries| entries[slot])
     }

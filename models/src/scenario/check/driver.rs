@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use super::super::index::Seg;
 use super::super::limits;
-use super::super::schema::{DeviceArg, Driver, MapArgs, MapSgArgs, OnError, Registers, Stmt, SubmitArgs};
+use super::super::schema::{
+    DeviceArg, Dist, Driver, MapArgs, MapSgArgs, OnError, PartArgs, Registers, Stmt, SubmitArgs,
+};
 use super::{Checker, World, did_you_mean, multiplied};
 
 pub(super) fn check(checker: &mut Checker<'_>, driver: &Driver, world: &World<'_>) {
@@ -166,19 +168,25 @@ impl Walk<'_> {
             Stmt::FreeObject { name } => defined(checker, name, "object", &[&names.objects]),
             Stmt::Unmap { name } => defined(checker, name, "mapping of `Map`", &[&names.maps]),
             Stmt::UnmapSg { name } => defined(checker, name, "mapping of `MapSg`", &[&names.sg_maps]),
-            Stmt::SyncForCpu { name } | Stmt::SyncForDevice { name } => {
-                defined(checker, name, "mapping", &[&names.maps, &names.sg_maps]);
+            Stmt::SyncForCpu(part) | Stmt::SyncForDevice(part) => {
+                defined(checker, &part.name, "mapping", &[&names.maps, &names.sg_maps]);
+                in_part(checker, &part.offset, part.size.as_ref());
             }
             Stmt::CpuWrite { name } | Stmt::CpuRead { name } => {
                 let all = [&names.buffers, &names.coherent, &names.maps, &names.sg_maps];
                 defined(checker, name, "buffer, coherent memory or mapping", &all);
             }
-            Stmt::DeviceRead { name } | Stmt::DeviceWrite { name } => self.dma_target(checker, name),
+            Stmt::DeviceRead(PartArgs { name, offset, size })
+            | Stmt::DeviceWrite(PartArgs { name, offset, size }) => {
+                self.dma_target(checker, name);
+                in_part(checker, offset, size.as_ref());
+            }
             Stmt::Submit(args) => {
                 self.dma_target(checker, &args.name);
+                in_part(checker, &args.offset, args.size.as_ref());
                 checker.dist("latency_us", &args.latency_us, 0, limits::DELAY_US);
             }
-            Stmt::WaitAll => {}
+            Stmt::WaitAll | Stmt::LimitToMaxMapping => {}
             Stmt::Repeat { times, .. } => checker.dist("times", times, 0, limits::EXECUTED),
             Stmt::Requeue { times, delay_us, .. } => {
                 checker.range("times", (*times).into(), 1, limits::RETRIES.into());
@@ -253,6 +261,14 @@ impl Walk<'_> {
     fn dma_target(&self, checker: &mut Checker<'_>, name: &str) {
         let all = [&self.names.maps, &self.names.sg_maps, &self.names.coherent];
         defined(checker, name, "mapping or coherent memory", &all);
+    }
+}
+
+/// Offset and length of a part of a mapping.
+fn in_part(checker: &mut Checker<'_>, offset: &Dist, size: Option<&Dist>) {
+    checker.dist("offset", offset, 0, limits::BYTES);
+    if let Some(size) = size {
+        checker.dist("size", size, 1, limits::BYTES);
     }
 }
 

@@ -80,9 +80,20 @@ fn one(
             let times = multiplied(times, more);
             checker.field("body", |c| body(c, inner, world, times, depth + 1, budget));
         }
-        ProcStmt::Plug { bdf } | ProcStmt::Unplug { bdf } | ProcStmt::Unbind { bdf } => {
+        ProcStmt::Plug { bdf }
+        | ProcStmt::Unplug { bdf }
+        | ProcStmt::Unbind { bdf }
+        | ProcStmt::VfioAttach { bdf } => {
             checker.device(&bdf_at, bdf, world);
         }
+        ProcStmt::VfioMap { iova, pages } | ProcStmt::VfioUnmap { iova, pages } => {
+            user_range(checker, *iova, *pages, budget);
+        }
+        ProcStmt::VfioDma { bdf, iova, pages } => {
+            checker.device(&bdf_at, bdf, world);
+            user_range(checker, *iova, *pages, budget);
+        }
+        ProcStmt::VfioDetach => {}
         ProcStmt::Bind { bdf, driver } => {
             checker.device(&bdf_at, bdf, world);
             if !world.drivers.contains(&driver.as_str()) {
@@ -94,5 +105,16 @@ fn one(
                 );
             }
         }
+    }
+}
+
+/// Bus addresses that a process chooses: whole pages within 39 bits, as the smallest VT-d units have.
+fn user_range(checker: &mut Checker<'_>, iova: u64, pages: u32, budget: &mut Budget) {
+    checker.range("pages", pages.into(), 1, limits::PAGE_BLOCKS);
+    budget.executed = budget.executed.saturating_add(pages.into());
+    if !iova.is_multiple_of(4096) {
+        checker.error(&[Seg::Field("iova")], format!("{iova:#x} is not a multiple of 4096"));
+    } else if iova >= 1 << 38 {
+        checker.error(&[Seg::Field("iova")], format!("{iova:#x} has more than 38 bits"));
     }
 }

@@ -56,8 +56,15 @@ pub(super) fn inject(checker: &mut Checker<'_>, inject: &Inject, world: &World<'
 pub(super) fn explore(checker: &mut Checker<'_>, explore: &Explore) {
     checker.range("seeds", explore.seeds, 1, limits::SEEDS);
     checker.range("max_steps", explore.max_steps, 1, limits::STEPS);
-    if let Strategy::Pct(depth) = explore.strategy {
-        checker.range("strategy", depth.into(), 1, limits::PCT_DEPTH.into());
+    match explore.strategy {
+        Strategy::Pct(depth) => checker.range("strategy", depth.into(), 1, limits::PCT_DEPTH.into()),
+        Strategy::Delay(most) => checker.range("strategy", most.into(), 1, limits::DELAYS.into()),
+        Strategy::Swarm
+        | Strategy::RoundRobin
+        | Strategy::Random
+        | Strategy::Pos
+        | Strategy::Urw
+        | Strategy::Rff => {}
     }
 }
 

@@ -109,6 +109,9 @@ pub enum Stmt {
         /// A segment may not cross a multiple of this plus one.
         mask: u64,
     },
+    /// `dma_max_mapping_size`: from here on nothing larger than the answer is mapped for this device, as the block layer
+    /// cuts requests at `max_hw_sectors`.
+    LimitToMaxMapping,
     /// `dma_alloc_coherent`.
     AllocCoherent {
         /// Name.
@@ -153,16 +156,10 @@ pub enum Stmt {
         /// Name of the mapping.
         name: String,
     },
-    /// `dma_sync_single_for_cpu`.
-    SyncForCpu {
-        /// Name of the mapping.
-        name: String,
-    },
-    /// `dma_sync_single_for_device`.
-    SyncForDevice {
-        /// Name of the mapping.
-        name: String,
-    },
+    /// `dma_sync_single_for_cpu`, `dma_sync_single_range_for_cpu`.
+    SyncForCpu(PartArgs),
+    /// `dma_sync_single_for_device`, `dma_sync_single_range_for_device`.
+    SyncForDevice(PartArgs),
     /// The CPU writes the whole buffer.
     CpuWrite {
         /// Name of a buffer, coherent memory or mapping.
@@ -174,15 +171,9 @@ pub enum Stmt {
         name: String,
     },
     /// The device reads memory by DMA now, while the context waits.
-    DeviceRead {
-        /// Name of a mapping or coherent memory.
-        name: String,
-    },
+    DeviceRead(PartArgs),
     /// The device writes memory by DMA now, while the context waits.
-    DeviceWrite {
-        /// Name of a mapping or coherent memory.
-        name: String,
-    },
+    DeviceWrite(PartArgs),
     /// Hands a mapping to the device's engine, which does the DMA later and raises an interrupt.
     Submit(SubmitArgs),
     /// Waits until everything that this context submitted has completed.
@@ -324,6 +315,20 @@ pub struct MapSgArgs {
     pub device: DeviceArg,
 }
 
+/// Which part of a mapping a statement is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PartArgs {
+    /// Name of the mapping, or of coherent memory where a device accesses it.
+    pub name: String,
+    /// Bytes in front of the part.
+    #[serde(default)]
+    pub offset: Dist,
+    /// Bytes of the part. Absent: all the rest.
+    #[serde(default)]
+    pub size: Option<Dist>,
+}
+
 /// What `Submit` hands to the device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -332,6 +337,12 @@ pub struct SubmitArgs {
     pub name: String,
     /// What the device does with the memory.
     pub dma: Access,
+    /// Bytes in front of the part that it does it with.
+    #[serde(default)]
+    pub offset: Dist,
+    /// Bytes of that part: a transfer may be shorter than what was mapped for it. Absent: all the rest.
+    #[serde(default)]
+    pub size: Option<Dist>,
     /// Microseconds until the device is done.
     #[serde(default)]
     pub latency_us: Dist,
@@ -382,7 +393,8 @@ pub enum OnError {
     /// It returns `-ENOMEM` from the function.
     #[default]
     Fail,
-    /// It leaves out everything that needs this mapping.
+    /// It leaves out everything that needs this mapping. With `NoWarn` it has provided for that, and the failure is no
+    /// finding.
     Skip,
     /// It tries again.
     Retry {

@@ -1,6 +1,7 @@
 //! What a scenario is expected to find.
 
 use serde::{Deserialize, Serialize};
+use sim::Finding;
 
 /// What must come out of a campaign.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +60,18 @@ pub struct FindingPattern {
     /// In how many seeds.
     #[serde(default)]
     pub seeds: SeedCount,
+}
+
+impl FindingPattern {
+    /// Whether `finding` is one of those that this describes.
+    #[must_use]
+    pub fn fits(&self, finding: &Finding) -> bool {
+        let fits = |wanted: &Option<String>, test: &dyn Fn(&str) -> bool| wanted.as_deref().is_none_or(test);
+        self.kind == finding.kind
+            && fits(&self.function, &|function| finding.frames.contains(&function))
+            && fits(&self.object, &|object| finding.object == object)
+            && fits(&self.text, &|text| finding.title.contains(text))
+    }
 }
 
 /// In how many seeds of a campaign a finding must come up.

@@ -32,6 +32,9 @@ pub struct Machine {
     /// What a CPU sees of another's stores.
     #[serde(default)]
     pub memory_order: MemoryOrder,
+    /// Whether the kernel is the first domain of a Xen host: it sets a bounce pool up a second time if boot did not.
+    #[serde(default)]
+    pub xen_dom0: bool,
     /// Where the boot loader put the kernel.
     #[serde(default = "default_kernel_image")]
     pub kernel_image: Region,
@@ -60,6 +63,8 @@ fn default_kernel_image() -> Region {
 /// Who made a CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CpuVendor {
+    /// Arm. What is modelled of the boot is that of x86 all the same, with the memory map of the machine's firmware.
+    Arm,
     /// Advanced Micro Devices.
     Amd,
     /// Intel.
@@ -192,6 +197,9 @@ pub enum Iommu {
         /// Guest translation is supported.
         #[serde(default)]
         gt: bool,
+        /// Nanoseconds that it takes for one command of its queue. 0: a command is done as soon as it is written.
+        #[serde(default)]
+        command_ns: u64,
     },
     /// Intel's.
     Vtd {
@@ -204,6 +212,26 @@ pub enum Iommu {
         /// The firmware asks for DMA protection (`DMAR_PLATFORM_OPT_IN`), which turns the IOMMU on.
         #[serde(default)]
         platform_opt_in: bool,
+    },
+    /// Paravirtual ones (virtio-iommu). The firmware names them (VIOT), their driver is a module, and until it has them
+    /// devices reach memory as it is.
+    Virtio {
+        /// Milliseconds from the start of user space until the first one is probed.
+        #[serde(default)]
+        first_ms: u64,
+        /// The same for a second one. Absent: there is none.
+        #[serde(default)]
+        second_ms: Option<u64>,
+    },
+    /// Arm's SMMUs. The firmware names them (device tree, IORT), and their driver is a module here. One that was reset
+    /// refuses what belongs to no domain.
+    Smmu {
+        /// Milliseconds from the start of user space until the first one is probed.
+        #[serde(default)]
+        first_ms: u64,
+        /// The same for a second one. Absent: there is none.
+        #[serde(default)]
+        second_ms: Option<u64>,
     },
 }
 
@@ -231,9 +259,25 @@ pub enum MemEncrypt {
     Sme,
     /// This machine is a guest whose memory is encrypted from the host.
     Sev,
+    /// It is a secure guest of a POWER host (Protected Execution Facility): the host sees only what the guest shares with
+    /// it, and its bounce pool may lie anywhere.
+    Pef,
+    /// It is a protected guest of an s390 host (Secure Execution): the host sees only what the guest shares with it.
+    Pv,
 }
 
-/// A device on the PCI bus.
+/// The bus that a device is on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Bus {
+    /// PCI: drivers are matched once the bus has finished with the device.
+    #[default]
+    Pci,
+    /// The platform bus, for devices that the firmware names: drivers are matched as soon as the device is on the bus's
+    /// list.
+    Platform,
+}
+
+/// A device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Device {
@@ -242,6 +286,9 @@ pub struct Device {
     /// What it is, for reports.
     #[serde(default)]
     pub name: String,
+    /// The bus that it is on.
+    #[serde(default)]
+    pub bus: Bus,
     /// PCI vendor.
     #[serde(default)]
     pub vendor_id: u16,
@@ -254,13 +301,19 @@ pub struct Device {
     /// PCI capabilities that matter for DMA.
     #[serde(default)]
     pub caps: Vec<Cap>,
+    /// The firmware keeps memory for it (RMRR): it cannot be given to a domain of a user.
+    #[serde(default)]
+    pub rmrr: bool,
+    /// Which of the machine's IOMMUs it is behind, where there are two: 0 or 1.
+    #[serde(default)]
+    pub iommu_instance: u32,
     /// Devices with the same number are not isolated from one another and share an IOMMU group.
     #[serde(default)]
     pub isolation: Option<u32>,
     /// The firmware marks its port as external-facing: it is not trusted.
     #[serde(default)]
     pub untrusted: bool,
-    /// How many address bits the hardware can drive; for the reader, nothing checks it yet.
+    /// How many address bits the hardware can drive. Bits above do not reach the bus.
     #[serde(default = "default_dma_bits")]
     pub dma_bits: u32,
     /// The highest address that the bus above it carries.

@@ -11,13 +11,13 @@ use serde::{Deserialize, Serialize};
 
 pub use dist::{CpuChoice, Dist, JunkClass, WeightedFill};
 pub use driver::{
-    Access, Attr, BufferSource, DeviceArg, Dir, Driver, MapArgs, MapSgArgs, OnError, ProbeType, Queue,
-    Registers, Stmt, SubmitArgs,
+    Access, Attr, BufferSource, DeviceArg, Dir, Driver, MapArgs, MapSgArgs, OnError, PartArgs, ProbeType,
+    Queue, Registers, Stmt, SubmitArgs,
 };
 pub use expect::{Expect, FindingPattern, SeedCount};
 pub use inject::{AllocFail, Chance, Delay, HotUnplug, Inject, Trample, Window};
 pub use machine::{
-    AddrRange, Cap, CpuVendor, Device, E820Entry, E820Kind, Freed, FreedAt, FreedBy, Iommu, Machine,
+    AddrRange, Bus, Cap, CpuVendor, Device, E820Entry, E820Kind, Freed, FreedAt, FreedBy, Iommu, Machine,
     MemEncrypt, MemoryOrder, Node, Plugged, Region, Reserved, Unplugged,
 };
 pub use process::{ProcStmt, Process};
@@ -159,6 +159,29 @@ pub enum Strategy {
     Random,
     /// Probabilistic concurrency testing with so many change points.
     Pct(u32),
+    /// Partial-order sampling.
+    Pos,
+    /// A walk that is uniform over interleavings.
+    Urw,
+    /// Each until it cannot go on, with at most so many delays.
+    Delay(u32),
+    /// Reads-from fuzzing; only a whole campaign or a token repeats a run.
+    Rff,
+}
+
+impl From<Strategy> for sim::schedule::Strategy {
+    fn from(strategy: Strategy) -> Self {
+        match strategy {
+            Strategy::Swarm => Self::Swarm,
+            Strategy::RoundRobin => Self::RoundRobin,
+            Strategy::Random => Self::Random,
+            Strategy::Pct(depth) => Self::Pct(depth),
+            Strategy::Pos => Self::Pos,
+            Strategy::Urw => Self::Urw,
+            Strategy::Delay(most) => Self::Delay(most),
+            Strategy::Rff => Self::Rff,
+        }
+    }
 }
 
 /// Whether a run goes on after a finding, with the consequence that a real machine would have.

@@ -74,4 +74,35 @@ pub enum ProcStmt {
         /// Address of the device.
         bdf: String,
     },
+    /// Opens the IOMMU group of a device for a virtual machine, as VFIO does: the group gets a domain of the process. If it
+    /// cannot, what follows about it does nothing.
+    VfioAttach {
+        /// Address of a device of the group.
+        bdf: String,
+    },
+    /// Gives memory of the process to the devices of its group.
+    VfioMap {
+        /// Bus address, a multiple of 4096.
+        iova: u64,
+        /// Pages of 4 KiB, each from anywhere in memory.
+        pages: u32,
+    },
+    /// Takes it back. Pages that are neighbours in memory and in bus addresses are unmapped with one call.
+    VfioUnmap {
+        /// Bus address.
+        iova: u64,
+        /// Pages of 4 KiB.
+        pages: u32,
+    },
+    /// The virtual machine has the device write its memory.
+    VfioDma {
+        /// Address of the device.
+        bdf: String,
+        /// Bus address.
+        iova: u64,
+        /// Pages of 4 KiB.
+        pages: u32,
+    },
+    /// Closes the group.
+    VfioDetach,
 }

@@ -39,7 +39,8 @@ pub async fn swiotlb_alloc(kx: &Kx, dev: Ptr<Device>, size: u64) -> Option<PhysA
     };
     let TakenSlots { pool, slot, nslots } = areas::find_slots(kx, dev, mem, limits, &request).await?;
     let start = pool.start(kx).await;
-    let addr = start.wrapping_add(u64::from(slot) << IO_TLB_SHIFT);
+    let addr = pool.with(kx, |pool| pool.slot_addr(slot));
+    let addr = addr.unwrap_or_else(|| start.wrapping_add(u64::from(slot) << IO_TLB_SHIFT));
     kx.sim().mix(u64::from(slot));
     kx.note(|| format!("swiotlb: slots {slot}..{} of the pool for coherent memory", slot + nslots));
     if aligned && addr.page_offset() != 0 {

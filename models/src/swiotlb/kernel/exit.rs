@@ -1,5 +1,6 @@
 //! Tearing the default pool down.
 
+use super::init::pool_is_fixed;
 use super::object::{IO_TLB_SLOT_SIZE, IoTlbArea, IoTlbMem};
 use crate::kernel::{Kx, SwiotlbForce};
 use crate::mem::{PAGE_SIZE, PhysAddr, PhysRange, Ptr, Source, align_up};
@@ -23,7 +24,7 @@ pub async fn swiotlb_exit(kx: &Kx) {
         return;
     }
     let nslabs = kx.load(mem, IoTlbMem::nslabs).await;
-    let fixed = kx.k.has(Behaviour::StaticDefaultPool);
+    let fixed = pool_is_fixed(kx);
     if fixed && nslabs == 0 {
         return;
     }
@@ -50,6 +51,7 @@ pub async fn swiotlb_exit(kx: &Kx) {
         kx.memblock_free_late(slots.0, align_up(nslabs * IO_TLB_SLOT_SIZE, PAGE_SIZE)).await;
         // memset of the whole structure: no slots means no pool.
         zero(kx, mem).await;
+        object.lock_of().clear();
         *object.pool.borrow_mut() = None;
         return;
     }

@@ -18,11 +18,17 @@ use crate::run::PoolFacts;
 use crate::swiotlb::{IO_TLB_SHIFT, Pool, PoolSize};
 
 /// Highest address of low memory (`ARCH_LOW_ADDRESS_LIMIT`).
-pub(super) const LOW_LIMIT: u64 = 0xffff_ffff;
+const LOW_LIMIT: u64 = 0xffff_ffff;
 
-/// The static default pool begins its life with the kernel image (5.15 and later).
+/// Whether what describes the default pool is part of the image: a static object, or a set of variables, which are kept
+/// as one here.
+pub(super) fn pool_is_fixed(kx: &Kx) -> bool {
+    kx.k.has(Behaviour::StaticDefaultPool) || kx.k.has(Behaviour::GlobalPoolVariables)
+}
+
+/// The static default pool begins its life with the kernel image (5.15 and later; variables before 5.13).
 pub fn setup_static_pool(kx: &Kx) {
-    if !kx.k.has(Behaviour::StaticDefaultPool) {
+    if !pool_is_fixed(kx) {
         return;
     }
     let site = kx.site();
@@ -34,6 +40,21 @@ pub fn setup_static_pool(kx: &Kx) {
         kx.label_object(ptr);
         kx.note_global("io_tlb_default_mem", ptr.id);
     }
+}
+
+/// Where the buffer of the default pool may lie.
+///
+/// Source: `kernel/dma/swiotlb.c: swiotlb_memblock_alloc()`, v6.1.
+pub(super) fn pool_bounds(kx: &Kx) -> Bounds {
+    if kx.k.globals.swiotlb_any.get() { Bounds::ACCESSIBLE } else { Bounds::below(PhysAddr(LOW_LIMIT)) }
+}
+
+/// The highest address of pools that are added to the default one (`phys_limit`).
+///
+/// Source: `kernel/dma/swiotlb.c: swiotlb_init_remap()`, v6.12.
+pub(super) fn pool_limit(kx: &Kx) -> u64 {
+    let globals = &kx.k.globals;
+    if globals.swiotlb_any.get() { globals.max_ram.get().0.saturating_sub(1) } else { LOW_LIMIT }
 }
 
 /// Sets the default pool up from boot memory.
@@ -48,15 +69,16 @@ pub async fn swiotlb_init(kx: &Kx) {
     }
     let nslabs = globals.default_nslabs.get();
     let bytes = align_up(nslabs << IO_TLB_SHIFT, PAGE_SIZE);
-    let low = Bounds::below(PhysAddr(LOW_LIMIT));
-    let Ok((start, buffer)) = kx.memblock_alloc("swiotlb bounce buffer", bytes, PAGE_SIZE, low) else {
+    let bounds = pool_bounds(kx);
+    let Ok((start, buffer)) = kx.memblock_alloc("swiotlb bounce buffer", bytes, PAGE_SIZE, bounds) else {
         kx.log(|| "software IO TLB: Cannot allocate buffer".to_owned());
+        kx.k.globals.no_iotlb_memory.set(kx.k.has(Behaviour::GlobalPoolVariables));
         kx.k.facts.borrow_mut().pool_reason = "no room below 4 GiB for the bounce buffer".to_owned();
         return;
     };
     let mem = {
         let _frame = kx.enter("swiotlb_init_with_tbl");
-        if kx.k.has(Behaviour::StaticDefaultPool) {
+        if pool_is_fixed(kx) {
             let table = align_up(nslabs * IO_TLB_SLOT_SIZE, PAGE_SIZE);
             let Ok(slots) = kx.memblock_alloc("swiotlb slot table", table, PAGE_SIZE, Bounds::ACCESSIBLE)
             else {
@@ -87,7 +109,11 @@ pub async fn swiotlb_init(kx: &Kx) {
         start: start.0,
         bytes,
         descriptor: mem.addr,
-        kind: if kx.k.has(Behaviour::StaticDefaultPool) { "static" } else { "heap" },
+        kind: match (pool_is_fixed(kx), kx.k.has(Behaviour::StaticDefaultPool)) {
+            (_, true) => "static",
+            (true, false) => "variables",
+            (false, false) => "heap",
+        },
         force,
         at: kx.now(),
     };
@@ -103,6 +129,12 @@ pub(super) fn fill(kx: &Kx, mem: Ptr<IoTlbMem>, start: PhysAddr, size: PoolSize,
     object.nslabs.set(nslabs);
     object.force_bounce.set(force);
     object.buffer_id.set(buffer);
+    object.lock_of().init();
+    for area in object.areas.borrow().iter() {
+        if let Ok(area) = kx.k.mem.borrow().heap.get_ref(*area) {
+            area.lock_of().init();
+        }
+    }
     let profile = kx.k.profile();
     let pool = Pool::new(search_rules(profile), bounce_rules(profile), start, size);
     *object.pool.borrow_mut() = Some(pool);

@@ -2,11 +2,11 @@
 
 use super::areas::new_areas;
 use super::grow;
-use super::init::{LOW_LIMIT, fill};
+use super::init::{fill, pool_bounds, pool_limit};
 use super::object::{IO_TLB_SLOT_SIZE, IoTlbArea, IoTlbMem};
 use super::rules::sizing_rules;
 use crate::kernel::{Kx, SwiotlbForce};
-use crate::mem::{PAGE_SIZE, PhysAddr, Ptr, align_up};
+use crate::mem::{PAGE_SIZE, Ptr, align_up};
 use crate::memblock::Bounds;
 use crate::profile::Behaviour;
 use crate::run::PoolFacts;
@@ -63,7 +63,7 @@ pub async fn swiotlb_init_remap(kx: &Kx, addressing_limit: bool, guest_encrypted
         reason("swiotlb=noforce: no pool");
         return;
     }
-    grow::setup(kx, kx.k.globals.io_tlb_default_mem.get(), true, LOW_LIMIT);
+    grow::setup(kx, kx.k.globals.io_tlb_default_mem.get(), true, pool_limit(kx));
     if defaults.nareas == 0 {
         adjust_nareas(kx, &mut defaults, u32::from(kx.k.cpus()));
     }
@@ -71,8 +71,7 @@ pub async fn swiotlb_init_remap(kx: &Kx, addressing_limit: bool, guest_encrypted
     let mut nslabs = asked;
     let (start, buffer) = loop {
         let bytes = align_up(nslabs << IO_TLB_SHIFT, PAGE_SIZE);
-        let low = Bounds::below(PhysAddr(LOW_LIMIT));
-        if let Ok(found) = kx.memblock_alloc("swiotlb bounce buffer", bytes, PAGE_SIZE, low) {
+        if let Ok(found) = kx.memblock_alloc("swiotlb bounce buffer", bytes, PAGE_SIZE, pool_bounds(kx)) {
             break found;
         }
         kx.log(|| {

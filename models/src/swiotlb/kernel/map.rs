@@ -21,7 +21,12 @@ pub async fn dma_limits(kx: &Kx, dev: Ptr<Device>) -> DmaLimits {
     if parms.is_null() {
         return DmaLimits::default();
     }
-    let min_align_mask = kx.load(parms, DeviceDmaParameters::min_align_mask).await;
+    // Before v5.12 there is no such field: what the driver asks for, nobody hears.
+    let min_align_mask = if kx.k.has(Behaviour::MinAlignMask) {
+        kx.load(parms, DeviceDmaParameters::min_align_mask).await
+    } else {
+        0
+    };
     let boundary = kx.load(parms, DeviceDmaParameters::segment_boundary_mask).await;
     DmaLimits { min_align_mask, seg_boundary_mask: if boundary == 0 { 0xffff_ffff } else { boundary } }
 }
@@ -115,7 +120,8 @@ async fn pool_exists(kx: &Kx, dev: Ptr<Device>, mem: Ptr<IoTlbMem>) -> bool {
     let no_pool =
         "Can not allocate SWIOTLB buffer earlier and can't now provide you with the DMA bounce buffer";
     let tests_slots = kx.k.has(Behaviour::MapWithoutPoolErrors);
-    if mem.is_null() && !(tests_slots && kx.k.has(Behaviour::SwiotlbAreas)) {
+    let gave_up = kx.k.globals.no_iotlb_memory.get();
+    if (mem.is_null() || gave_up) && !(tests_slots && kx.k.has(Behaviour::SwiotlbAreas)) {
         let title = format!("Kernel panic - not syncing: {no_pool}");
         kx.report(Draft::fatal("panic", title).ending("panic"), Vec::new);
         kx.spin_forever("the machine has stopped").await;

@@ -10,6 +10,7 @@ pub(crate) mod grow;
 mod init;
 mod init_remap;
 mod junk;
+mod late;
 mod lookup;
 mod map;
 mod object;
@@ -27,6 +28,7 @@ pub use init::{
     swiotlb_update_mem_attributes,
 };
 pub use init_remap::swiotlb_init_remap;
+pub use late::xen_swiotlb_init;
 pub use lookup::{
     default_pool, device_pool, find_pool, is_swiotlb_active, is_swiotlb_buffer, is_swiotlb_for_alloc,
     is_swiotlb_force_bounce, swiotlb_max_mapping_size,

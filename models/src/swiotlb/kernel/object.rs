@@ -6,7 +6,7 @@ use std::rc::Rc;
 use sim::sync::{LockClass, SpinLock};
 
 use super::grow::Growth;
-use crate::kernel::{Kx, LockHeld};
+use crate::kernel::{Kx, LockCell, LockHeld};
 use crate::mem::{LockWord, PhysAddr, Ptr};
 use crate::swiotlb::{Area, Pool, Usage};
 
@@ -50,7 +50,7 @@ crate::kobject! {
         /// The slots, while the pool lives.
         pool: RefCell<Option<Pool>>,
         /// The lock, while the pool lives.
-        spinlock: OnceCell<Rc<SpinLock>>,
+        spinlock: LockCell,
         /// Where the slot records lie if not behind the structure: address and heap id.
         slots_at: Cell<(PhysAddr, u32)>,
         /// Heap id of the bounce buffer.
@@ -112,7 +112,7 @@ crate::kobject! {
     }
     beside {
         /// The lock.
-        spinlock: OnceCell<Rc<SpinLock>>,
+        spinlock: LockCell,
     }
     size 0x10;
 }
@@ -123,7 +123,7 @@ impl IoTlbArea {
 
     /// The engine's side of `area->lock`.
     #[must_use]
-    pub const fn lock_of(&self) -> &OnceCell<Rc<SpinLock>> {
+    pub const fn lock_of(&self) -> &LockCell {
         &self.spinlock
     }
 }
@@ -131,7 +131,7 @@ impl IoTlbArea {
 impl IoTlbMem {
     /// The engine's side of `mem->lock`.
     #[must_use]
-    pub const fn lock_of(&self) -> &OnceCell<Rc<SpinLock>> {
+    pub const fn lock_of(&self) -> &LockCell {
         &self.spinlock
     }
 

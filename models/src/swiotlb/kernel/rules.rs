@@ -32,6 +32,8 @@ pub(super) fn search_rules(profile: &Profile) -> SearchRules {
         pad_slots: has(B::PaddingSlots),
         size_rule: if has(B::OneMappingSize) { SizeRule::Inside } else { SizeRule::Caller },
         alloc_page_aligned: has(B::PoolAllocPageAligned),
+        large_page_aligned: has(B::LargeMapsPageAligned),
+        wide_slot_addr: has(B::WideSlotAddress),
     }
 }
 
@@ -40,8 +42,14 @@ pub(super) fn search_rules(profile: &Profile) -> SearchRules {
 pub(super) fn bounce_rules(profile: &Profile) -> BounceRules {
     BounceRules {
         prefill: if profile.has(B::PrefillFromDevice) { Prefill::Always } else { Prefill::Outgoing },
-        sync_for_device_always: false,
-        offset: if profile.has(B::SyncInLead) { OffsetRule::Signed } else { OffsetRule::Bounded },
+        sync_for_device_always: profile.has(B::SyncForDeviceAlways),
+        offset: if !profile.has(B::BounceOffsetKept) {
+            OffsetRule::Dropped
+        } else if profile.has(B::SyncInLead) {
+            OffsetRule::Signed
+        } else {
+            OffsetRule::Bounded
+        },
     }
 }
 
@@ -80,7 +88,7 @@ mod tests {
         assert_eq!(search(V::V5_15), SearchRules::v5_15());
         assert_eq!(search(V::V5_16), SearchRules::v5_16());
         assert_eq!(search(V::V6_1), SearchRules::v6_1_192());
-        assert_eq!(search(V::V6_2), SearchRules::v5_16());
+        assert_eq!(search(V::V6_2), SearchRules::v6_0());
         assert_eq!(search(V::V6_3), SearchRules::v6_3());
         assert_eq!(search(V::V6_7), SearchRules::v6_7());
         assert_eq!(search(V::V6_9), SearchRules::v6_9_rc4());
@@ -103,20 +111,27 @@ mod tests {
         assert_eq!(search(B::PaddingSlots), SearchRules { pad_slots: false, ..new });
         assert_eq!(search(B::PoolAllocPageAligned), SearchRules { alloc_page_aligned: false, ..new });
         assert_eq!(search(B::OneMappingSize), SearchRules { size_rule: SizeRule::Caller, ..new });
+        assert_eq!(search(B::LargeMapsPageAligned), SearchRules { large_page_aligned: false, ..new });
+        assert_eq!(search(B::WideSlotAddress), SearchRules { wide_slot_addr: false, ..new });
         // With the separate masks goes what builds on them, and the combined mask comes back.
         let older = SearchRules {
             align_test: AlignTest::Combined,
             pad_slots: false,
             alloc_page_aligned: false,
+            large_page_aligned: false,
             ..new
         };
         assert_eq!(search(B::SeparateAlignMasks), older);
         let stable = search_rules(&without(V::V6_1, B::AlignOutsideAlloc));
-        assert_eq!(stable, SearchRules::v5_16());
+        assert_eq!(stable, SearchRules::v6_0());
 
         let bounce = |behaviour| bounce_rules(&without(V::V6_12, behaviour));
         let rules = BounceRules::v6_9_rc4();
         assert_eq!(bounce(B::SyncInLead), BounceRules { offset: OffsetRule::Bounded, ..rules });
+        let older = without(V::V5_15, B::BounceOffsetKept);
+        assert_eq!(bounce_rules(&older), BounceRules::v5_12());
+        let bad = Profile::new("5.15", &["prefill-from-device", "sync-for-device-always"], NONE, NONE);
+        assert_eq!(bounce_rules(&bad.expect("a profile")), BounceRules::v5_17());
         assert_eq!(bounce(B::PrefillFromDevice), BounceRules { prefill: Prefill::Outgoing, ..rules });
 
         let sizing = |behaviour| sizing_rules(&without(V::V6_12, behaviour));

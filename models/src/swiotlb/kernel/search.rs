@@ -6,14 +6,15 @@ use super::map::Found;
 use super::object::PoolPtr;
 use crate::kernel::Kx;
 use crate::swiotlb::literal::Walk;
-use crate::swiotlb::{Search, SearchPlan};
+use crate::swiotlb::{Pool, Search, SearchPlan};
 
 /// What the models keep beside the fields of a pool: its slots.
 const SLOTS: u8 = 30;
 
 /// Searches one area (all of the pool where there are none) and takes what it finds. The caller holds the lock.
 ///
-/// A search that ends is part of the step that took the lock: nobody can change what it looks at. One that takes more
+/// A search that ends is part of the step that took the lock: nobody can change what it looks at. Where areas share
+/// segments, their slots do have two locks, and finding and taking are two steps. A search that takes more
 /// turns than there are slots is walked turn by turn, so that others go on meanwhile, and so that whoever watches
 /// progress sees it.
 ///
@@ -21,8 +22,17 @@ const SLOTS: u8 = 30;
 /// `swiotlb_search_pool_area()`, v6.12 (inlined into their callers).
 pub(super) async fn search_area(kx: &Kx, pool: PoolPtr, area: u32, plan: &SearchPlan) -> Found {
     loop {
-        match pool.with(kx, |pool| pool.search_area(area, plan)).unwrap_or(Search::Full) {
+        let shared = pool.with(kx, |pool| pool.areas_share_segments()).unwrap_or(false);
+        let look = |pool: &mut Pool| {
+            if shared { pool.foresee_in_area(area, plan) } else { pool.search_area(area, plan) }
+        };
+        match pool.with(kx, look).unwrap_or(Search::Full) {
             Search::Found { slot, nslots } => {
+                if shared {
+                    // Whoever holds another area's lock can take these slots before they are marked.
+                    kx.step(sim::Kind::Write, kx.label(pool.id(), SLOTS)).await;
+                    pool.with(kx, |pool| pool.take_in(area, plan, slot));
+                }
                 check_inside(kx, pool, slot, nslots);
                 return Found::Slots { slot, nslots };
             }

@@ -139,7 +139,7 @@ pub async fn swiotlb_sync_if_bounced(
     let limits = dma_limits(kx, dev).await;
     if for_cpu && dir.reaches_cpu() {
         bounce(kx, pool, limits, phys, size, Way::ToOriginal).await;
-    } else if !for_cpu && dir.reaches_device() {
+    } else if !for_cpu && (dir.reaches_device() || kx.k.has(Behaviour::SyncForDeviceAlways)) {
         bounce(kx, pool, limits, phys, size, Way::ToSlots).await;
     }
 }

@@ -1,0 +1,32 @@
+//! The cache of translations: after an invalidation nothing of what was unmapped may be left in it.
+
+use sim::Draft;
+
+use crate::iommu::core::IommuDomain;
+use crate::kernel::Kx;
+use crate::mem::{DmaAddr, PAGE_SHIFT, Ptr};
+
+/// Checks a range whose unmap, or whose flush, has just been declared done: the hardware must not translate any of its pages
+/// from its cache that the page table does not translate now.
+pub fn check_flushed(kx: &Kx, domain: Ptr<IommuDomain>, addr: DmaAddr, size: u64) {
+    let (first, last) = (addr.0 >> PAGE_SHIFT, addr.0.wrapping_add(size.max(1) - 1) >> PAGE_SHIFT);
+    let object = kx.k.mem.borrow().heap.get(domain);
+    let Ok(object) = object else { return };
+    let cookie = object.cookie.borrow();
+    let Some(cookie) = cookie.as_ref() else { return };
+    let stale = cookie.iotlb.iter().find(|entry| {
+        first <= entry.page
+            && entry.page <= last
+            && cookie.table.lookup(DmaAddr(entry.page << PAGE_SHIFT)).map(|leaf| leaf.phys.0 >> PAGE_SHIFT)
+                != Some(entry.frame)
+    });
+    let Some(stale) = stale.copied() else { return };
+    let title = format!(
+        "{:#x}-{:#x} is unmapped and flushed, and the IOMMU still translates {:#x} to {:#x} from its cache",
+        addr.0,
+        addr.0.wrapping_add(size.max(1) - 1),
+        stale.page << PAGE_SHIFT,
+        stale.frame << PAGE_SHIFT
+    );
+    kx.report(Draft::warning("stale-iotlb", title).object("struct iommu_domain"), Vec::new);
+}

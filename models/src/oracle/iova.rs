@@ -1,0 +1,27 @@
+//! Bus addresses: what the allocator takes must lie where the domain and the device allow it.
+
+use sim::Draft;
+
+use crate::iommu::iova::{AllocError, IovaPfn, IovaRange};
+use crate::kernel::Kx;
+use crate::mem::{DmaAddr, PAGE_SHIFT};
+
+/// Checks what the allocator of a domain gave for `size` bytes. A range that it took counts also where its caller reads
+/// the answer as a failure.
+pub fn check_iova(kx: &Kx, taken: Result<DmaAddr, AllocError>, start: IovaPfn, last: u64, size: u64) {
+    let (lo, hi) = match taken {
+        Ok(addr) => (addr.0 >> PAGE_SHIFT, addr.0.wrapping_add(size.max(1) - 1) >> PAGE_SHIFT),
+        Err(AllocError::PageZero(IovaRange { lo, hi })) => (lo.0, hi.0),
+        Err(_) => return,
+    };
+    if lo >= start.0 && hi >= lo && hi <= last >> PAGE_SHIFT {
+        return;
+    }
+    let side = if lo < start.0 { "below its first page frame" } else { "beyond the limit of the device" };
+    let title = format!(
+        "the IOVA allocator took page frames {lo:#x}-{hi:#x}, {side} (from {:#x} to {:#x})",
+        start.0,
+        last >> PAGE_SHIFT
+    );
+    kx.report(Draft::warning("iova-out-of-range", title).discriminator(side), Vec::new);
+}

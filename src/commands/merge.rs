@@ -1,0 +1,43 @@
+//! `dmasim merge`.
+
+use std::path::Path;
+
+use reports::json::TestJson;
+use reports::merge;
+
+use super::Exit;
+use super::test::finish;
+use crate::args::MergeArgs;
+use crate::input::Failure;
+use crate::output::Out;
+
+/// A longer file is no result.
+const MAX_FILE: u64 = 256 << 20;
+
+pub(super) fn merge(args: &MergeArgs, out: &mut Out) -> Result<Exit, Failure> {
+    let parts: Result<Vec<(String, TestJson)>, Failure> = args.files.iter().map(|file| read(file)).collect();
+    let whole = merge::merge(&parts?).map_err(Failure::text)?;
+    finish(&whole, args.format, &args.report, out)
+}
+
+/// The result that the last line of a file holds: what stood before it on standard output does no harm.
+fn read(file: &Path) -> Result<(String, TestJson), Failure> {
+    let name = file.display().to_string();
+    let failed = |why: String| Failure::text(format!("cannot read {name}: {why}"));
+    let length = std::fs::metadata(file).map_err(|error| failed(error.to_string()))?.len();
+    if length > MAX_FILE {
+        return Err(failed(format!("the file has {length} bytes, a result {MAX_FILE} at most")));
+    }
+    let text = std::fs::read_to_string(file).map_err(|error| failed(error.to_string()))?;
+    let Some((number, line)) = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()).last() else {
+        return Err(failed("the file is empty; `dmasim test --partition K/N --format json` is expected in it".to_owned()));
+    };
+    let result = serde_json::from_str(line).map_err(|error| {
+        Failure::text(format!(
+            "{name}:{number}:{}: not the result of a test: {error}\n  help: the last line of what `dmasim test \
+             --partition K/N --format json` prints is expected",
+            error.column()
+        ))
+    })?;
+    Ok((name, result))
+}
