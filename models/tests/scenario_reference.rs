@@ -37,7 +37,7 @@ macro_rules! types {
 
 types! {
     ScenarioFile Variant Kernel MachineRef DriverRef Explore Strategy OnFinding Expect FindingPattern SeedCount
-    Machine CpuVendor E820Entry E820Change E820Kind Node AddrRange Region Reserved ReservedAt Early Freed FreedBy FreedAt Iommu MemEncrypt Device Bus Cap Plugged Unplugged
+    Machine CpuVendor E820Entry E820Change E820Kind Node AddrRange Region Reserved ReservedAt Early Freed FreedBy FreedAt Iommu MemEncrypt MemoryOrder Device Bus Cap Plugged Unplugged
     Driver Registers ProbeType Queue Stmt MapArgs MapSgArgs PartArgs UnmapArgs UnmapSgArgs MadeBy SyncArgs SubmitArgs Access Dir Attr OnError BufferSource DeviceArg
     Process ProcStmt Inject AllocFail Chance Delay HotUnplug Trample Window Dist JunkClass CpuChoice
 }
@@ -102,6 +102,8 @@ const REQUIRED: &[(&str, &[(&str, &str)])] = &[
     ("Stmt::CpuWrite", &[("name", "\"n\"")]),
     ("Stmt::CpuRead", &[("name", "\"n\"")]),
     ("Stmt::FreeObject", &[("name", "\"n\"")]),
+    ("Stmt::Share", &[("name", "\"n\"")]),
+    ("Stmt::Take", &[("name", "\"n\""), ("within_us", "1")]),
     ("Stmt::Repeat", &[("times", "Fixed(1)"), ("body", "[]")]),
     ("Stmt::Requeue", &[("times", "1"), ("delay_us", "Fixed(0)"), ("body", "[]")]),
     ("Stmt::Call", &[("function", "\"f\""), ("body", "[]")]),

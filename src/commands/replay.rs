@@ -120,5 +120,9 @@ fn show(args: &ReplayArgs, run: &Run, seed: u64, simulation: &Simulation, out: &
         1 => "1 finding".to_owned(),
         n => format!("{n} findings"),
     };
+    if let Some(debugfs) = run.facts.debugfs {
+        let files: Vec<String> = debugfs.files().map(|(name, value)| format!("{name} {value}")).collect();
+        out.line(&format!("\n/sys/kernel/debug/swiotlb at the end: {}", files.join(", ")));
+    }
     out.line(&format!("\n{} steps, digest {:032x}, {findings}", run.end.steps, run.end.digest));
 }

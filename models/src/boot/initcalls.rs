@@ -11,6 +11,7 @@ use super::early::give_back;
 use super::iommu_init::pci_iommu_init;
 use super::sequence::MS;
 use crate::device::{driver_register, pci_scan};
+use crate::dma::atomic_pool::dma_atomic_pool_init;
 use crate::driver::start_processes;
 use crate::iommu::core::{DomainPolicy, load_iommu_modules};
 use crate::kernel::{Kx, Phase};
@@ -27,6 +28,8 @@ pub(super) async fn do_basic_setup(kx: &Kx) {
     let _frame = kx.enter("do_basic_setup");
     {
         let _frame = kx.enter("do_initcalls");
+        // Level 2, postcore.
+        dma_atomic_pool_init(kx).await;
         if kx.k.scenario.machine.xen_dom0 && kx.k.has(Behaviour::GlobalPoolVariables) {
             // Level 3, arch: xen_mm_init.
             xen_swiotlb_init(kx).await;

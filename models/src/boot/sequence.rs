@@ -11,6 +11,7 @@ use super::iommu_init::pci_iommu_alloc;
 use crate::kernel::Kx;
 use crate::mem::PcpLimits;
 use crate::scenario::schema::{FreedAt, ReservedAt};
+use crate::swiotlb::kernel::swiotlb_update_mem_attributes;
 
 /// One millisecond.
 pub(super) const MS: u64 = 1_000_000;
@@ -31,6 +32,7 @@ pub async fn boot(kx: &Kx) {
         pci_iommu_alloc(kx).await;
         free_pages = memblock_free_all(kx).await;
         reserve_at(kx, ReservedAt::StartKernel);
+        swiotlb_update_mem_attributes(kx);
         give_back(kx, FreedAt::StartKernel).await;
     }
     let _frame = kx.enter("kernel_init");

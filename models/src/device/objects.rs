@@ -44,6 +44,8 @@ crate::kobject! {
     beside {
         /// Place in the driver core's list.
         place: std::cell::Cell<usize>,
+        /// Its bounce buffers, where pools grow (`dma_io_tlb_pools`, `dma_io_tlb_lock`, `dma_uses_io_tlb`).
+        io_tlb: crate::swiotlb::kernel::DeviceIoTlb,
     }
     size 0x2f0;
 }

@@ -1,7 +1,7 @@
 //! dma-direct.
 
 use super::Attrs;
-use super::rules::dma_reaches;
+use super::rules::{DirectWay, dma_direct_way, dma_reaches};
 use crate::device::Device;
 use crate::kernel::{Kx, SwiotlbForce};
 use crate::mem::{DmaAddr, PhysAddr, Ptr};
@@ -54,36 +54,43 @@ pub async fn dma_direct_map_page(
     attrs: Attrs,
 ) -> Option<DmaAddr> {
     let dma_addr = phys_to_dma(kx, phys, false);
-    if is_swiotlb_force_bounce(kx, dev).await {
-        return swiotlb_map(kx, dev, phys, size, dir, attrs).await;
+    let force = is_swiotlb_force_bounce(kx, dev).await;
+    // What an earlier answer decides alone is not asked.
+    let reaches = !force && dma_capable(kx, dev, dma_addr, size).await;
+    let active = !force && !reaches && can_bounce(kx, dev).await;
+    match dma_direct_way(force, active, reaches, dma_addr) {
+        DirectWay::Direct(addr) => Some(addr),
+        DirectWay::Bounce => swiotlb_map(kx, dev, phys, size, dir, attrs).await,
+        DirectWay::Overflow => {
+            overflow(kx, dev, dma_addr, size);
+            None
+        }
     }
-    if !dma_capable(kx, dev, dma_addr, size).await {
-        let needs_pool = kx.k.has(Behaviour::BounceNeedsPool);
-        let bounces = if needs_pool {
-            is_swiotlb_active(kx, dev).await
+}
+
+/// Whether a buffer that the device does not reach may go through the pool: with `bounce-needs-pool` if there is one
+/// with slots, before if the command line does not forbid it.
+async fn can_bounce(kx: &Kx, dev: Ptr<Device>) -> bool {
+    if kx.k.has(Behaviour::BounceNeedsPool) {
+        is_swiotlb_active(kx, dev).await
+    } else {
+        kx.k.globals.swiotlb_force.get() != SwiotlbForce::NoForce
+    }
+}
+
+fn overflow(kx: &Kx, dev: Ptr<Device>, dma_addr: DmaAddr, size: u64) {
+    if let Some(node) = kx.k.node_of(dev) {
+        node.why_failed.set(if kx.k.has(Behaviour::BounceNeedsPool) {
+            "the device cannot reach the memory, and there is no bounce pool"
         } else {
-            kx.k.globals.swiotlb_force.get() != SwiotlbForce::NoForce
-        };
-        if bounces {
-            return swiotlb_map(kx, dev, phys, size, dir, attrs).await;
-        }
-        if let Some(node) = kx.k.node_of(dev) {
-            node.why_failed.set(if needs_pool {
-                "the device cannot reach the memory, and there is no bounce pool"
-            } else {
-                "the device cannot reach the memory, and bouncing is switched off"
-            });
-        }
-        if kx.k.globals.once("DMA addr overflow") {
-            let mask = kx.peek(dev, Device::dma_mask).unwrap_or(0);
-            let limit = kx.peek(dev, Device::bus_dma_limit).unwrap_or(0);
-            kx.log(|| {
-                format!("DMA addr {dma_addr:#018x}+{size} overflow (mask {mask:x}, bus limit {limit:x}).")
-            });
-        }
-        return None;
+            "the device cannot reach the memory, and bouncing is switched off"
+        });
     }
-    Some(dma_addr)
+    if kx.k.globals.once("DMA addr overflow") {
+        let mask = kx.peek(dev, Device::dma_mask).unwrap_or(0);
+        let limit = kx.peek(dev, Device::bus_dma_limit).unwrap_or(0);
+        kx.log(|| format!("DMA addr {dma_addr:#018x}+{size} overflow (mask {mask:x}, bus limit {limit:x})."));
+    }
 }
 
 /// Undoes it. What the device wrote is copied back by a sync, before the slots are given up.

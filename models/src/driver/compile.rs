@@ -210,6 +210,8 @@ impl<'a> Compiler<'a> {
                 });
                 Op::Lock { lock: u16::try_from(at).unwrap_or(0), irqsave: *irqsave, body: self.block(body) }
             }
+            Stmt::Share { name } => Op::Share(self.name(name)),
+            Stmt::Take { name, within_us } => Op::Take { name: self.name(name), within_us: *within_us },
             Stmt::Sleep { us } => Op::Sleep(us.clone()),
             Stmt::Maybe { percent, body } => Op::Maybe { percent: *percent, body: self.block(body) },
             Stmt::AllocObject { name, type_name, size } => {

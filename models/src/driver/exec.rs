@@ -8,7 +8,7 @@ use sim::sync::SpinLock;
 use sim::{Frame, IrqFlags};
 use smallvec::SmallVec;
 
-use super::instance::{Env, wait_all};
+use super::instance::{Env, share, take_shared, wait_all};
 use super::io;
 use super::items::{Item, draw};
 use super::maps;
@@ -89,8 +89,14 @@ impl<'a> Entered<'a> {
     /// Undoes what entering has done. What was to be tried again is returned.
     fn leave(self, kx: &Kx, env: &Env) -> Option<(&'a [Op], Requeue<'a>)> {
         match self.level {
-            Level::Locked { lock, irqs: Some(flags) } => lock.unlock_irqrestore(kx, flags),
-            Level::Locked { lock, irqs: None } => lock.unlock(kx),
+            Level::Locked { lock, irqs: Some(flags) } => {
+                kx.order_stores();
+                lock.unlock_irqrestore(kx, flags);
+            }
+            Level::Locked { lock, irqs: None } => {
+                kx.order_stores();
+                lock.unlock(kx);
+            }
             Level::Requeue(requeue) => {
                 requeue.ended(env);
                 return Some((self.ops, requeue));
@@ -217,6 +223,14 @@ async fn run_op(kx: &Kx, env: &Rc<Env>, op: &Op) -> Result<(), u32> {
         }
         Op::WaitAll => {
             wait_all(kx, env).await;
+            Ok(())
+        }
+        Op::Share(name) => {
+            share(kx, env, *name).await;
+            Ok(())
+        }
+        Op::Take { name, within_us } => {
+            take_shared(kx, env, *name, *within_us).await;
             Ok(())
         }
         Op::Sleep(us) => {

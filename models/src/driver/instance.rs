@@ -1,6 +1,6 @@
 //! A driver bound to a device: its state, its probe, its work, its removal.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use sim::SpawnSpec;
@@ -31,6 +31,8 @@ pub struct Instance {
     pub(super) ptr: Ptr<Device>,
     pub(super) items: Items,
     pub(super) locks: Vec<SpinLock>,
+    /// What queues have handed to one another, oldest first.
+    shared: RefCell<Vec<(NameId, Item)>>,
     /// What probe and remove have asked the device for.
     outstanding: Rc<Outstanding>,
     /// The largest mapping that is asked for (`LimitToMaxMapping`).
@@ -172,6 +174,7 @@ impl Instance {
             ptr: node.ptr.get(),
             items: Items::default(),
             locks: locks.collect(),
+            shared: RefCell::default(),
             outstanding: Outstanding::new(kx),
             max_mapping: Cell::new(u64::MAX),
             going: Cell::new(false),
@@ -253,11 +256,50 @@ pub(super) async fn wait_all(kx: &Kx, env: &Env) {
     }
 }
 
+/// How long a poll for something shared pauses.
+const POLL: sim::Nanos = 500;
+
+/// Puts what a name stands for where other queues of the device find it.
+pub(super) async fn share(kx: &Kx, env: &Env, name: NameId) {
+    let Some(item) = env.get(name).filter(|item| !item.is_gone()) else { return };
+    kx.step(sim::Kind::Write, kx.memory_label()).await;
+    for items in env.scopes() {
+        items.forget(name);
+    }
+    env.instance.shared.borrow_mut().push((name, item));
+}
+
+/// Takes what another queue has shared, polling for it.
+pub(super) async fn take_shared(kx: &Kx, env: &Env, name: NameId, within_us: u64) {
+    env.forget_gone(name);
+    let until = kx.now().saturating_add(within_us.saturating_mul(1000));
+    loop {
+        kx.step(sim::Kind::Read, kx.memory_label()).await;
+        let found = {
+            let mut shared = env.instance.shared.borrow_mut();
+            let at = shared.iter().position(|(shared, _)| *shared == name);
+            at.map(|at| shared.remove(at).1)
+        };
+        if let Some(item) = found {
+            env.put(name, item);
+            return;
+        }
+        if kx.now() >= until || env.instance.going.get() {
+            return;
+        }
+        kx.delay(POLL).await;
+    }
+}
+
 /// Stops the driver's queues and runs its removal; what `remove` leaves behind is for the oracles.
 pub async fn remove(kx: &Kx, instance: &Rc<Instance>) {
     instance.going.set(true);
     while instance.running.get() > 0 {
         instance.idle.wait(kx).await;
+    }
+    // What was shared and nobody took goes with the queues.
+    for (_, item) in instance.shared.take() {
+        free_item(kx, item).await;
     }
     let env = Env::new(kx, instance, true);
     let body = std::sync::Arc::clone(&instance.program(kx).remove);

@@ -211,6 +211,8 @@ pub(super) fn submit(kx: &Kx, env: &Rc<Env>, part: &Part, write: bool, latency_u
     let name = part.name;
     let Some(item) = env.get(name) else { return };
     let ranges = part_of(kx, part, bus_ranges(&item));
+    // The store to the device's register comes after all others (`writel`).
+    kx.order_stores();
     let latency = draw(kx, "latency", latency_us) * 1000;
     env.outstanding.begin();
     let (k, env, cpu) = (Rc::clone(&kx.k), Rc::clone(env), kx.cpu());

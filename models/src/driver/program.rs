@@ -48,6 +48,8 @@ pub(super) enum Op {
     Requeue { times: u32, delay_us: Dist, body: Block },
     Call { function: &'static str, body: Block },
     Lock { lock: u16, irqsave: bool, body: Block },
+    Share(NameId),
+    Take { name: NameId, within_us: u64 },
     Sleep(Dist),
     Maybe { percent: u32, body: Block },
     AllocObject { name: NameId, type_name: &'static str, size: u64 },

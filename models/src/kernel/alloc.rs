@@ -27,6 +27,8 @@ impl GfpFlags {
     pub const KERNEL: Self = Self { zone: Gfp::Kernel, atomic: false, zero: false, spared: false };
     /// `GFP_ATOMIC`.
     pub const ATOMIC: Self = Self { atomic: true, ..Self::KERNEL };
+    /// `GFP_NOWAIT`.
+    pub const NOWAIT: Self = Self { atomic: true, ..Self::KERNEL };
     /// `GFP_KERNEL | __GFP_ZERO`, as the core asks for its own objects.
     pub const ZEROED: Self = Self { zero: true, spared: true, ..Self::KERNEL };
 }
@@ -62,7 +64,7 @@ impl Kx {
     }
 
     /// Whether an allocation is to fail, by injection.
-    fn allocation_fails(&self, flags: GfpFlags) -> bool {
+    pub(super) fn allocation_fails(&self, flags: GfpFlags) -> bool {
         if flags.spared {
             return false;
         }
@@ -135,6 +137,7 @@ impl Kx {
     /// Gives pages back (`__free_pages`).
     pub async fn free_pages(&self, addr: PhysAddr, order: u8, id: u32) {
         self.step(Kind::Free, self.k.wild).await;
+        self.check_private(PhysRange::new(addr, 4096 << order));
         let site = self.site();
         let mut mem = self.k.mem.borrow_mut();
         let gone = mem.heap.free_object(id, site);
@@ -180,10 +183,23 @@ impl Kx {
     /// # Errors
     /// There is none, or the failure was injected.
     pub async fn kzalloc<T: Kobject>(&self, size: u64, object: Rc<T>) -> Result<Ptr<T>, NoMemory> {
-        self.before_slab(GfpFlags::ZEROED).await?;
+        self.kzalloc_gfp(size, GfpFlags::ZEROED, object).await
+    }
+
+    /// The same, asked for in another way.
+    ///
+    /// # Errors
+    /// There is none, or the failure was injected.
+    pub async fn kzalloc_gfp<T: Kobject>(
+        &self,
+        size: u64,
+        flags: GfpFlags,
+        object: Rc<T>,
+    ) -> Result<Ptr<T>, NoMemory> {
+        self.before_slab(flags).await?;
         let site = self.site();
         let mut mem = self.k.mem.borrow_mut();
-        let context = self.slab_context(GfpFlags::ZEROED);
+        let context = self.slab_context(flags);
         let ptr = mem.kmalloc_object(size, context, site, Rc::clone(&object)).map_err(|_| NoMemory)?;
         // Cleared before the object's fields are what counts there; they all begin as zero.
         if let Some(addr) = ptr.phys() {

@@ -385,6 +385,7 @@ impl Kx {
                 format!("{}: its page structures are not initialised yet, and nobody gets it", what());
             self.report(Draft::warning("lost-memory", title).object(object), || self.owners_of(range));
         }
+        self.check_private(range);
         let site = self.site();
         let mut mem = self.k.mem.borrow_mut();
         if id != 0 {

@@ -7,9 +7,11 @@ mod access;
 mod alloc;
 mod bootmem;
 mod draws;
+mod encryption;
 mod globals;
 mod holders;
 mod oops;
+mod ordering;
 mod qspinlock;
 mod recorded;
 mod stacks;
@@ -26,6 +28,7 @@ use sim::sync::Mutex;
 use sim::{Cx, ObjId};
 
 use crate::device::{DeviceNode, RegisteredDriver};
+use crate::dma::atomic_pool::AtomicPools;
 use crate::driver::Programs;
 use crate::iommu::core::IommuCore;
 use crate::mem::Site;
@@ -42,6 +45,7 @@ pub use draws::Draws;
 pub use globals::{Globals, Phase, SwiotlbForce};
 pub use holders::Holder;
 pub use oops::{reserved_by, seconds};
+pub use ordering::{Shared, StoreOrder};
 pub use qspinlock::{LockCell, LockHeld};
 pub use stacks::Stacks;
 pub use symbols::{KernelImage, Symbol};
@@ -81,6 +85,10 @@ pub struct Kernel {
     pub globals: Globals,
     /// What became of boot memory.
     pub bootmem: BootMemory,
+    /// Memory for atomic requests that is shared with the host.
+    pub atomic_pools: AtomicPools,
+    /// What CPUs see of one another's stores.
+    pub order: StoreOrder,
     /// What is asked of the default pool, if somebody wants to know.
     pub bounces: Option<RefCell<Workload>>,
     /// Where the kernel's image lies.
@@ -127,6 +135,7 @@ impl Kernel {
         details: bool,
     ) -> Self {
         let image = KernelImage::new(&scenario.machine, &scenario.map);
+        let order = StoreOrder::new(&scenario.machine);
         let iommu = IommuCore::new(scenario.machine.devices.len());
         Self {
             scenario,
@@ -134,6 +143,8 @@ impl Kernel {
             mem: RefCell::new(mem),
             globals: Globals::default(),
             bootmem: BootMemory::default(),
+            atomic_pools: AtomicPools::default(),
+            order,
             bounces: None,
             image,
             devices: RefCell::new(Vec::new()),

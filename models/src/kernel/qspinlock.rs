@@ -83,6 +83,13 @@ impl Kx {
         }
     }
 
+    /// Takes a lock that lies in no object of its own.
+    pub async fn raw_spin_lock_irqsave_of(&self, lock: &Rc<SpinLock>) -> LockHeld {
+        let _frame = self.enter("_raw_spin_lock_irqsave");
+        let flags = lock.lock_irqsave(self.cx()).await;
+        LockHeld::Live(flags, Rc::clone(lock))
+    }
+
     /// A lock is taken that nobody has initialised. Bytes that are all zero happen to be a free lock, and the machine
     /// goes on.
     ///
@@ -95,6 +102,7 @@ impl Kx {
 
     /// Gives it back. The engine's side of the lock outlives the object, should somebody have freed that meanwhile.
     pub fn raw_spin_unlock_irqrestore(&self, held: LockHeld) {
+        self.order_stores();
         match held {
             LockHeld::Live(flags, lock) => lock.unlock_irqrestore(self.cx(), flags),
             LockHeld::Foreign(flags, phys) => {

@@ -108,6 +108,9 @@ struct SlabPages {
 pub struct Shadow {
     owners: PageMap<PageOwner>,
     parts: PageMap<u32>,
+    /// Pages that the host, or a device without the key, may read: decrypted ones.
+    shared: PageMap<bool>,
+    any_shared: bool,
     lists: Vec<Vec<Part>>,
     lists_used: usize,
     lists_free: Vec<u32>,
@@ -129,6 +132,8 @@ impl Shadow {
         Self {
             owners: PageMap::new(PageOwner::Unknown),
             parts: PageMap::new(0),
+            shared: PageMap::new(false),
+            any_shared: false,
             lists: Vec::new(),
             lists_used: 0,
             lists_free: Vec::new(),
@@ -142,6 +147,9 @@ impl Shadow {
     pub fn reset(&mut self) {
         self.owners.reset(PageOwner::Unknown);
         self.parts.reset(0);
+        if std::mem::take(&mut self.any_shared) {
+            self.shared.reset(false);
+        }
         self.lists_used = 0;
         self.lists_free.clear();
         self.slabs_used = 0;
@@ -234,6 +242,32 @@ impl Shadow {
         let (first, count) = pages(range).ok_or(ShadowError::BadRange { range })?;
         self.owners.fill(first, count, owner);
         Ok(())
+    }
+
+    /// Says that the whole pages of `range` are shared with the host from now on (decrypted), or private again.
+    pub fn set_shared(&mut self, range: PhysRange, shared: bool) {
+        if let Some((first, count)) = pages(range) {
+            self.shared.fill(first, count, shared);
+            self.any_shared |= shared;
+        }
+    }
+
+    /// The first page of `range` that is shared with the host, if any is. A page of which the range holds a part
+    /// counts.
+    #[must_use]
+    pub fn first_shared(&self, range: PhysRange) -> Option<PhysAddr> {
+        if !self.any_shared {
+            return None;
+        }
+        let mut pfn = range.start.pfn();
+        while pfn.phys() < range.end {
+            let (&shared, run) = self.shared.run(pfn, pages_to(pfn, range.end.0));
+            if shared {
+                return Some(pfn.phys());
+            }
+            pfn = Pfn(pfn.0 + run.max(1));
+        }
+        None
     }
 
     /// Says that the pages of `range` are a slab of objects of `object_size` bytes, and returns its id.

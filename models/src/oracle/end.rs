@@ -1,18 +1,54 @@
 //! What is checked when everything has settled.
 
+use std::rc::Rc;
+
 use sim::Draft;
 
 use crate::kernel::{Kx, seconds};
 use crate::mem::{Kobject, PhysRange, Ptr};
 use crate::profile::Behaviour;
-use crate::swiotlb::IoTlbMem;
+use crate::swiotlb::Pool;
+use crate::swiotlb::kernel::{IoTlbMem, IoTlbPool, PoolPtr};
 
 /// The checks at the end of a run.
 pub fn end_of_run(kx: &Kx) {
     let _frame = kx.enter("end of run");
-    check_pool(kx, kx.k.globals.io_tlb_default_mem.get());
+    let default = kx.k.globals.io_tlb_default_mem.get();
+    check_allocator(kx, default);
     for (_, mem) in kx.k.globals.restricted_pools.borrow().iter() {
-        check_pool(kx, *mem);
+        check_allocator(kx, *mem);
+    }
+    let devices: Vec<_> = kx.k.devices.borrow().iter().map(|node| node.ptr.get()).collect();
+    for dev in devices {
+        let own = kx.k.mem.borrow().heap.get_ref(dev).map(|dev| dev.io_tlb.transient_pools());
+        for pool in own.iter().flat_map(|pools| pools.iter()) {
+            check_pool(kx, *pool);
+        }
+    }
+}
+
+/// All pools of an allocator, and its own counters.
+fn check_allocator(kx: &Kx, mem: Ptr<IoTlbMem>) {
+    let object = kx.k.mem.borrow().heap.get(mem);
+    let Ok(object) = object else { return };
+    let only = || Rc::from([PoolPtr::First(mem)]);
+    let pools = object.growth.get().map_or_else(only, |growth| growth.pools());
+    for pool in pools.iter() {
+        check_pool(kx, *pool);
+    }
+    let Some(first) = object.pool.borrow().as_ref().map(Pool::used) else { return };
+    let counted = object.used.get();
+    if counted != first && !kx.k.has(Behaviour::GlobalPoolVariables) {
+        let title = format!("swiotlb: the descriptor counts {counted} slots in use, the slots say {first}");
+        kx.report(Draft::warning("slots-inconsistent", title).object(IoTlbMem::TYPE_NAME), Vec::new);
+    }
+    let used: u64 = pools.iter().filter_map(|pool| pool.with(kx, |pool| pool.used())).sum();
+    let (total, transient) = (object.usage.get().total_used, object.transient_nslabs.get());
+    if total != used.wrapping_add(transient) {
+        let title = format!(
+            "swiotlb: {total} slots are counted as used, and {used} are in the pools, {transient} in pools for one mapping"
+        );
+        kx.report(Draft::warning("slots-inconsistent", title).object(IoTlbMem::TYPE_NAME), Vec::new);
     }
     check_forgotten(kx);
 }
@@ -42,24 +78,20 @@ fn check_forgotten(kx: &Kx) {
 }
 
 /// A pool's counters must agree with its slots, and slots in use must belong to somebody.
-fn check_pool(kx: &Kx, mem: Ptr<IoTlbMem>) {
-    let object = kx.k.mem.borrow().heap.get(mem);
-    let Ok(object) = object else { return };
-    let pool = object.pool.borrow();
-    let Some(pool) = pool.as_ref() else { return };
-    if let Some(violation) = pool.violation() {
+fn check_pool(kx: &Kx, pool: PoolPtr) {
+    let look =
+        |pool: &mut Pool| (pool.violation(), pool.used(), PhysRange { start: pool.start(), end: pool.end() });
+    let Some((violation, used, buffer)) = pool.with(kx, look) else { return };
+    let type_name = match pool {
+        PoolPtr::First(_) => IoTlbMem::TYPE_NAME,
+        PoolPtr::Added(_) => IoTlbPool::TYPE_NAME,
+    };
+    if let Some(violation) = violation {
         let title = format!("swiotlb: {violation:?}");
-        kx.report(Draft::warning("slots-inconsistent", title).object(IoTlbMem::TYPE_NAME), Vec::new);
+        kx.report(Draft::warning("slots-inconsistent", title).object(type_name), Vec::new);
     }
-    let counted = object.used.get();
-    if counted != pool.used() && !kx.k.has(Behaviour::GlobalPoolVariables) {
-        let title =
-            format!("swiotlb: the descriptor counts {counted} slots in use, the slots say {}", pool.used());
-        kx.report(Draft::warning("slots-inconsistent", title).object(IoTlbMem::TYPE_NAME), Vec::new);
-    }
-    let buffer = PhysRange { start: object.start.get(), end: object.end.get() };
-    if pool.used() > 0 && !kx.k.ledger.reaches(buffer) {
-        let title = format!("swiotlb: {} slots are in use, and no mapping leads to them", pool.used());
-        kx.report(Draft::warning("slots-lost", title).object(IoTlbMem::TYPE_NAME), Vec::new);
+    if used > 0 && !kx.k.ledger.reaches(buffer) {
+        let title = format!("swiotlb: {used} slots are in use, and no mapping leads to them");
+        kx.report(Draft::warning("slots-lost", title).object(type_name), Vec::new);
     }
 }

@@ -26,6 +26,7 @@ pub const FINDINGS: &[(&str, &str)] = &[
         "a buffer holds after unmap or sync what neither the device wrote nor the buffer held before",
     ),
     ("free-at-wrong-time", "memory was freed through an allocator that is not there yet, or no more"),
+    ("freed-while-shared", "pages were given back to an allocator while the host can read them"),
     ("general-protection-fault", "an address was followed that no page table could map"),
     ("hard-lockup", "a CPU spins for ever with interrupts off"),
     ("hung-task", "a task waits for what will not happen"),
@@ -44,6 +45,7 @@ pub const FINDINGS: &[(&str, &str)] = &[
     ("memory-leak", "an object of the kernel lives, and nothing points at it any more"),
     ("nondeterminism", "the same seed gave two runs: a mistake of the simulator"),
     ("null-pointer", "a NULL pointer was followed"),
+    ("out-of-bounds", "memory behind the end of what was allocated was read or written"),
     ("overlapping-mappings", "slots or coherent memory of one mapping were given to another"),
     ("overlapping-owners", "one piece of boot memory was given to two owners"),
     ("page-fault", "an address was followed that nothing is mapped at"),
@@ -56,6 +58,7 @@ pub const FINDINGS: &[(&str, &str)] = &[
     ("sleep-in-atomic", "a function that may sleep was called where nobody may sleep"),
     ("slots-inconsistent", "the lists and counters of a bounce pool contradict one another"),
     ("slots-lost", "slots of a bounce pool are in use by no mapping"),
+    ("slots-outside-pool", "a search gave slots that the pool does not have"),
     ("soft-lockup", "a CPU spins for ever with interrupts on"),
     (
         "stale-iotlb",

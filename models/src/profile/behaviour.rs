@@ -391,6 +391,30 @@ behaviours! {
         commits: &["53c87e846e33"],
         ranges: &[(V::V6_7, None)],
     }
+    GrowingPools {
+        name: "growing-pools",
+        what: "with CONFIG_SWIOTLB_DYNAMIC the default pool is the first of a list: a search that fails makes a pool for \
+               this one mapping, and lets a worker add one for everybody",
+        commits: &["79636caad361"],
+        ranges: &[(V::V6_6, None)],
+        needs: &[B::SwiotlbAreas],
+    }
+    GrownPoolBarriers {
+        name: "grown-pool-barriers",
+        what: "that a device uses bounce buffers is stored before its driver learns the address, and read after: a full \
+               barrier in the search, a read barrier in the look-up (6.6-rc4)",
+        commits: &["2d5780bbef8d"],
+        ranges: &[(V::V6_6, None)],
+        needs: &[B::GrowingPools],
+    }
+    GrownPagesEncryptedAgain {
+        name: "grown-pages-encrypted-again",
+        what: "pages of a new pool are shared with the host only if they lie low enough, and are made private again \
+               before they are given back, or else leaked (6.7, 6.6.3)",
+        commits: &["a5e3b127455d"],
+        ranges: &[(V::V6_7, None)],
+        needs: &[B::GrowingPools],
+    }
     PaddingSlots {
         name: "padding-slots",
         what: "an offset of a slot or more becomes whole slots of padding in front of the mapping",

@@ -17,6 +17,8 @@ pub enum IommuDefault {
 pub struct KernelConfig {
     /// `CONFIG_SWIOTLB`.
     pub swiotlb: bool,
+    /// `CONFIG_SWIOTLB_DYNAMIC`: pools grow, where the kernel can do that (6.6). Debian's kernels have it not.
+    pub swiotlb_dynamic: bool,
     /// `CONFIG_AMD_IOMMU`.
     pub amd_iommu: bool,
     /// `CONFIG_INTEL_IOMMU`.
@@ -53,6 +55,7 @@ impl Default for KernelConfig {
     fn default() -> Self {
         Self {
             swiotlb: true,
+            swiotlb_dynamic: false,
             amd_iommu: true,
             intel_iommu: true,
             intel_iommu_default_on: false,
@@ -75,6 +78,7 @@ impl Default for KernelConfig {
 /// Options that this crate knows.
 pub const CONFIG_NAMES: &[&str] = &[
     "CONFIG_SWIOTLB",
+    "CONFIG_SWIOTLB_DYNAMIC",
     "CONFIG_AMD_IOMMU",
     "CONFIG_INTEL_IOMMU",
     "CONFIG_INTEL_IOMMU_DEFAULT_ON",
@@ -157,6 +161,7 @@ impl KernelConfig {
     fn flag(&mut self, name: &str) -> Option<&mut bool> {
         Some(match name {
             "CONFIG_SWIOTLB" => &mut self.swiotlb,
+            "CONFIG_SWIOTLB_DYNAMIC" => &mut self.swiotlb_dynamic,
             "CONFIG_AMD_IOMMU" => &mut self.amd_iommu,
             "CONFIG_INTEL_IOMMU" => &mut self.intel_iommu,
             "CONFIG_INTEL_IOMMU_DEFAULT_ON" => &mut self.intel_iommu_default_on,

@@ -7,6 +7,8 @@ use sim::Nanos;
 pub struct Facts {
     /// The default pool, if one was set up.
     pub pool: Option<PoolFacts>,
+    /// What debugfs says of bounce buffers at the end, if there is an allocator.
+    pub debugfs: Option<SwiotlbDebugfs>,
     /// Why there is no pool, or why it was set up.
     pub pool_reason: String,
     /// Who tore the pool down, if anybody did.
@@ -32,6 +34,31 @@ pub struct PoolFacts {
     pub force: bool,
     /// When it was set up.
     pub at: Nanos,
+}
+
+/// The files in `/sys/kernel/debug/swiotlb`.
+///
+/// Source: `kernel/dma/swiotlb.c: swiotlb_create_debugfs_files()`, by version.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SwiotlbDebugfs {
+    /// `io_tlb_nslabs`: slots in all pools for everybody.
+    pub nslabs: u64,
+    /// `io_tlb_used`: slots in use.
+    pub used: u64,
+    /// `io_tlb_used_hiwater`: the most that were in use at once (6.4).
+    pub used_hiwater: Option<u64>,
+    /// `io_tlb_transient_nslabs`: slots in pools that were made for one mapping each, where pools grow.
+    pub transient_nslabs: Option<u64>,
+}
+
+impl SwiotlbDebugfs {
+    /// The files and what they hold, in the kernel's order.
+    pub fn files(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let always = [("io_tlb_nslabs", self.nslabs), ("io_tlb_used", self.used)];
+        let hiwater = self.used_hiwater.map(|value| ("io_tlb_used_hiwater", value));
+        let transient = self.transient_nslabs.map(|value| ("io_tlb_transient_nslabs", value));
+        always.into_iter().chain(hiwater).chain(transient)
+    }
 }
 
 /// The end of the default pool.

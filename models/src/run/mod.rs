@@ -11,7 +11,7 @@ use sim::{Nanos, RunEnd};
 
 pub use worker::Worker;
 
-pub use facts::{DeviceFacts, Facts, PoolFacts, TornDown};
+pub use facts::{DeviceFacts, Facts, PoolFacts, SwiotlbDebugfs, TornDown};
 
 use crate::driver::Programs;
 use crate::scenario::Resolved;

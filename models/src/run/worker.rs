@@ -20,6 +20,7 @@ use crate::oracle::end_of_run;
 use crate::profile::Behaviour;
 use crate::scenario::schema;
 use crate::swiotlb::IoTlbMem;
+use crate::swiotlb::kernel::swiotlb_debugfs;
 
 /// What memory holds at power-on is the same for all runs of a scenario: which part of it is ever read is decided
 /// by choices enough.
@@ -148,6 +149,7 @@ fn facts_of(kx: &Kx) -> Facts {
             ", default domain translated"
         });
     }
+    facts.debugfs = swiotlb_debugfs(kx);
     let nodes: Vec<_> = kx.k.devices.borrow().iter().cloned().collect();
     for node in nodes {
         let spec = node.spec(&kx.k);

@@ -44,6 +44,8 @@ limits! {
     STATEMENTS: usize = 4_096;
     /// How deep statements nest.
     BODY_DEPTH: usize = 16;
+    /// Microseconds for which a queue polls for what another shares.
+    POLL_US: u64 = 10_000;
     /// Statements that one context may execute, repetitions multiplied out.
     EXECUTED: u64 = 1_000_000;
     /// Bytes of one buffer, mapping or object.

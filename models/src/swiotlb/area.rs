@@ -82,11 +82,55 @@ impl Area {
     /// (v6.0), `find_slots()` (v5.13), within the lock.
     #[inline]
     pub fn find_slots(&mut self, slots: &mut SlotMap, plan: &SearchPlan) -> Search {
-        let found = self.search(slots, plan);
+        if let Some(end) = self.refused(plan) {
+            return end;
+        }
+        let lattice = if slots.is_detailed() { None } else { Lattice::of(plan, self.first) };
+        let Some(lattice) = lattice else {
+            let found = self.search_literally(slots, plan);
+            if let Search::Found { slot, .. } = found {
+                self.take(slots, plan, slot);
+            }
+            return found;
+        };
+        // Mostly the cursor points at free slots: they are looked up once.
+        let begun_at = self.begun_at(plan);
+        let slot = self.first.wrapping_add(begun_at + lattice.distance(begun_at));
+        if slot - self.first < self.nslabs
+            && plan.spans_boundary(slot) == Some(false)
+            && slots.take_if_free(slot, plan.nslots, plan.first_alloc_size)
+        {
+            self.count_taken(plan, slot);
+            return Search::Found { slot, nslots: plan.nslots };
+        }
+        let found = self.search_lattice(slots, plan, lattice);
         if let Search::Found { slot, .. } = found {
             self.take(slots, plan, slot);
         }
         found
+    }
+
+    /// What is decided before any slot is looked at.
+    #[inline]
+    fn refused(&self, plan: &SearchPlan) -> Option<Search> {
+        if plan.nslots == 0 {
+            return Some(Search::Bug);
+        }
+        // Unsigned, as in C: an area that is over-full by mistake looks almost infinitely free.
+        let full = u64::from(plan.nslots) > u64::from(self.nslabs).wrapping_sub(self.used);
+        full.then_some(Search::Full)
+    }
+
+    /// Index at which the walk begins.
+    #[inline]
+    const fn begun_at(&self, plan: &SearchPlan) -> u32 {
+        match plan.loop_end {
+            LoopEnd::Counted => self.index,
+            LoopEnd::Wrap => {
+                let aligned = plan.first_index(self.index);
+                if aligned >= self.nslabs { 0 } else { aligned }
+            }
+        }
     }
 
     /// The first half of [`Self::find_slots`]: what it would take. In the kernel, the same lock is held
@@ -94,12 +138,8 @@ impl Area {
     #[must_use]
     #[inline]
     pub fn search(&self, slots: &mut SlotMap, plan: &SearchPlan) -> Search {
-        if plan.nslots == 0 {
-            return Search::Bug;
-        }
-        // Unsigned, as in C: an area that is over-full by mistake looks almost infinitely free.
-        if u64::from(plan.nslots) > u64::from(self.nslabs).wrapping_sub(self.used) {
-            return Search::Full;
+        if let Some(end) = self.refused(plan) {
+            return end;
         }
         match Lattice::of(plan, self.first).filter(|_| !slots.is_detailed()) {
             Some(lattice) => self.search_lattice(slots, plan, lattice),
@@ -112,9 +152,15 @@ impl Area {
     #[inline]
     pub fn take(&mut self, slots: &mut SlotMap, plan: &SearchPlan, slot: u32) {
         slots.take(slot, plan.nslots, plan.first_alloc_size);
+        self.count_taken(plan, slot);
+    }
+
+    /// The area's counters after slots were taken.
+    #[inline]
+    const fn count_taken(&mut self, plan: &SearchPlan, slot: u32) {
         let next = slot.wrapping_sub(self.first).wrapping_add(plan.nslots);
         self.index = if next >= self.nslabs { 0 } else { next };
-        self.used = self.used.wrapping_add(u64::from(plan.nslots));
+        self.used = self.used.wrapping_add(plan.nslots as u64);
     }
 
     /// Counts `nslots` (an `int`) as given back; the cursor stays where it is.
@@ -172,8 +218,7 @@ impl Area {
                 pass(0, left).unwrap_or(Search::Full)
             }
             LoopEnd::Wrap => {
-                let aligned = plan.first_index(self.index);
-                let begun_at = if aligned >= nslabs { 0 } else { aligned };
+                let begun_at = self.begun_at(plan);
                 if let Some(found) = pass(begun_at, nslabs) {
                     return found;
                 }

@@ -49,18 +49,56 @@ pub(super) struct Record {
 pub(super) const NO_RECORD: Record =
     Record { orig_addr: INVALID_PHYS_ADDR, alloc_size: 0, nslots: 0, lead: 0, pad_slots: 0, pad_at: 0 };
 
-/// A segment that was taken from at least once.
+/// The records of a segment, by the slot at which they begin.
+pub(super) type Records = [Record; IO_TLB_SEGSIZE as usize];
+
+/// A segment: its free slots, and what is recorded of the others.
 #[derive(Clone, Debug)]
 pub(super) struct Segment {
-    pub(super) number: u32,
     pub(super) free: u128,
     /// Slots at which a record begins.
     pub(super) begins: u128,
-    /// Valid where `begins` has a bit.
-    pub(super) records: Box<[Record; IO_TLB_SEGSIZE as usize]>,
+    /// Valid where `begins` has a bit. Comes into being when the segment is first taken from.
+    pub(super) records: Option<Box<Records>>,
+    /// Whether it was taken from since the last reset.
+    pub(super) touched: bool,
 }
 
 impl Segment {
+    /// One that nothing was ever taken from.
+    pub(super) const fn new(free: u128) -> Self {
+        Self { free, begins: 0, records: None, touched: false }
+    }
+
+    /// The record that begins at `offset`, if one does.
+    #[inline]
+    pub(super) fn record_at(&self, offset: u32) -> Option<&Record> {
+        if self.begins >> offset & 1 == 0 {
+            return None;
+        }
+        self.records.as_ref().map(|records| &records[offset as usize])
+    }
+
+    /// The same, to be changed.
+    #[inline]
+    pub(super) fn record_at_mut(&mut self, offset: u32) -> Option<&mut Record> {
+        if self.begins >> offset & 1 == 0 {
+            return None;
+        }
+        self.records.as_mut().map(|records| &mut records[offset as usize])
+    }
+
+    /// Marks `taken` as busy, and lets `record` begin at `offset`.
+    #[inline]
+    pub(super) fn take(&mut self, taken: u128, offset: u32, record: Record) {
+        self.free &= !taken;
+        self.begins |= 1 << offset;
+        match &mut self.records {
+            Some(records) => records[offset as usize] = record,
+            none => new_records(none)[offset as usize] = record,
+        }
+    }
+
     /// Lets a record begin at `offset` if one goes across it.
     pub(super) fn split_at(&mut self, offset: u32) {
         let before = self.begins & low_bits(offset);
@@ -68,7 +106,8 @@ impl Segment {
             return;
         }
         let begin = before.ilog2();
-        let old = &mut self.records[begin as usize];
+        let Some(records) = &mut self.records else { return };
+        let old = &mut records[begin as usize];
         let Some(rest) = u16::try_from(offset - begin).ok().and_then(|cut| old.nslots.checked_sub(cut))
         else {
             return;
@@ -91,6 +130,11 @@ impl Segment {
             None => new.pad_slots = 0,
         }
         self.begins |= 1 << offset;
-        self.records[offset as usize] = new;
+        records[offset as usize] = new;
     }
+}
+
+#[cold]
+fn new_records(none: &mut Option<Box<Records>>) -> &mut Records {
+    none.get_or_insert_with(|| Box::new([NO_RECORD; IO_TLB_SEGSIZE as usize]))
 }

@@ -12,7 +12,7 @@ use super::area_detail::{Slot, SlotDetail};
 use super::area_segment::{COMBS, NO_RECORD, Record, Segment, low_bits, run_starts};
 use super::check::Violation;
 use super::literal;
-use super::sizing::{INVALID_PHYS_ADDR, IO_TLB_SEGSIZE, IO_TLB_SHIFT};
+use super::sizing::{INVALID_PHYS_ADDR, IO_TLB_SEGSIZE, IO_TLB_SHIFT, nr_slots};
 use crate::mem::PhysAddr;
 
 /// The slots of one pool (`io_tlb_mem.slots`, later `io_tlb_pool.slots`).
@@ -25,11 +25,9 @@ pub struct SlotMap {
     /// Per segment, at least the length of its longest free run. Searches that fail lower it, so it must
     /// not reach any digest.
     run_bound: Vec<u8>,
-    /// Per segment, one plus its place in `touched`; 0: never taken from.
-    place: Vec<u32>,
-    /// The first `live` are in use; the others wait for the next run.
-    touched: Vec<Segment>,
-    live: usize,
+    segments: Vec<Segment>,
+    /// Numbers of those that were taken from since the last reset.
+    touched: Vec<u32>,
     detail: Option<Box<SlotDetail>>,
 }
 
@@ -39,6 +37,24 @@ const fn offset_in(slot: u32) -> u32 {
 
 const fn segment_of(slot: u32) -> u32 {
     slot / IO_TLB_SEGSIZE
+}
+
+/// Place of the first segment that may have a run of `nslots`. Sixteen at a time: a full pool is passed over quickly.
+#[inline]
+fn first_with(bounds: &[u8], nslots: u32) -> Option<usize> {
+    const AT_ONCE: usize = 16;
+    let wanted = u8::try_from(nslots).unwrap_or(u8::MAX);
+    if bounds.first().is_some_and(|bound| *bound >= wanted) {
+        return Some(0);
+    }
+    let chunks = bounds.chunks(AT_ONCE);
+    let any = |chunk: &[u8]| chunk.iter().fold(false, |any, bound| any | (*bound >= wanted));
+    for (nth, chunk) in chunks.enumerate() {
+        if any(chunk) {
+            return chunk.iter().position(|bound| *bound >= wanted).map(|at| nth * AT_ONCE + at);
+        }
+    }
+    None
 }
 
 impl SlotMap {
@@ -58,19 +74,26 @@ impl SlotMap {
         let count = nslabs.div_ceil(IO_TLB_SEGSIZE) as usize;
         self.detail = None;
         if self.nslabs == nslabs && self.list_clamped == list_clamped {
-            for segment in &self.touched[..self.live] {
-                self.place[segment.number as usize] = 0;
-                self.run_bound[segment.number as usize] = 128;
+            for number in std::mem::take(&mut self.touched) {
+                let full = self.full(number);
+                let segment = &mut self.segments[number as usize];
+                (segment.free, segment.begins, segment.touched) = (full, 0, false);
+                self.run_bound[number as usize] = 128;
             }
         } else {
             self.nslabs = nslabs;
             self.list_clamped = list_clamped;
-            self.place.clear();
-            self.place.resize(count, 0);
+            self.touched.clear();
+            self.segments.clear();
+            let (mut free, clamped) = (nslabs, list_clamped);
+            self.segments.extend((0..count).map(|_| {
+                let full = if clamped { low_bits(free) } else { u128::MAX };
+                free = free.saturating_sub(IO_TLB_SEGSIZE);
+                Segment::new(full)
+            }));
             self.run_bound.clear();
             self.run_bound.resize(count, 128);
         }
-        self.live = 0;
     }
 
     /// Number of slots.
@@ -101,8 +124,8 @@ impl SlotMap {
         if self.detail.is_some() {
             return None;
         }
-        let busy = |segment: &Segment| (self.full(segment.number) & !segment.free).count_ones();
-        Some(self.touched[..self.live].iter().map(|segment| u64::from(busy(segment))).sum())
+        let busy = |number: &u32| (self.full(*number) & !self.segments[*number as usize].free).count_ones();
+        Some(self.touched.iter().map(|number| u64::from(busy(number))).sum())
     }
 
     /// What the compact form promises itself.
@@ -110,25 +133,27 @@ impl SlotMap {
         if self.detail.is_some() {
             return None;
         }
-        for segment in &self.touched[..self.live] {
-            let bound = u32::from(self.run_bound[segment.number as usize]);
+        for &number in &self.touched {
+            let segment = &self.segments[number as usize];
+            let bound = u32::from(self.run_bound[number as usize]);
             if bound < IO_TLB_SEGSIZE && run_starts(segment.free, bound + 1) != 0 {
-                return Some(Violation::RunUnderrated { segment: segment.number });
+                return Some(Violation::RunUnderrated { segment: number });
             }
             let mut owned = 0;
             let mut begins = segment.begins;
             while begins != 0 {
                 let begin = begins.trailing_zeros();
-                let range = low_bits(u32::from(segment.records[begin as usize].nslots)) << begin;
+                let nslots = segment.record_at(begin).map_or(0, |record| record.nslots);
+                let range = low_bits(u32::from(nslots)) << begin;
                 if range & (owned | segment.free) != 0 {
-                    return Some(Violation::NoOwner { slot: segment.number * IO_TLB_SEGSIZE + begin });
+                    return Some(Violation::NoOwner { slot: number * IO_TLB_SEGSIZE + begin });
                 }
                 owned |= range;
                 begins &= begins - 1;
             }
-            let orphans = self.full(segment.number) & !segment.free & !owned;
+            let orphans = self.full(number) & !segment.free & !owned;
             if orphans != 0 {
-                let slot = segment.number * IO_TLB_SEGSIZE + orphans.trailing_zeros();
+                let slot = number * IO_TLB_SEGSIZE + orphans.trailing_zeros();
                 return Some(Violation::NoOwner { slot });
             }
         }
@@ -141,50 +166,28 @@ impl SlotMap {
         if self.list_clamped { low_bits(slots) } else { u128::MAX }
     }
 
-    #[inline]
-    fn touched(&self, segment: u32) -> Option<&Segment> {
-        match self.place.get(segment as usize) {
-            Some(&place) if place != 0 => self.touched.get(place as usize - 1),
-            _ => None,
-        }
-    }
-
-    #[inline]
-    fn touch(&mut self, segment: u32) -> &mut Segment {
-        let mut place = self.place[segment as usize] as usize;
-        if place == 0 {
-            let free = self.full(segment);
-            if let Some(spare) = self.touched.get_mut(self.live) {
-                (spare.number, spare.free, spare.begins) = (segment, free, 0);
-            } else {
-                let records = Box::new([NO_RECORD; IO_TLB_SEGSIZE as usize]);
-                self.touched.push(Segment { number: segment, free, begins: 0, records });
-            }
-            self.live += 1;
-            place = self.live;
-            self.place[segment as usize] = u32::try_from(place).unwrap_or(u32::MAX);
-        }
-        &mut self.touched[place - 1]
+    /// Remembers that a segment is taken from.
+    #[cold]
+    fn touch(&mut self, number: u32) {
+        self.segments[number as usize].touched = true;
+        self.touched.push(number);
     }
 
     #[inline]
     fn free_bits(&self, segment: u32) -> u128 {
-        if segment as usize >= self.place.len() {
-            return 0;
-        }
-        self.touched(segment).map_or_else(|| self.full(segment), |found| found.free)
+        self.segments.get(segment as usize).map_or(0, |segment| segment.free)
     }
 
     /// The record that covers `slot`, and the distance of `slot` from its start.
     fn record(&self, slot: u32) -> Option<(&Record, u32)> {
-        let segment = self.touched(segment_of(slot))?;
+        let segment = self.segments.get(segment_of(slot) as usize)?;
         let offset = offset_in(slot);
         let before = segment.begins & low_bits(offset + 1);
         if segment.free >> offset & 1 == 1 || before == 0 {
             return None;
         }
         let begin = before.ilog2();
-        let record = &segment.records[begin as usize];
+        let record = segment.record_at(begin)?;
         (offset - begin < u32::from(record.nslots)).then_some((record, offset - begin))
     }
 
@@ -244,11 +247,10 @@ impl SlotMap {
     pub(super) fn sizes(&self, slot: u32) -> (u16, u64) {
         let offset = offset_in(slot);
         if self.detail.is_none()
-            && let Some(segment) = self.touched(segment_of(slot))
-            && segment.begins >> offset & 1 == 1
+            && let Some(segment) = self.segments.get(segment_of(slot) as usize)
+            && let Some(record) = segment.record_at(offset)
         {
             // Mostly a mapping is asked for by its first slot.
-            let record = &segment.records[offset as usize];
             let pad = if record.pad_at == 0 { record.pad_slots } else { 0 };
             return (pad, record.alloc_size);
         }
@@ -270,10 +272,6 @@ impl SlotMap {
             return None;
         }
         let first = from + (residue.wrapping_sub(from) & (stride - 1));
-        // Mostly the cursor points at free slots, and no bits need be combed.
-        if first < end && self.list(first) >= nslots && accept(first) {
-            return Some(first);
-        }
         if stride > IO_TLB_SEGSIZE {
             let mut slot = first;
             while slot < end {
@@ -289,8 +287,7 @@ impl SlotMap {
         let mut segment = first;
         while segment <= last {
             let bounds = &self.run_bound[segment as usize..=last as usize];
-            let skip = bounds.iter().position(|&bound| u32::from(bound) >= nslots)?;
-            segment += u32::try_from(skip).ok()?;
+            segment += u32::try_from(first_with(bounds, nslots)?).ok()?;
             let base = segment * IO_TLB_SEGSIZE;
             let runs = run_starts(self.free_bits(segment), nslots);
             if runs == 0 {
@@ -325,12 +322,35 @@ impl SlotMap {
             literal::infallible(literal::take_run(detail, i64::from(first), nslots, alloc_size));
             return;
         }
-        let segment = self.touch(segment_of(first));
-        segment.free &= !taken;
-        segment.begins |= 1 << offset;
+        self.take_in_segment(first, taken, nslots, alloc_size);
+    }
+
+    #[inline]
+    fn take_in_segment(&mut self, first: u32, taken: u128, nslots: u32, alloc_size: u64) {
+        let number = segment_of(first);
         // At most a segment's worth.
         let nslots = u16::try_from(nslots).unwrap_or(u16::MAX);
-        segment.records[offset as usize] = Record { alloc_size, nslots, ..NO_RECORD };
+        let record = Record { alloc_size, nslots, ..NO_RECORD };
+        let segment = &mut self.segments[number as usize];
+        segment.take(taken, offset_in(first), record);
+        if !segment.touched {
+            self.touch(number);
+        }
+    }
+
+    /// Takes `first..first + nslots` if all of it is free, as [`Self::take`] does; says whether it did.
+    #[inline]
+    pub(super) fn take_if_free(&mut self, first: u32, nslots: u32, alloc_size: u64) -> bool {
+        let offset = offset_in(first);
+        if self.detail.is_some() || nslots > IO_TLB_SEGSIZE - offset {
+            return false;
+        }
+        let taken = low_bits(nslots) << offset;
+        let free = taken & !self.free_bits(segment_of(first)) == 0;
+        if free {
+            self.take_in_segment(first, taken, nslots, alloc_size);
+        }
+        free
     }
 
     /// Records where the run `first..first + nslots` came from, behind `pad` padding slots.
@@ -339,17 +359,15 @@ impl SlotMap {
     pub fn set_orig(&mut self, first: u32, nslots: u32, pad: u16, orig_addr: PhysAddr) {
         if self.detail.is_none() && u32::from(pad) < nslots {
             let offset = offset_in(first);
-            let place = self.place.get(segment_of(first) as usize).map_or(0, |&place| place as usize);
-            if place != 0 {
-                let segment = &mut self.touched[place - 1];
-                let record = &mut segment.records[offset as usize];
-                if segment.begins >> offset & 1 == 1 && u32::from(record.nslots) == nslots {
-                    record.orig_addr = orig_addr.0;
-                    record.lead = pad;
-                    record.pad_at = pad;
-                    record.pad_slots = pad;
-                    return;
-                }
+            let segment = self.segments.get_mut(segment_of(first) as usize);
+            if let Some(record) = segment.and_then(|segment| segment.record_at_mut(offset))
+                && u32::from(record.nslots) == nslots
+            {
+                record.orig_addr = orig_addr.0;
+                record.lead = pad;
+                record.pad_at = pad;
+                record.pad_slots = pad;
+                return;
             }
         }
         let detail = self.detailed();
@@ -385,14 +403,49 @@ impl SlotMap {
         range & !self.full(segment_of(start)) == 0
     }
 
+    /// Gives a whole mapping back that begins at `slot`, if one without padding does, and its recorded size and
+    /// `offset` bytes make up just its slots. How many they were; `None`, and nothing is done, for all else.
+    #[inline]
+    pub(super) fn release_whole(&mut self, slot: u32, offset: u32) -> Option<u32> {
+        let at = offset_in(slot);
+        let number = segment_of(slot);
+        if self.detail.is_some() {
+            return None;
+        }
+        let segment = self.segments.get_mut(number as usize)?;
+        let record = segment.record_at(at)?;
+        let nslots = u32::from(record.nslots);
+        let recorded = nr_slots(record.alloc_size.wrapping_add(u64::from(offset)));
+        if recorded != u64::from(nslots) || nslots == 0 || record.pad_slots != 0 {
+            return None;
+        }
+        segment.begins &= !(1 << at);
+        segment.free |= low_bits(nslots) << at;
+        self.raise_bound(number, at);
+        Some(nslots)
+    }
+
+    /// After slots round `offset` became free, a segment may have a longer run than searches believe.
+    #[inline]
+    fn raise_bound(&mut self, number: u32, offset: u32) {
+        let bound = &mut self.run_bound[number as usize];
+        if u32::from(*bound) < IO_TLB_SEGSIZE {
+            let free = self.segments[number as usize].free;
+            let below = (!free & low_bits(offset)).checked_ilog2().map_or(0, |busy| busy + 1);
+            let run = (free >> below).trailing_ones();
+            *bound = (*bound).max(u8::try_from(run).unwrap_or(128));
+        }
+    }
+
     fn release_within(&mut self, start: u32, count: u32) {
         let offset = offset_in(start);
         let number = segment_of(start);
         let range = low_bits(count) << offset;
-        let segment = self.touch(number);
-        let whole =
-            segment.begins >> offset & 1 == 1 && u32::from(segment.records[offset as usize].nslots) == count;
-        if whole {
+        if !self.segments[number as usize].touched {
+            self.touch(number);
+        }
+        let segment = &mut self.segments[number as usize];
+        if segment.record_at(offset).is_some_and(|record| u32::from(record.nslots) == count) {
             segment.begins &= !(1 << offset);
         } else {
             // The record that reaches into the range from below is cut; what sticks out above starts anew.
@@ -404,10 +457,7 @@ impl SlotMap {
             segment.begins &= !range;
         }
         segment.free |= range;
-        let below = (!segment.free & low_bits(offset)).checked_ilog2().map_or(0, |busy| busy + 1);
-        let run = (segment.free >> below).trailing_ones();
-        let bound = &mut self.run_bound[number as usize];
-        *bound = (*bound).max(u8::try_from(run).unwrap_or(128));
+        self.raise_bound(number, offset);
     }
 
     /// Switches to one record per slot.

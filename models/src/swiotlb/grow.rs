@@ -31,6 +31,32 @@ pub enum Zone {
     Normal,
 }
 
+impl Zone {
+    /// The zone from which memory below `phys_limit` is asked for first.
+    ///
+    /// Source: `kernel/dma/swiotlb.c: swiotlb_alloc_tlb()`, v6.12.
+    #[must_use]
+    pub const fn first(phys_limit: u64) -> Self {
+        match phys_limit {
+            limit if limit <= ZONE_DMA_LIMIT => Self::Dma,
+            limit if limit <= ZONE_DMA32_LIMIT => Self::Dma32,
+            _ => Self::Normal,
+        }
+    }
+
+    /// The zone to ask after this one gave memory above `phys_limit`; `None` to give up.
+    ///
+    /// Source: the loop of `kernel/dma/swiotlb.c: swiotlb_alloc_tlb()`, v6.12.
+    #[must_use]
+    pub const fn lower(self, phys_limit: u64) -> Option<Self> {
+        match self {
+            Self::Normal if phys_limit < u64::MAX => Some(Self::Dma32),
+            Self::Normal | Self::Dma32 => Some(Self::Dma),
+            Self::Dma => None,
+        }
+    }
+}
+
 /// The page allocator, as far as growing pools need it.
 pub trait DmaPages {
     /// A block of `PAGE_SIZE << order` bytes from `zone` or below, or none.
@@ -68,7 +94,7 @@ pub struct PoolMapping {
 }
 
 /// Order of the smallest block that holds `bytes`. Source: `include/asm-generic/getorder.h`.
-pub(super) const fn get_order(bytes: u64) -> u32 {
+pub(crate) const fn get_order(bytes: u64) -> u32 {
     match bytes.div_ceil(PAGE_SIZE).checked_next_power_of_two() {
         Some(pages) => pages.ilog2(),
         None => 64,
@@ -340,7 +366,7 @@ impl GrowingPools {
 /// The size of a pool that no block of the page allocator need exceed.
 ///
 /// Source: the head of `kernel/dma/swiotlb.c: swiotlb_alloc_pool()`, v6.12.
-pub(super) fn limit_to_block(size: PoolSize) -> PoolSize {
+pub(crate) fn limit_to_block(size: PoolSize) -> PoolSize {
     let most = low32(PAGE_SIZE >> IO_TLB_SHIFT) << MAX_PAGE_ORDER;
     if size.nslabs <= most {
         return size;
@@ -351,7 +377,7 @@ pub(super) fn limit_to_block(size: PoolSize) -> PoolSize {
 /// Half the size of a pool that could not be had; `None` if it must not become smaller.
 ///
 /// Source: the loop of `kernel/dma/swiotlb.c: swiotlb_alloc_pool()`, v6.12.
-pub(super) fn halved(size: PoolSize, min_nslabs: u32) -> Option<PoolSize> {
+pub(crate) fn halved(size: PoolSize, min_nslabs: u32) -> Option<PoolSize> {
     if size.nslabs <= min_nslabs {
         return None;
     }
@@ -364,21 +390,13 @@ pub(super) fn halved(size: PoolSize, min_nslabs: u32) -> Option<PoolSize> {
 /// Source: `kernel/dma/swiotlb.c: swiotlb_alloc_tlb(), alloc_dma_pages()`, v6.12.
 pub fn alloc_tlb(bytes: u64, phys_limit: u64, pages: &mut impl DmaPages) -> Option<PhysAddr> {
     let order = get_order(bytes);
-    let mut zone = match phys_limit {
-        0..=ZONE_DMA_LIMIT => Zone::Dma,
-        limit if limit <= ZONE_DMA32_LIMIT => Zone::Dma32,
-        _ => Zone::Normal,
-    };
+    let mut zone = Zone::first(phys_limit);
     loop {
         let block = pages.alloc_pages(zone, order)?;
         if block.0.wrapping_add(bytes).wrapping_sub(1) <= phys_limit {
             return Some(block);
         }
         pages.free_pages(block, order);
-        zone = match zone {
-            Zone::Normal if phys_limit < u64::MAX => Zone::Dma32,
-            Zone::Normal | Zone::Dma32 => Zone::Dma,
-            Zone::Dma => return None,
-        };
+        zone = zone.lower(phys_limit)?;
     }
 }

@@ -11,7 +11,7 @@ mod area_segment;
 mod area_slots;
 mod bounce;
 mod check;
-mod grow;
+pub(crate) mod grow;
 pub mod kernel;
 pub mod literal;
 mod literal_pool;

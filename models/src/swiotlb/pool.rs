@@ -393,7 +393,25 @@ impl Pool {
     /// Frees the mapping of a bounce address. The copy back comes before ([`Self::bounce`]).
     ///
     /// Source: `kernel/dma/swiotlb.c: swiotlb_release_slots()`, by version.
+    #[inline]
     pub fn release_slots(&mut self, limits: DmaLimits, tlb_addr: PhysAddr) -> Release {
+        // Mostly a whole mapping without padding is given back by the address that it was given.
+        let offset = limits.align_offset(tlb_addr);
+        let slot =
+            low32(tlb_addr.0.wrapping_sub(u64::from(offset)).wrapping_sub(self.start.0) >> IO_TLB_SHIFT);
+        if let Some(area) = self.area_of(slot)
+            && let Some(nslots) = self.slots.release_whole(slot, offset)
+        {
+            let nslots = i64::from(nslots);
+            self.areas[area as usize].give_back(nslots);
+            self.usage.sub(nslots);
+            return Release::Done { first: i64::from(slot), nslots, area };
+        }
+        self.release_any(limits, tlb_addr)
+    }
+
+    /// The same, whatever the address is.
+    fn release_any(&mut self, limits: DmaLimits, tlb_addr: PhysAddr) -> Release {
         let run = self.run_of(limits, tlb_addr);
         let unsigned = low32(run.first.cast_unsigned());
         let area = if unsigned < self.area_nslabs {

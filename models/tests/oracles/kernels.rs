@@ -194,8 +194,8 @@ fn the_pool_is_found_once_and_under_the_name_of_its_version() {
         let dev = kx.k.node(0).expect("the disk").ptr.get();
         let pool = kx.k.facts.borrow().pool.clone().expect("a pool");
         let at = |addr| models::mem::PhysAddr(addr);
-        let inside = find_pool(&kx, dev, at(pool.start)).await.is_null();
-        let behind = find_pool(&kx, dev, at(pool.start + pool.bytes)).await.is_null();
+        let inside = find_pool(&kx, dev, at(pool.start)).await.is_none();
+        let behind = find_pool(&kx, dev, at(pool.start + pool.bytes)).await.is_none();
         (inside, behind)
     });
     assert_eq!(found.result, Some((false, true)));

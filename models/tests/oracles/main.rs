@@ -6,6 +6,7 @@ mod content;
 mod dma_api;
 mod dma_debug;
 mod faults;
+mod growing;
 mod kernels;
 mod machine;
 mod memory;

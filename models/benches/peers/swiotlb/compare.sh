@@ -22,7 +22,7 @@ case $rounds in *[!0-9]* | '' | 0) fail "the number of rounds is \`$rounds\`; ex
 for recording in "$@"; do
     [ -r "$recording" ] || fail "cannot read the recording $recording"
 done
-[ $# -gt 0 ] || set -- "$root/models/tests/data/swiotlb-6.12-sample.jsonl.gz"
+[ $# -gt 0 ] || set -- "$root/models/conform/tests/data/swiotlb-6.12-sample.jsonl.gz"
 
 for tool in cc tar awk sed sort cargo; do
     command -v "$tool" > /dev/null || fail "needs \`$tool\`, which is not there"

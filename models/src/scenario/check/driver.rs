@@ -225,6 +225,11 @@ impl Walk<'_> {
                 }
             }
             Stmt::Lock { name, .. } => checker.name("name", name),
+            Stmt::Share { name } => self.shareable(checker, name),
+            Stmt::Take { name, within_us } => {
+                self.shareable(checker, name);
+                checker.range("within_us", *within_us, 1, limits::POLL_US);
+            }
             Stmt::Sleep { us } => checker.dist("us", us, 0, limits::DELAY_US),
             Stmt::Maybe { percent, .. } => checker.percent(*percent),
             Stmt::IfKernel { has, .. } => {
@@ -277,6 +282,11 @@ impl Walk<'_> {
                 }
             }
         }
+    }
+
+    fn shareable(&self, checker: &mut Checker<'_>, name: &str) {
+        let all = [&self.names.maps, &self.names.sg_maps, &self.names.buffers];
+        defined(checker, name, "mapping or buffer", &all);
     }
 
     fn dma_target(&self, checker: &mut Checker<'_>, name: &str) {

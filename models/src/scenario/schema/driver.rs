@@ -229,6 +229,20 @@ pub enum Stmt {
         #[serde(default)]
         otherwise: Vec<Self>,
     },
+    /// Puts a mapping or buffer where the driver's other queues find it: a plain store to the device's private data,
+    /// without a lock or a barrier.
+    Share {
+        /// Name of the mapping or buffer.
+        name: String,
+    },
+    /// Takes the oldest thing of this name that another queue of the device has shared, polling for it; it is this
+    /// queue's from then on.
+    Take {
+        /// Name of the mapping or buffer.
+        name: String,
+        /// Microseconds after which it gives up.
+        within_us: u64,
+    },
     /// Sleeps.
     Sleep {
         /// Microseconds.

@@ -37,6 +37,9 @@ pub struct Machine {
     /// Memory encryption of the CPU.
     #[serde(default)]
     pub mem_encrypt: MemEncrypt,
+    /// What a CPU sees of another's stores.
+    #[serde(default)]
+    pub memory_order: MemoryOrder,
     /// Whether the kernel is the first domain of a Xen host: it sets a bounce pool up a second time if boot did not.
     #[serde(default)]
     pub xen_dom0: bool,
@@ -331,6 +334,16 @@ const fn is_false(flag: &bool) -> bool {
 
 fn default_true() -> bool {
     true
+}
+
+/// In which order a CPU sees another's stores. Only what the kernel orders with barriers by itself depends on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MemoryOrder {
+    /// In the order in which they were made, as on x86.
+    #[default]
+    Tso,
+    /// In any order that no barrier forbids, as on Arm: the hypothesis that this machine were such a one.
+    Weak,
 }
 
 /// Memory encryption of the CPU.

@@ -2,7 +2,7 @@
 
 use sim::Draft;
 
-use super::areas;
+use super::areas::{self, TakenSlots};
 use super::lookup::{device_pool, is_swiotlb_buffer};
 use super::map::{Slots, dma_limits, find_slots};
 use super::object::IoTlbMem;
@@ -25,7 +25,7 @@ pub async fn swiotlb_alloc(kx: &Kx, dev: Ptr<Device>, size: u64) -> Option<PhysA
     let limits = dma_limits(kx, dev).await;
     if !kx.k.has(Behaviour::SwiotlbAreas) {
         return match find_slots(kx, mem, limits, &MapRequest::plain(PhysAddr(0), size)).await {
-            Slots::Taken(addr) | Slots::Foreign(addr) => Some(addr),
+            Slots::Taken(_, addr) | Slots::Foreign(addr) => Some(addr),
             Slots::Full => None,
         };
     }
@@ -37,10 +37,9 @@ pub async fn swiotlb_alloc(kx: &Kx, dev: Ptr<Device>, size: u64) -> Option<PhysA
         alloc_size: size,
         alloc_align_mask: u32::try_from(align).unwrap_or(u32::MAX),
     };
-    let (slot, nslots) = areas::find_slots(kx, mem, limits, &request).await?;
-    let start = kx.load(mem, IoTlbMem::start).await;
-    let slot_addr = |mem: &IoTlbMem| mem.pool.borrow().as_ref().map(|pool| pool.slot_addr(slot));
-    let addr = kx.k.mem.borrow().heap.get_ref(mem).ok().and_then(slot_addr);
+    let TakenSlots { pool, slot, nslots } = areas::find_slots(kx, dev, mem, limits, &request).await?;
+    let start = pool.start(kx).await;
+    let addr = pool.with(kx, |pool| pool.slot_addr(slot));
     let addr = addr.unwrap_or_else(|| start.wrapping_add(u64::from(slot) << IO_TLB_SHIFT));
     kx.sim().mix(u64::from(slot));
     kx.note(|| format!("swiotlb: slots {slot}..{} of the pool for coherent memory", slot + nslots));

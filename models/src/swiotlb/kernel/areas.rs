@@ -4,102 +4,145 @@ use std::rc::Rc;
 
 use sim::{Draft, Kind};
 
+use super::grow;
 use super::map::{Found, Slots};
-use super::object::{AREA_LOCK, IoTlbArea, IoTlbMem};
+use super::object::{AREA_LOCK, IoTlbArea, IoTlbMem, PoolPtr};
 use super::search::search_area;
+use crate::device::Device;
 use crate::kernel::Kx;
 use crate::mem::{PhysAddr, Ptr};
 use crate::profile::Behaviour;
 use crate::swiotlb::literal::Release;
-use crate::swiotlb::{DmaLimits, Prepared, Request};
+use crate::swiotlb::{DmaLimits, Prepared, Request, SearchPlan};
 
 /// Label of the slots' records, beside the fields of a pool.
-const SLOTS: u8 = 30;
+pub(super) const SLOTS: u8 = 30;
 
-/// Searches the areas of a pool, this CPU's first, each under its own lock.
+/// Slots that a search took, whose origin is not recorded yet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TakenSlots {
+    /// In which pool.
+    pub(super) pool: PoolPtr,
+    /// The first.
+    pub(super) slot: u32,
+    /// How many.
+    pub(super) nslots: u32,
+}
+
+/// Searches the areas of a pool, this CPU's first, each under its own lock; or all pools, where there are more.
 ///
 /// Source: `kernel/dma/swiotlb.c: swiotlb_find_slots()`, v6.1; the same with `swiotlb_search_area()`, v6.12.
 pub(super) async fn find_slots(
     kx: &Kx,
+    dev: Ptr<Device>,
     mem: Ptr<IoTlbMem>,
     limits: DmaLimits,
     request: &Request,
-) -> Option<(u32, u32)> {
+) -> Option<TakenSlots> {
     let object = pool_object(kx, mem).await?;
-    let plan_and_order =
-        object.pool.borrow().as_ref().map(|pool| {
-            (pool.plan(limits, request), pool.area_order(u32::from(kx.cpu())).collect::<Vec<_>>())
-        });
-    let (plan, order) = plan_and_order?;
+    if let Some(growth) = object.growth.get() {
+        return grow::find_slots(kx, dev, mem, growth, limits, request).await;
+    }
+    let pool = PoolPtr::First(mem);
+    let (plan, order) = pool.with(kx, |pool| {
+        (pool.plan(limits, request), pool.area_order(u32::from(kx.cpu())).collect::<Vec<_>>())
+    })?;
     for area in order {
-        let ptr = *object.areas.borrow().get(area as usize)?;
-        let held = kx.raw_spin_lock_irqsave(ptr, IoTlbArea::lock, AREA_LOCK, IoTlbArea::lock_of).await;
-        let found = search_area(kx, mem, &object, area, &plan).await;
-        object.publish();
-        publish_area(kx, &object, area);
-        kx.raw_spin_unlock_irqrestore(held);
-        if let Found::Slots { slot, nslots } = found {
-            if kx.k.has(Behaviour::OneMappingSize) {
-                // inc_used_and_hiwater: one atomic counter for all areas.
-                kx.step(Kind::Atomic, kx.label(mem.id, IoTlbMem::used.index)).await;
-            }
-            return Some((slot, nslots));
+        if let Some(taken) = search_pool_area(kx, mem, pool, area, &plan).await {
+            return Some(taken);
         }
     }
     None
 }
 
-/// The areas' counters in memory follow the slots.
-fn publish_area(kx: &Kx, object: &IoTlbMem, area: u32) {
-    let pool = object.pool.borrow();
-    let counters = pool.as_ref().and_then(|pool| pool.areas().get(area as usize));
-    if let (Some(counters), Some(ptr)) = (counters, object.areas.borrow().get(area as usize)) {
-        kx.poke(*ptr, IoTlbArea::used, counters.used());
-        kx.poke(*ptr, IoTlbArea::index, counters.index());
+/// Searches one area of one pool, under its lock.
+///
+/// Source: `kernel/dma/swiotlb.c: swiotlb_do_find_slots()`, v6.1; `swiotlb_search_pool_area()`, v6.12.
+pub(super) async fn search_pool_area(
+    kx: &Kx,
+    mem: Ptr<IoTlbMem>,
+    pool: PoolPtr,
+    area: u32,
+    plan: &SearchPlan,
+) -> Option<TakenSlots> {
+    let held = pool.lock_area(kx, area).await?;
+    let found = search_area(kx, pool, area, plan).await;
+    pool.publish(kx, area);
+    kx.raw_spin_unlock_irqrestore(held);
+    let Found::Slots { slot, nslots } = found else { return None };
+    if kx.k.has(Behaviour::OneMappingSize) {
+        // inc_used_and_hiwater: one atomic counter for all areas.
+        kx.step(Kind::Atomic, kx.label(mem.id, IoTlbMem::used.index)).await;
     }
+    if let Ok(object) = kx.k.mem.borrow().heap.get_ref(mem) {
+        object.count_taken(nslots);
+    }
+    Some(TakenSlots { pool, slot, nslots })
 }
 
 /// Slots for a mapping: found under a lock, and then their origin recorded without one.
 ///
 /// Source: `kernel/dma/swiotlb.c: swiotlb_tbl_map_single()`, v6.1, v6.12.
-pub(super) async fn map_slots(kx: &Kx, mem: Ptr<IoTlbMem>, limits: DmaLimits, prepared: &Prepared) -> Slots {
-    let Some((slot, nslots)) = find_slots(kx, mem, limits, &prepared.request).await else {
+pub(super) async fn map_slots(
+    kx: &Kx,
+    dev: Ptr<Device>,
+    mem: Ptr<IoTlbMem>,
+    limits: DmaLimits,
+    prepared: &Prepared,
+) -> Slots {
+    let Some(taken) = find_slots(kx, dev, mem, limits, &prepared.request).await else {
         return Slots::Full;
     };
-    kx.step(Kind::Write, kx.label(mem.id, SLOTS)).await;
-    let object = kx.k.mem.borrow().heap.get(mem);
-    let Ok(object) = object else { return Slots::Full };
-    let mapping = object.pool.borrow_mut().as_mut().map(|pool| pool.record(prepared, slot, nslots));
+    let TakenSlots { pool, slot, nslots } = taken;
+    kx.step(Kind::Write, kx.label(pool.id(), SLOTS)).await;
+    let mapping = pool.with(kx, |pool| pool.record(prepared, slot, nslots));
     let Some(mapping) = mapping else { return Slots::Full };
     kx.sim().mix(u64::from(slot));
-    kx.note(|| format!("swiotlb: slots {slot}..{} of the pool, at {}", slot + nslots, mapping.tlb_addr));
-    Slots::Taken(mapping.tlb_addr)
+    kx.note(|| {
+        let which = match pool {
+            PoolPtr::First(_) => "the pool",
+            PoolPtr::Added(_) => "an added pool",
+        };
+        format!("swiotlb: slots {slot}..{} of {which}, at {}", slot + nslots, mapping.tlb_addr)
+    });
+    Slots::Taken(pool, mapping.tlb_addr)
 }
 
 /// Frees the slots of an address, under the lock of the area in which they lie.
 ///
 /// Source: `kernel/dma/swiotlb.c: swiotlb_release_slots()`, v6.1, v6.12.
-pub(super) async fn release_slots(kx: &Kx, mem: Ptr<IoTlbMem>, limits: DmaLimits, tlb_addr: PhysAddr) {
-    let Some(object) = pool_object(kx, mem).await else { return };
+pub(super) async fn release_slots(
+    kx: &Kx,
+    mem: Ptr<IoTlbMem>,
+    pool: PoolPtr,
+    limits: DmaLimits,
+    tlb_addr: PhysAddr,
+) {
+    if let PoolPtr::First(first) = pool
+        && pool_object(kx, first).await.is_none()
+    {
+        return;
+    }
     // What the slot says of itself is read before the lock is taken.
-    kx.step(Kind::Read, kx.label(mem.id, SLOTS)).await;
-    let area = {
-        let pool = object.pool.borrow();
-        let Some(pool) = pool.as_ref() else { return };
+    kx.step(Kind::Read, kx.label(pool.id(), SLOTS)).await;
+    let place = pool.with(kx, |pool| {
         let first = pool.run_of(limits, tlb_addr).first;
-        u32::try_from(first).ok().and_then(|first| first.checked_div(pool.size().area_nslabs()))
+        let area = u32::try_from(first).ok().and_then(|first| first.checked_div(pool.size().area_nslabs()));
+        area.filter(|area| *area < pool.size().nareas)
+    });
+    let Some(area) = place else { return };
+    let held = match area {
+        Some(area) => pool.lock_area(kx, area).await.map(|held| (area, held)),
+        None => None,
     };
-    let ptr = area.and_then(|area| object.areas.borrow().get(area as usize).copied());
-    let (Some(area), Some(ptr)) = (area, ptr) else {
+    let Some((area, held)) = held else {
         let title = "kernel BUG at kernel/dma/swiotlb.c: BUG_ON(aindex >= mem->nareas)".to_owned();
         kx.report(Draft::fatal("kernel-bug", title).ending("BUG"), Vec::new);
         kx.spin_forever("the machine has stopped").await;
         return;
     };
-    let held = kx.raw_spin_lock_irqsave(ptr, IoTlbArea::lock, AREA_LOCK, IoTlbArea::lock_of).await;
-    let released = object.pool.borrow_mut().as_mut().map(|pool| pool.release_slots(limits, tlb_addr));
-    object.publish();
-    publish_area(kx, &object, area);
+    let released = pool.with(kx, |pool| pool.release_slots(limits, tlb_addr));
+    pool.publish(kx, area);
     kx.raw_spin_unlock_irqrestore(held);
     if let Some(Release::Done { first, nslots, .. }) = released {
         kx.sim().mix(first.cast_unsigned());
@@ -107,6 +150,10 @@ pub(super) async fn release_slots(kx: &Kx, mem: Ptr<IoTlbMem>, limits: DmaLimits
     }
     if kx.k.has(Behaviour::OneMappingSize) {
         kx.step(Kind::Atomic, kx.label(mem.id, IoTlbMem::used.index)).await;
+    }
+    if let (Ok(object), Some(Release::Done { nslots, .. })) = (kx.k.mem.borrow().heap.get_ref(mem), released)
+    {
+        object.count_given_back(nslots);
     }
 }
 

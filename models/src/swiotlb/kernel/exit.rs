@@ -3,7 +3,7 @@
 use super::init::pool_is_fixed;
 use super::object::{IO_TLB_SLOT_SIZE, IoTlbArea, IoTlbMem};
 use crate::kernel::{Kx, SwiotlbForce};
-use crate::mem::{PAGE_SIZE, PhysAddr, Ptr, Source, align_up};
+use crate::mem::{PAGE_SIZE, PhysAddr, PhysRange, Ptr, Source, align_up};
 use crate::profile::Behaviour;
 use crate::run::TornDown;
 use crate::swiotlb::IO_TLB_SHIFT;
@@ -42,6 +42,8 @@ pub async fn swiotlb_exit(kx: &Kx) {
     free_areas(kx, &object).await;
     if kx.k.has(Behaviour::SwiotlbExitFreesBuffer) {
         let bytes = align_up(nslabs << IO_TLB_SHIFT, PAGE_SIZE);
+        // set_memory_encrypted
+        kx.mark_shared(PhysRange::new(start, bytes), false);
         kx.memblock_free_late(start, bytes).await;
     }
     let slots = object.slots_at.get();

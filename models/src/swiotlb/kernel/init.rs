@@ -5,11 +5,13 @@ use std::rc::Rc;
 use sim::Draft;
 
 use super::areas::new_areas;
+use super::grow;
+use super::lookup::default_pool;
 use super::object::{IO_TLB_SLOT_SIZE, IoTlbArea, IoTlbMem};
 use super::rules::{bounce_rules, search_rules};
 use crate::device::{Device, DeviceNode};
 use crate::kernel::{Kx, NoMemory, SwiotlbForce, Symbol};
-use crate::mem::{PAGE_SIZE, PhysAddr, Ptr, align_up};
+use crate::mem::{PAGE_SIZE, PhysAddr, PhysRange, Ptr, align_up};
 use crate::memblock::Bounds;
 use crate::profile::Behaviour;
 use crate::run::PoolFacts;
@@ -45,6 +47,14 @@ pub fn setup_static_pool(kx: &Kx) {
 /// Source: `kernel/dma/swiotlb.c: swiotlb_memblock_alloc()`, v6.1.
 pub(super) fn pool_bounds(kx: &Kx) -> Bounds {
     if kx.k.globals.swiotlb_any.get() { Bounds::ACCESSIBLE } else { Bounds::below(PhysAddr(LOW_LIMIT)) }
+}
+
+/// The highest address of pools that are added to the default one (`phys_limit`).
+///
+/// Source: `kernel/dma/swiotlb.c: swiotlb_init_remap()`, v6.12.
+pub(super) fn pool_limit(kx: &Kx) -> u64 {
+    let globals = &kx.k.globals;
+    if globals.swiotlb_any.get() { globals.max_ram.get().0.saturating_sub(1) } else { LOW_LIMIT }
 }
 
 /// Sets the default pool up from boot memory.
@@ -154,6 +164,20 @@ pub fn swiotlb_print_info(kx: &Kx) {
     }
 }
 
+/// Shares the default pool with the host, where memory is encrypted.
+///
+/// Source: `kernel/dma/swiotlb.c: swiotlb_update_mem_attributes()`, v5.13 to v6.12.
+pub fn swiotlb_update_mem_attributes(kx: &Kx) {
+    let object = kx.k.mem.borrow().heap.get(kx.k.globals.io_tlb_default_mem.get());
+    if kx.memory_encrypted()
+        && let Ok(object) = object
+        && object.nslabs.get() > 0
+    {
+        let range = PhysRange { start: object.start.get(), end: object.end.get() };
+        kx.mark_shared(range, true);
+    }
+}
+
 /// Gives a device the pool that the firmware set aside for it, if it did and the kernel knows such pools: before each
 /// probe, with a descriptor that is made at the first.
 ///
@@ -186,6 +210,12 @@ pub async fn rmem_swiotlb_device_init(kx: &Kx, node: &DeviceNode) -> Result<(), 
                 }
             }
             fill(kx, mem, start, size, true, 0);
+            if kx.memory_encrypted() {
+                kx.mark_shared(PhysRange::new(start, region.size), true);
+            }
+            grow::setup(kx, mem, false, 0);
+            let areas = grow::of(kx, default_pool(kx)).map_or(1, |growth| growth.default_areas());
+            grow::first_pool(kx, mem, size, areas).await;
             kx.poke(mem, IoTlbMem::for_alloc, true);
             kx.k.globals.restricted_pools.borrow_mut().push((start, mem));
             let megabytes = region.size >> 20;

@@ -1,7 +1,8 @@
 //! Setting the default pool up where the architecture says whether it is wanted.
 
 use super::areas::new_areas;
-use super::init::{fill, pool_bounds};
+use super::grow;
+use super::init::{fill, pool_bounds, pool_limit};
 use super::object::{IO_TLB_SLOT_SIZE, IoTlbArea, IoTlbMem};
 use super::rules::sizing_rules;
 use crate::kernel::{Kx, SwiotlbForce};
@@ -67,6 +68,7 @@ pub async fn swiotlb_init_remap(kx: &Kx, addressing_limit: bool, guest_encrypted
         reason("swiotlb=noforce: no pool");
         return;
     }
+    grow::setup(kx, kx.k.globals.io_tlb_default_mem.get(), true, pool_limit(kx));
     if defaults.nareas == 0 {
         adjust_nareas(kx, &mut defaults, kx.k.possible_cpus(), true);
     }
@@ -113,6 +115,7 @@ pub async fn swiotlb_init_remap(kx: &Kx, addressing_limit: bool, guest_encrypted
     with(kx, mem, |object| object.slots_at.set(slots));
     let force = defaults.force_bounce || guest_encrypted;
     fill(kx, mem, start, size, force, buffer);
+    grow::first_pool(kx, mem, size, defaults.nareas).await;
     kx.note_global("io_tlb_default_mem", mem.id);
     kx.k.facts.borrow_mut().pool = Some(PoolFacts {
         start: start.0,

@@ -1,6 +1,7 @@
 //! Which pool, and whether an address lies in it.
 
-use super::IoTlbMem;
+use super::object::PoolPtr;
+use super::{IoTlbMem, grow};
 use crate::device::Device;
 use crate::kernel::{Kx, SwiotlbForce};
 use crate::mem::{PhysAddr, Ptr};
@@ -30,24 +31,50 @@ pub async fn is_swiotlb_buffer(kx: &Kx, dev: Ptr<Device>, paddr: PhysAddr) -> bo
     if mem.is_null() {
         return false;
     }
+    if let Some(growth) = grow::of(kx, mem) {
+        return grow::find_pool_if_used(kx, dev, mem, &growth, paddr).await.is_some();
+    }
     paddr >= kx.load(mem, IoTlbMem::start).await && paddr < kx.load(mem, IoTlbMem::end).await
 }
 
-/// The pool in which a physical address lies, as unmap and sync ask for it: the device's pool, or none.
+/// The pool in which a physical address lies, as unmap and sync ask for it: one of the device's, or none.
 ///
-/// With `pool-found-once` the answer is passed on; before, each function loads the device's pointer again.
+/// With `pool-found-once` the answer is passed on; before, each function looks again.
 ///
 /// Source: `include/linux/swiotlb.h: swiotlb_find_pool()`, v6.12; `is_swiotlb_buffer()`, v5.13, v6.1.
-pub async fn find_pool(kx: &Kx, dev: Ptr<Device>, paddr: PhysAddr) -> Ptr<IoTlbMem> {
+pub async fn find_pool(kx: &Kx, dev: Ptr<Device>, paddr: PhysAddr) -> Option<PoolPtr> {
     if !kx.k.has(Behaviour::PoolFoundOnce) {
-        return if is_swiotlb_buffer(kx, dev, paddr).await { device_pool(kx, dev).await } else { Ptr::NULL };
+        return if is_swiotlb_buffer(kx, dev, paddr).await { pool_of(kx, dev, paddr).await } else { None };
     }
     let mem = device_pool(kx, dev).await;
     if mem.is_null() {
-        return Ptr::NULL;
+        return None;
     }
+    if let Some(growth) = grow::of(kx, mem) {
+        return grow::find_pool_if_used(kx, dev, mem, &growth, paddr).await;
+    }
+    let pool = PoolPtr::First(mem);
     let inside = paddr >= kx.load(mem, IoTlbMem::start).await && paddr < kx.load(mem, IoTlbMem::end).await;
-    if inside { mem } else { Ptr::NULL }
+    inside.then_some(pool)
+}
+
+/// The pool of an address that is known to be a bounced one: the device's only one, or the one of its list.
+///
+/// Source: `kernel/dma/swiotlb.c: swiotlb_find_pool()`, v6.6.
+pub(super) async fn pool_of(kx: &Kx, dev: Ptr<Device>, paddr: PhysAddr) -> Option<PoolPtr> {
+    let mem = device_pool(kx, dev).await;
+    match grow::of(kx, mem) {
+        Some(growth) => grow::find_pool(kx, dev, mem, &growth, paddr).await,
+        None => Some(PoolPtr::First(mem)),
+    }
+}
+
+/// Slots in all pools of an allocator (`mem->nslabs`).
+pub(super) async fn mem_nslabs(kx: &Kx, mem: Ptr<IoTlbMem>) -> u64 {
+    match grow::of(kx, mem) {
+        Some(growth) => growth.nslabs(kx, mem).await,
+        None => kx.load(mem, IoTlbMem::nslabs).await,
+    }
 }
 
 /// Whether the device has a pool with slots.
@@ -55,7 +82,7 @@ pub async fn find_pool(kx: &Kx, dev: Ptr<Device>, paddr: PhysAddr) -> Ptr<IoTlbM
 /// Source: `kernel/dma/swiotlb.c: is_swiotlb_active()`, v6.1, v6.12.
 pub async fn is_swiotlb_active(kx: &Kx, dev: Ptr<Device>) -> bool {
     let mem = device_pool(kx, dev).await;
-    !mem.is_null() && kx.load(mem, IoTlbMem::nslabs).await != 0
+    !mem.is_null() && mem_nslabs(kx, mem).await != 0
 }
 
 /// Whether everything that this device maps is to bounce: a flag of its pool, or a global.

@@ -1,11 +1,9 @@
 //! Mapping through the pool.
 
-use std::rc::Rc;
-
 use sim::Draft;
 
-use super::lookup::device_pool;
-use super::object::{IoTlbMem, POOL_LOCK};
+use super::lookup::{device_pool, mem_nslabs};
+use super::object::{IoTlbMem, IoTlbPool, POOL_LOCK, PoolPtr};
 use super::rules::search_rules;
 use super::search::search_area;
 use super::unmap::swiotlb_tbl_unmap_single;
@@ -13,7 +11,7 @@ use super::{areas, junk};
 use crate::device::{Device, DeviceDmaParameters};
 use crate::dma::{Attrs, dma_capable, phys_to_dma};
 use crate::kernel::Kx;
-use crate::mem::{DmaAddr, PhysAddr, Ptr};
+use crate::mem::{DmaAddr, PhysAddr, PhysRange, Ptr};
 use crate::profile::Behaviour;
 use crate::swiotlb::{Direction, DmaLimits, MapRequest, Prepared, Way};
 
@@ -87,10 +85,10 @@ pub async fn swiotlb_tbl_map_single(
     let limits = dma_limits(kx, dev).await;
     let (orig_addr, mapping_size) = (request.orig_addr, request.mapping_size);
     let asked = kx.bounce_asked(dev, mem, limits, request);
-    let tlb_addr = match slots_for(kx, dev, mem, limits, request, attrs).await? {
-        Slots::Taken(tlb_addr) => {
+    let (pool, tlb_addr) = match slots_for(kx, dev, mem, limits, request, attrs).await? {
+        Slots::Taken(pool, tlb_addr) => {
             kx.bounce_given(asked, tlb_addr);
-            tlb_addr
+            (pool, tlb_addr)
         }
         Slots::Full => return None,
         Slots::Foreign(tlb_addr) => {
@@ -109,16 +107,10 @@ pub async fn swiotlb_tbl_map_single(
         // dma_reset_need_sync: from here on this device's syncs are looked at.
         kx.store(dev, Device::dma_skip_sync, false).await;
     }
-    let live = kx.k.mem.borrow().heap.get(mem);
-    if let Ok(object) = live {
-        let fills = {
-            let pool = object.pool.borrow();
-            pool.as_ref().is_some_and(|pool| pool.bounce_rules().copies_on_map(dir, false))
-        };
-        // Since the mapping is always filled, whoever syncs by himself finds it filled too.
-        if fills && (!attrs.skip_cpu_sync || kx.k.has(Behaviour::PrefillFromDevice)) {
-            bounce(kx, mem, limits, tlb_addr, mapping_size, Way::ToSlots).await;
-        }
+    let fills = pool.with(kx, |pool| pool.bounce_rules().copies_on_map(dir, false)).unwrap_or(false);
+    // Since the mapping is always filled, whoever syncs by himself finds it filled too.
+    if fills && (!attrs.skip_cpu_sync || kx.k.has(Behaviour::PrefillFromDevice)) {
+        bounce(kx, pool, limits, tlb_addr, mapping_size, Way::ToSlots).await;
     }
     Some(tlb_addr)
 }
@@ -135,7 +127,7 @@ async fn pool_exists(kx: &Kx, dev: Ptr<Device>, mem: Ptr<IoTlbMem>) -> bool {
         kx.spin_forever("the machine has stopped").await;
         return false;
     }
-    if tests_slots && (mem.is_null() || kx.load(mem, IoTlbMem::nslabs).await == 0) {
+    if tests_slots && (mem.is_null() || mem_nslabs(kx, mem).await == 0) {
         kx.log(|| format!("{}: {no_pool}", kx.k.dev_string(dev)));
         if let Some(node) = kx.k.node_of(dev) {
             node.why_failed.set("there is no bounce pool");
@@ -174,7 +166,7 @@ async fn slots_for(
         kx.log(|| "Alloc alignment may prevent fulfilling requests with max mapping_size".to_owned());
     }
     let slots = if kx.k.has(Behaviour::SwiotlbAreas) {
-        areas::map_slots(kx, mem, limits, &prepared).await
+        areas::map_slots(kx, dev, mem, limits, &prepared).await
     } else {
         find_slots(kx, mem, limits, request).await
     };
@@ -190,8 +182,10 @@ async fn slots_for(
 }
 
 async fn full(kx: &Kx, dev: Ptr<Device>, mem: Ptr<IoTlbMem>, size: u64) {
-    let total = kx.load(mem, IoTlbMem::nslabs).await;
-    let used = if kx.k.has(Behaviour::SwiotlbAreas) {
+    let total = mem_nslabs(kx, mem).await;
+    let used = if let Some(used) = super::grow::total_used(kx, mem).await {
+        used
+    } else if kx.k.has(Behaviour::SwiotlbAreas) {
         areas::mem_used(kx, mem).await
     } else {
         kx.load(mem, IoTlbMem::used).await
@@ -209,7 +203,7 @@ async fn full(kx: &Kx, dev: Ptr<Device>, mem: Ptr<IoTlbMem>, size: u64) {
 
 /// What a search gave.
 pub(super) enum Slots {
-    Taken(PhysAddr),
+    Taken(PoolPtr, PhysAddr),
     Full,
     /// The descriptor was not a pool any more, and its junk led here.
     Foreign(PhysAddr),
@@ -228,7 +222,7 @@ pub(super) async fn find_slots(
     let live = kx.k.mem.borrow().heap.get(mem);
     let found = match live {
         Err(_) => junk::find_slots(kx, mem, limits, request).await,
-        Ok(object) => take(kx, mem, &object, limits, request).await,
+        Ok(_) => take(kx, mem, limits, request).await,
     };
     if let Ok(object) = kx.k.mem.borrow().heap.get_ref(mem) {
         object.publish();
@@ -249,7 +243,7 @@ pub(super) async fn find_slots(
     };
     kx.raw_spin_unlock_irqrestore(held);
     match found {
-        Found::Taken(tlb_addr) => Slots::Taken(tlb_addr),
+        Found::Taken(tlb_addr) => Slots::Taken(PoolPtr::First(mem), tlb_addr),
         Found::Foreign(tlb_addr) => Slots::Foreign(tlb_addr),
         Found::Slots { .. } | Found::Full | Found::Hang | Found::Bug => Slots::Full,
     }
@@ -270,24 +264,22 @@ pub(super) enum Found {
     Foreign(PhysAddr),
 }
 
-async fn take(
-    kx: &Kx,
-    mem: Ptr<IoTlbMem>,
-    object: &Rc<IoTlbMem>,
-    limits: DmaLimits,
-    request: &MapRequest,
-) -> Found {
-    let planned = object.pool.borrow().as_ref().and_then(|pool| {
+async fn take(kx: &Kx, mem: Ptr<IoTlbMem>, limits: DmaLimits, request: &MapRequest) -> Found {
+    let pool = PoolPtr::First(mem);
+    let planned = pool.with(kx, |pool| {
         let prepared = Prepared::new(pool.search_rules(), limits, request)?;
         Some((prepared, pool.plan(limits, &prepared.request)))
     });
-    let Some((prepared, plan)) = planned else { return Found::Full };
-    let Found::Slots { slot, nslots } = search_area(kx, mem, object, 0, &plan).await else {
+    let Some((prepared, plan)) = planned.flatten() else { return Found::Full };
+    let Found::Slots { slot, nslots } = search_area(kx, pool, 0, &plan).await else {
         return Found::Full;
     };
-    let mut pool = object.pool.borrow_mut();
-    let Some(pool) = pool.as_mut() else { return Found::Full };
-    let mapping = pool.record(&prepared, slot, nslots);
+    let Some(mapping) = pool.with(kx, |pool| pool.record(&prepared, slot, nslots)) else {
+        return Found::Full;
+    };
+    if let Ok(object) = kx.k.mem.borrow().heap.get_ref(mem) {
+        object.count_taken(nslots);
+    }
     kx.sim().mix(u64::from(slot));
     kx.note(|| format!("swiotlb: slots {slot}..{} of the pool, at {}", slot + nslots, mapping.tlb_addr));
     Found::Taken(mapping.tlb_addr)
@@ -296,31 +288,53 @@ async fn take(
 /// Copies between a buffer and its slots.
 ///
 /// Source: `kernel/dma/swiotlb.c: swiotlb_bounce()`, v5.13, v6.1, v6.12.
-pub(super) async fn bounce(
-    kx: &Kx,
-    mem: Ptr<IoTlbMem>,
-    limits: DmaLimits,
-    tlb: PhysAddr,
-    size: u64,
-    way: Way,
-) {
+pub(super) async fn bounce(kx: &Kx, pool: PoolPtr, limits: DmaLimits, tlb: PhysAddr, size: u64, way: Way) {
     let _frame = kx.enter("swiotlb_bounce");
-    kx.step(sim::Kind::Write, kx.label(mem.id, 31)).await;
-    let live = kx.k.mem.borrow().heap.get(mem);
-    let Ok(object) = live else { return };
-    let outcome = match object.pool.borrow().as_ref() {
-        Some(pool) => pool.bounce(limits, tlb, size, way),
-        None => return,
-    };
+    kx.step(sim::Kind::Write, kx.label(pool.id(), 31)).await;
+    if let PoolPtr::Added(added) = pool {
+        // mem->start: a pool that was freed is noticed.
+        kx.load(added, IoTlbPool::start).await;
+    }
+    let outcome = pool.with(kx, |pool| {
+        let buffer = PhysRange { start: pool.start(), end: pool.end() };
+        (pool.bounce(limits, tlb, size, way), buffer)
+    });
+    let Some((outcome, buffer)) = outcome else { return };
     if let Some(warning) = outcome.warning {
         kx.log(|| format!("WARNING: swiotlb_bounce: {warning:?}"));
     }
     if let Some(copy) = outcome.copy {
-        let slot = object.start.get().wrapping_add(copy.slot_off);
+        let slot = buffer.start.wrapping_add(copy.slot_off);
+        check_copy(kx, buffer, PhysRange::new(slot, copy.len), way);
         let (to, from) = match copy.way {
             Way::ToSlots => (slot, copy.orig),
             Way::ToOriginal => (copy.orig, slot),
         };
         let _ = kx.k.mem.borrow_mut().heap.copy(to, from, copy.len);
     }
+}
+
+/// A copy may touch the pool's own memory only.
+fn check_copy(kx: &Kx, buffer: PhysRange, slots: PhysRange, way: Way) {
+    if buffer.start <= slots.start && slots.end <= buffer.end {
+        return;
+    }
+    let access = match way {
+        Way::ToSlots => "Write",
+        Way::ToOriginal => "Read",
+    };
+    let mem = kx.k.mem.borrow();
+    let victim = mem.heap.shadow().object_at(buffer.end);
+    let owner = mem.heap.record(victim).map_or("nobody's memory", |record| record.type_name);
+    let title = format!(
+        "BUG: KASAN: out-of-bounds in swiotlb_bounce: {access} of size {} at addr {:016x}, {} bytes behind the pool \
+         {}..{}: {owner}",
+        slots.size(),
+        slots.start.virt(),
+        slots.end.0.saturating_sub(buffer.end.0),
+        buffer.start,
+        buffer.end
+    );
+    drop(mem);
+    kx.report(Draft::warning("out-of-bounds", title).discriminator(access), Vec::new);
 }

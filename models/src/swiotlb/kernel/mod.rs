@@ -4,7 +4,9 @@
 
 mod alloc;
 mod areas;
+mod debugfs;
 mod exit;
+pub(crate) mod grow;
 mod init;
 mod init_remap;
 mod junk;
@@ -18,8 +20,13 @@ mod unmap;
 mod watch;
 
 pub use alloc::{swiotlb_alloc, swiotlb_free};
+pub use debugfs::swiotlb_debugfs;
 pub use exit::swiotlb_exit;
-pub use init::{rmem_swiotlb_device_init, setup_static_pool, swiotlb_init, swiotlb_print_info};
+pub use grow::{DeviceIoTlb, Growth, Tlb};
+pub use init::{
+    rmem_swiotlb_device_init, setup_static_pool, swiotlb_init, swiotlb_print_info,
+    swiotlb_update_mem_attributes,
+};
 pub use init_remap::{setup_io_tlb_npages, swiotlb_init_remap};
 pub use late::xen_swiotlb_init;
 pub use lookup::{
@@ -27,6 +34,6 @@ pub use lookup::{
     is_swiotlb_force_bounce, swiotlb_max_mapping_size,
 };
 pub use map::{dma_limits, swiotlb_map, swiotlb_tbl_map_single};
-pub use object::{AREA_LOCK, IO_TLB_SLOT_SIZE, IoTlbArea, IoTlbMem, POOL_LOCK};
+pub use object::{AREA_LOCK, IO_TLB_SLOT_SIZE, IoTlbArea, IoTlbMem, IoTlbPool, POOL_LOCK, PoolPtr};
 pub use rules::pool_rules;
 pub use unmap::{swiotlb_sync_if_bounced, swiotlb_tbl_unmap_single, swiotlb_unmap_if_bounced};

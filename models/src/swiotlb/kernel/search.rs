@@ -1,13 +1,10 @@
 //! The search under a lock, and the one that does not come to an end.
 
-use std::rc::Rc;
-
 use sim::Draft;
 
 use super::map::Found;
-use super::object::IoTlbMem;
+use super::object::PoolPtr;
 use crate::kernel::Kx;
-use crate::mem::Ptr;
 use crate::swiotlb::literal::Walk;
 use crate::swiotlb::{Pool, Search, SearchPlan};
 
@@ -23,35 +20,27 @@ const SLOTS: u8 = 30;
 ///
 /// Source: `kernel/dma/swiotlb.c: find_slots()`, v5.13; `swiotlb_do_find_slots()`, v6.1;
 /// `swiotlb_search_pool_area()`, v6.12 (inlined into their callers).
-pub(super) async fn search_area(
-    kx: &Kx,
-    mem: Ptr<IoTlbMem>,
-    object: &Rc<IoTlbMem>,
-    area: u32,
-    plan: &SearchPlan,
-) -> Found {
+pub(super) async fn search_area(kx: &Kx, pool: PoolPtr, area: u32, plan: &SearchPlan) -> Found {
     loop {
-        let shared = object.pool.borrow().as_ref().is_some_and(Pool::areas_share_segments);
-        let found = match object.pool.borrow_mut().as_mut() {
-            None => Search::Full,
-            Some(pool) if shared => pool.foresee_in_area(area, plan),
-            Some(pool) => pool.search_area(area, plan),
+        let shared = pool.with(kx, |pool| pool.areas_share_segments()).unwrap_or(false);
+        let look = |pool: &mut Pool| {
+            if shared { pool.foresee_in_area(area, plan) } else { pool.search_area(area, plan) }
         };
-        match found {
-            Search::Found { slot, nslots } if shared => {
-                // Whoever holds another area's lock can take these slots before they are marked.
-                kx.step(sim::Kind::Write, kx.label(mem.id, SLOTS)).await;
-                if let Some(pool) = object.pool.borrow_mut().as_mut() {
-                    pool.take_in(area, plan, slot);
+        match pool.with(kx, look).unwrap_or(Search::Full) {
+            Search::Found { slot, nslots } => {
+                if shared {
+                    // Whoever holds another area's lock can take these slots before they are marked.
+                    kx.step(sim::Kind::Write, kx.label(pool.id(), SLOTS)).await;
+                    pool.with(kx, |pool| pool.take_in(area, plan, slot));
                 }
+                check_inside(kx, pool, slot, nslots);
                 return Found::Slots { slot, nslots };
             }
-            Search::Found { slot, nslots } => return Found::Slots { slot, nslots },
             Search::Full => return Found::Full,
             Search::Bug => return bug(kx).await,
             Search::Hang => {}
         }
-        match walk(kx, mem, object, area, plan).await {
+        match walk(kx, pool, area, plan).await {
             Walk::Bug => return bug(kx).await,
             // The slots are other ones by now: what was found is taken by a search that ends.
             Walk::Found(_) => {}
@@ -60,18 +49,32 @@ pub(super) async fn search_area(
     }
 }
 
-async fn walk(kx: &Kx, mem: Ptr<IoTlbMem>, object: &Rc<IoTlbMem>, area: u32, plan: &SearchPlan) -> Walk {
-    let walker = object.pool.borrow().as_ref().and_then(|pool| pool.walker(area, plan));
+/// Slots that a search gives must be slots of the pool: behind its end lies the memory of others.
+fn check_inside(kx: &Kx, pool: PoolPtr, slot: u32, nslots: u32) {
+    let nslabs = pool.with(kx, |pool| pool.size().nslabs).unwrap_or(0);
+    let end = u64::from(slot) + u64::from(nslots);
+    if end > u64::from(nslabs) {
+        let title = format!(
+            "swiotlb: slots {slot}..{end} were given of a pool that has {nslabs}: what lies behind is not its own"
+        );
+        kx.report(Draft::warning("slots-outside-pool", title), Vec::new);
+    }
+}
+
+async fn walk(kx: &Kx, pool: PoolPtr, area: u32, plan: &SearchPlan) -> Walk {
+    let walker = pool.with(kx, |pool| pool.walker(area, plan)).flatten();
     let Some(mut walker) = walker else { return Walk::Full };
-    let label = kx.label(mem.id, SLOTS);
+    let label = kx.label(pool.id(), SLOTS);
     loop {
         kx.step(sim::Kind::Read, label).await;
-        let pool = object.pool.borrow();
-        let Some(pool) = pool.as_ref() else { return Walk::Full };
-        match walker.turn(|slot| Ok::<u32, std::convert::Infallible>(pool.slots().list(slot))) {
-            Ok(Some(end)) => return end,
-            Ok(None) => {}
-            Err(never) => match never {},
+        let turn = pool.with(kx, |pool| {
+            walker.turn(|slot| Ok::<u32, std::convert::Infallible>(pool.slots().list(slot)))
+        });
+        match turn {
+            None => return Walk::Full,
+            Some(Ok(Some(end))) => return end,
+            Some(Ok(None)) => {}
+            Some(Err(never)) => match never {},
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Unmapping and syncing.
 
-use super::lookup::{device_pool, find_pool, is_swiotlb_buffer};
+use super::lookup::{find_pool, is_swiotlb_buffer, pool_of};
 use super::map::{bounce, dma_limits};
-use super::object::{IoTlbMem, POOL_LOCK};
-use super::{areas, junk};
+use super::object::{IoTlbMem, POOL_LOCK, PoolPtr};
+use super::{areas, grow, junk};
 use crate::device::Device;
 use crate::dma::Attrs;
 use crate::kernel::Kx;
@@ -30,10 +30,9 @@ pub async fn swiotlb_unmap_if_bounced(
         }
         return;
     }
-    let mem = find_pool(kx, dev, phys).await;
-    if !mem.is_null() {
+    if let Some(pool) = find_pool(kx, dev, phys).await {
         let _frame = kx.enter("__swiotlb_tbl_unmap_single");
-        unmap_in(kx, dev, mem, phys, size, dir, attrs).await;
+        unmap_in(kx, dev, pool, phys, size, dir, attrs).await;
     }
 }
 
@@ -53,14 +52,15 @@ pub async fn swiotlb_tbl_unmap_single(
     } else {
         "swiotlb_tbl_unmap_single"
     });
-    let mem = device_pool(kx, dev).await;
-    unmap_in(kx, dev, mem, tlb_addr, size, dir, attrs).await;
+    if let Some(pool) = pool_of(kx, dev, tlb_addr).await {
+        unmap_in(kx, dev, pool, tlb_addr, size, dir, attrs).await;
+    }
 }
 
 async fn unmap_in(
     kx: &Kx,
     dev: Ptr<Device>,
-    mem: Ptr<IoTlbMem>,
+    pool: PoolPtr,
     tlb_addr: PhysAddr,
     size: u64,
     dir: Direction,
@@ -68,22 +68,33 @@ async fn unmap_in(
 ) {
     let limits = dma_limits(kx, dev).await;
     if !attrs.skip_cpu_sync && dir.reaches_cpu() {
-        bounce(kx, mem, limits, tlb_addr, size, Way::ToOriginal).await;
+        bounce(kx, pool, limits, tlb_addr, size, Way::ToOriginal).await;
     }
-    release(kx, mem, limits, tlb_addr).await;
+    if let PoolPtr::Added(added) = pool
+        && grow::del_transient(kx, dev, added, tlb_addr).await
+    {
+        return;
+    }
+    release(kx, dev, pool, limits, tlb_addr).await;
 }
 
 /// Frees the slots of an address (`release_slots`).
 pub(super) async fn swiotlb_release_slots(kx: &Kx, dev: Ptr<Device>, tlb_addr: PhysAddr) {
-    let mem = device_pool(kx, dev).await;
-    let limits = dma_limits(kx, dev).await;
-    release(kx, mem, limits, tlb_addr).await;
+    if let Some(pool) = pool_of(kx, dev, tlb_addr).await {
+        let limits = dma_limits(kx, dev).await;
+        release(kx, dev, pool, limits, tlb_addr).await;
+    }
 }
 
-async fn release(kx: &Kx, mem: Ptr<IoTlbMem>, limits: DmaLimits, tlb_addr: PhysAddr) {
+async fn release(kx: &Kx, dev: Ptr<Device>, pool: PoolPtr, limits: DmaLimits, tlb_addr: PhysAddr) {
+    // Pools that were added belong to the allocator of the device.
+    let mem = match pool {
+        PoolPtr::First(mem) => mem,
+        PoolPtr::Added(_) => kx.peek(dev, Device::dma_io_tlb_mem).unwrap_or_default(),
+    };
     kx.bounce_returned(mem, tlb_addr);
     if kx.k.has(Behaviour::SwiotlbAreas) {
-        areas::release_slots(kx, mem, limits, tlb_addr).await;
+        areas::release_slots(kx, mem, pool, limits, tlb_addr).await;
         return;
     }
     let held = kx.raw_spin_lock_irqsave(mem, IoTlbMem::lock, POOL_LOCK, IoTlbMem::lock_of).await;
@@ -93,6 +104,7 @@ async fn release(kx: &Kx, mem: Ptr<IoTlbMem>, limits: DmaLimits, tlb_addr: PhysA
             let released = object.pool.borrow_mut().as_mut().map(|pool| pool.release_slots(limits, tlb_addr));
             object.publish();
             if let Some(Release::Done { first, nslots, .. }) = released {
+                object.count_given_back(nslots);
                 kx.sim().mix(first.cast_unsigned());
                 kx.note(|| format!("swiotlb: slots {first}..{} free again", first + nslots));
             }
@@ -115,17 +127,7 @@ pub async fn swiotlb_sync_if_bounced(
     for_cpu: bool,
 ) {
     let found_once = kx.k.has(Behaviour::PoolFoundOnce);
-    let mem = if found_once {
-        let mem = find_pool(kx, dev, phys).await;
-        if mem.is_null() {
-            return;
-        }
-        mem
-    } else if is_swiotlb_buffer(kx, dev, phys).await {
-        device_pool(kx, dev).await
-    } else {
-        return;
-    };
+    let Some(pool) = find_pool(kx, dev, phys).await else { return };
     let _frame = kx.k.has(Behaviour::SwiotlbAreas).then(|| {
         kx.enter(match (found_once, for_cpu) {
             (false, true) => "swiotlb_sync_single_for_cpu",
@@ -136,8 +138,8 @@ pub async fn swiotlb_sync_if_bounced(
     });
     let limits = dma_limits(kx, dev).await;
     if for_cpu && dir.reaches_cpu() {
-        bounce(kx, mem, limits, phys, size, Way::ToOriginal).await;
+        bounce(kx, pool, limits, phys, size, Way::ToOriginal).await;
     } else if !for_cpu && (dir.reaches_device() || kx.k.has(Behaviour::SyncForDeviceAlways)) {
-        bounce(kx, mem, limits, phys, size, Way::ToSlots).await;
+        bounce(kx, pool, limits, phys, size, Way::ToSlots).await;
     }
 }
