@@ -31,7 +31,7 @@ fn device(bdf: &str, path: &'static str, domain: &'static str, pool: &'static st
 
 fn facts(pool: &'static str, torn_down: bool) -> Facts {
     Facts {
-        debugfs: Vec::new(),
+        debugfs: None,
         pool: Some(PoolFacts {
             start: 0x5654_0000,
             bytes: 64 << 20,
