@@ -345,24 +345,6 @@ fn pages_of_a_new_pool_are_private_again_before_they_go_back() {
     assert!(shared(&World { flips: r#"revert: ["grown-pages-encrypted-again"],"#, ..world }));
 }
 
-/// `docs/findings-open.md`: a pool for one mapping is made private again in an RCU callback, which takes a mutex.
-#[test]
-fn a_host_with_encrypted_memory_sleeps_in_an_rcu_callback() {
-    let world = World {
-        machine: "mem_encrypt: Sme,",
-        cmdline: "amd_iommu=off swiotlb=512,1,force",
-        probe: "SetMask(bits: 64), SetCoherentMask(bits: 64)",
-        body: r#"Map(name: "a", size: Fixed(258048), dir: ToDevice), Map(name: "b", size: Fixed(258048), dir: ToDevice),
-            Map(name: "c", size: Fixed(258048), dir: ToDevice), Map(name: "d", size: Fixed(258048), dir: ToDevice),
-            Map(name: "e", size: Fixed(65536), dir: ToDevice), Unmap(name: "e"), Unmap(name: "d"), Unmap(name: "c"),
-            Unmap(name: "b"), Unmap(name: "a")"#,
-        ..GROWING
-    };
-    assert!(world.fires("sleep-in-atomic").contains("by rcu"));
-    // A device whose mask leaves the encryption bit out takes memory that was shared beforehand.
-    World { probe: "SetMask(bits: 40), SetCoherentMask(bits: 40)", ..world }.is_silent();
-}
-
 #[test]
 fn an_atomic_request_of_an_encrypted_guest_takes_shared_memory() {
     let world = World { machine: "mem_encrypt: Sev,", ..GROWING };
