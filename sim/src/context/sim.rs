@@ -6,7 +6,7 @@ use std::future::Future;
 use std::rc::{Rc, Weak};
 
 use super::cpu::Cpu;
-use super::state::{NOBODY, START, Slot, SpawnSpec, Task, ctx};
+use super::state::{self, NOBODY, START, Slot, SpawnSpec, Task, ctx};
 use super::timer::Clock;
 use super::{Class, Cx, Ended, RunConfig};
 use crate::choices::{Choices, Stream};
@@ -56,6 +56,8 @@ pub struct Sim {
     pub(super) digest: Cell<Digest>,
     pub(super) pending: [Cell<Label>; MAX_CONTEXTS],
     pub(super) slots: Vec<Slot>,
+    /// Slots in which a context was.
+    used: Cell<u64>,
     pub(super) cpus: Vec<Cpu>,
     pub(super) clock: RefCell<Clock>,
     pub(crate) choices: RefCell<Choices>,
@@ -85,6 +87,12 @@ pub struct Sim {
 impl fmt::Debug for Sim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sim").field("steps", &self.steps).field("now", &self.now).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Sim {
+    fn drop(&mut self) {
+        state::give_back(std::mem::take(&mut self.slots), CtxSet(self.used.get()));
     }
 }
 
@@ -140,7 +148,8 @@ impl Sim {
             ended: Cell::new(Ended::Done),
             digest: Cell::new(Digest::new()),
             pending: [const { Cell::new(START) }; MAX_CONTEXTS],
-            slots: (0..MAX_CONTEXTS).map(|_| Slot::default()).collect(),
+            slots: state::slots(),
+            used: Cell::new(0),
             cpus: (0..cpus).map(|_| Cpu::new()).collect(),
             clock: RefCell::new(Clock::default()),
             choices: RefCell::new(choices),
@@ -314,6 +323,7 @@ impl Sim {
         }
         let spec = SpawnSpec::device("end of run");
         let id = CtxSet(!self.alive.get()).first().unwrap_or(CtxId(0));
+        self.used.set(self.used.get() | id.bit());
         self.slot(id).begin(&spec, Name::new(spec.name), self.serials.get());
         hook(Cx { sim: Rc::clone(self), id });
     }
@@ -345,6 +355,7 @@ impl Sim {
         if let Some(coverage) = &mut *self.coverage.borrow_mut() {
             coverage.born(name);
         }
+        self.used.set(self.used.get() | id.bit());
         self.slot(id).begin(&spec, name, serial);
         self.alive.set(self.alive.get() | id.bit());
         if spec.daemon {
