@@ -178,29 +178,35 @@ fn complete_of(program: Program, rounds: u32) {
 /// Plain discrete events.
 pub(crate) fn plain_events(rounds: u32) {
     println!("\n## Plain discrete events a second\n");
-    println!("| pending | ours, timers | by hand | of by hand | nexosim | of nexosim |");
-    println!("|---|---|---|---|---|---|");
+    println!("| pending | ours | by hand | of by hand | nexosim | of nexosim | ours, a context for each |");
+    println!("|---|---|---|---|---|---|---|");
     for pending in [1_000, 100_000] {
         let load = Load::new(pending, 1_000_000);
         let expected = events::by_hand(load);
-        for (name, happened) in [("timers", events::timers(load)), ("nexosim", events::nexosim(load))] {
+        for (name, happened) in [
+            ("plain events", events::plain(load)),
+            ("timers", events::timers(load)),
+            ("nexosim", events::nexosim(load)),
+        ] {
             assert_eq!(happened, expected, "{name} had other events");
         }
-        let [timers, hand, nexosim] = interleaved(
+        let [plain, timers, hand, nexosim] = interleaved(
             rounds,
             [
+                Row::new(|| events::plain(load).events),
                 Row::new(|| events::timers(load).events),
                 Row::new(|| events::by_hand(load).events),
                 Row::new(|| events::nexosim(load).events),
             ],
         );
         println!(
-            "| {pending} | {} | {} | {} | {} | {} |",
-            short(timers),
+            "| {pending} | {} | {} | {} | {} | {} | {} |",
+            short(plain),
             short(hand),
-            times(timers, hand),
+            times(plain, hand),
             short(nexosim),
-            times(timers, nexosim)
+            times(plain, nexosim),
+            short(timers)
         );
     }
 }

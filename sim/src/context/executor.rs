@@ -293,6 +293,7 @@ impl Sim {
             drop(task);
         }
         self.clock.borrow_mut().clear();
+        self.handlers.borrow_mut().clear();
         self.rcu.clear();
         let findings = self.findings.take();
         let mut digest = self.digest.get();

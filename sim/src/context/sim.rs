@@ -7,7 +7,7 @@ use std::rc::{Rc, Weak};
 
 use super::cpu::Cpu;
 use super::state::{self, NOBODY, START, Slot, SpawnSpec, Task, ctx};
-use super::timer::Clock;
+use super::timer::{Clock, Function};
 use super::{Class, Cx, Ended, RunConfig};
 use crate::choices::{Choices, Stream};
 use crate::coverage::{AccessName, RunCoverage, text_hash};
@@ -60,6 +60,8 @@ pub struct Sim {
     used: Cell<u64>,
     pub(super) cpus: Vec<Cpu>,
     pub(super) clock: RefCell<Clock>,
+    /// Functions of plain events.
+    pub(super) handlers: RefCell<Vec<Function>>,
     pub(crate) choices: RefCell<Choices>,
     pub(super) scheduler: RefCell<Box<dyn Schedule>>,
     pub(super) delays: Cell<Delays>,
@@ -152,6 +154,7 @@ impl Sim {
             used: Cell::new(0),
             cpus: (0..cpus).map(|_| Cpu::new()).collect(),
             clock: RefCell::new(Clock::default()),
+            handlers: RefCell::new(Vec::new()),
             choices: RefCell::new(choices),
             scheduler: RefCell::new(scheduler),
             delays: Cell::new(Delays::NONE),
