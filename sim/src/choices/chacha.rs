@@ -71,7 +71,10 @@ mod tests {
     #[test]
     fn blocks_are_those_of_rand_chacha() {
         for (number, fill) in [0_u8, 1, 0x5a, 0xff].into_iter().enumerate() {
-            let bytes: [u8; 32] = std::array::from_fn(|at| fill.wrapping_mul(at as u8 + 1));
+            let mut bytes = [0; 32];
+            for (at, byte) in (1..).zip(&mut bytes) {
+                *byte = fill.wrapping_mul(at);
+            }
             let key = std::array::from_fn(|at| {
                 u32::from_le_bytes(bytes[4 * at..4 * at + 4].try_into().expect("four bytes"))
             });

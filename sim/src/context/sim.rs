@@ -65,6 +65,8 @@ pub struct Sim {
     pub(crate) choices: RefCell<Choices>,
     pub(super) scheduler: RefCell<Box<dyn Schedule>>,
     pub(super) delays: Cell<Delays>,
+    /// The step from which on a delay may be injected.
+    pub(super) delay_due: Cell<u64>,
     pub(super) injection_ends: Cell<Nanos>,
     objects: RefCell<Objects>,
     names: RefCell<Vec<(&'static str, u32)>>,
@@ -158,6 +160,7 @@ impl Sim {
             choices: RefCell::new(choices),
             scheduler: RefCell::new(scheduler),
             delays: Cell::new(Delays::NONE),
+            delay_due: Cell::new(u64::MAX),
             injection_ends: Cell::new(Nanos::MAX),
             objects: RefCell::new(Objects { blocks: Vec::new(), next: 1 }),
             names: RefCell::new(Vec::new()),
