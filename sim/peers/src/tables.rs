@@ -122,9 +122,10 @@ pub(crate) fn complete(rounds: u32) {
     println!();
     println!(
         "An execution is a run of the program from its beginning. \"Orders\" counts the different orders in which \
-         contexts came to the lock: no search can do with fewer executions. Enumeration takes the start of a context \
-         and each taking of a lock for a step; shuttle besides each giving back and each join, loom the giving back \
-         and the states of its own lock. A state of stateright is a state, not an execution."
+         contexts came to the lock: no search that tells them apart can do with fewer executions, and what is above \
+         are runs of an order that was seen. Enumeration takes the start of a context and each taking of a lock for a \
+         step. The peers take more for steps, and lock once more at the end, to read the state. A state of \
+         stateright is a state, not an execution."
     );
 }
 
