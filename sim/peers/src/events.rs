@@ -118,6 +118,33 @@ pub(crate) fn timers(load: Load) -> Happened {
     happened.get()
 }
 
+/// On the engine, as plain events.
+pub(crate) fn plain(load: Load) -> Happened {
+    let sim = empty();
+    let happened = Rc::new(Cell::new(Happened::default()));
+    let noted = Rc::clone(&happened);
+    let own = Rc::new(Cell::new(None));
+    let again = Rc::clone(&own);
+    let handler = sim.handler(move |sim, id| {
+        let (now, id) = (sim.now(), u32::try_from(id).unwrap_or(u32::MAX));
+        let mut happened = noted.get();
+        happened.note(now, id);
+        noted.set(happened);
+        if let (Some(next), Some(handler)) = (load.next(now, id), again.get()) {
+            sim.call_at(next, handler, u64::from(id));
+        }
+    });
+    own.set(Some(handler));
+    for id in 0..load.pending {
+        if let Some(first) = load.next(0, id) {
+            sim.call_at(first, handler, u64::from(id));
+        }
+    }
+    let end = sim.run();
+    assert!(end.findings.is_empty(), "{:?}", end.findings[0].title);
+    happened.get()
+}
+
 /// The model for nexosim: one, which schedules its own events.
 #[derive(Serialize, Deserialize)]
 struct Ticker {

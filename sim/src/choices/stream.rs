@@ -1,7 +1,6 @@
 //! Random streams: one for each purpose, so that a change in one does not disturb the others.
 
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng as _, SeedableRng};
+use super::chacha::{self, Block};
 
 /// What a choice is for. Each purpose has a stream of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,13 +18,41 @@ pub enum Stream {
 /// A `ChaCha8` stream. Ranges are drawn from the raw words by our own lines: a library's range sampling may change
 /// between versions, and a seed must mean the same run for ever.
 #[derive(Clone, Debug)]
-pub struct Rng(ChaCha8Rng);
+pub struct Rng {
+    seed: u64,
+    stream: u64,
+    /// Number of the block after the one at hand.
+    next: u64,
+    block: Block,
+    /// How many of its words are used up.
+    used: usize,
+}
 
 impl Rng {
+    const fn new(seed: u64, stream: u64) -> Self {
+        // Nothing is made before it is wanted: most runs draw from one stream or two.
+        Self { seed, stream, next: 0, block: [0; 16], used: 16 }
+    }
+
     /// The next 32 bits.
     #[inline]
     pub fn word(&mut self) -> u32 {
-        self.0.next_u32()
+        if self.used >= self.block.len() {
+            self.refill();
+        }
+        let word = self.block[self.used];
+        self.used += 1;
+        word
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "the two halves of a seed")]
+    #[inline(never)]
+    fn refill(&mut self) {
+        // The seed and "dmasim".
+        let key = [self.seed as u32, (self.seed >> 32) as u32, 0x7361_6d64, 0x6d69, 0, 0, 0, 0];
+        self.block = chacha::block(&key, self.next, self.stream);
+        self.next += 1;
+        self.used = 0;
     }
 
     /// A number below `n`; 0 if `n` is 0. The bias is below n / 2^32 for n up to 2^32, and n / 2^64 beyond.
@@ -34,7 +61,9 @@ impl Rng {
         if n <= 1 << 32 {
             (u64::from(self.word()) * n) >> 32
         } else {
-            let wide = u128::from(self.0.next_u64()) * u128::from(n);
+            let low = u64::from(self.word());
+            let word = low | u64::from(self.word()) << 32;
+            let wide = u128::from(word) * u128::from(n);
             (wide >> 64) as u64
         }
     }
@@ -47,15 +76,8 @@ pub struct Streams([Rng; 4]);
 impl Streams {
     /// The streams of `seed`. Different seeds and different purposes are independent.
     #[must_use]
-    pub fn new(seed: u64) -> Self {
-        let mut key = [0; 32];
-        key[..8].copy_from_slice(&seed.to_le_bytes());
-        key[8..14].copy_from_slice(b"dmasim");
-        Self([0, 1, 2, 3].map(|stream| {
-            let mut rng = ChaCha8Rng::from_seed(key);
-            rng.set_stream(stream);
-            Rng(rng)
-        }))
+    pub const fn new(seed: u64) -> Self {
+        Self([Rng::new(seed, 0), Rng::new(seed, 1), Rng::new(seed, 2), Rng::new(seed, 3)])
     }
 
     /// The stream for one purpose.

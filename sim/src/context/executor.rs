@@ -72,9 +72,9 @@ impl Sim {
     /// Whether a delay is injected before the step that `id` is about to announce. It then sleeps.
     #[inline]
     pub(super) fn delayed(&self, id: CtxId, label: Label) -> bool {
-        let delays = self.delays.get();
-        let possible = delays.possible_at(self.steps.get()) || (delays.enabled() && !self.by_strategy);
-        possible && self.injecting() && self.delay_injected(id, label, delays)
+        self.steps.get() >= self.delay_due.get()
+            && self.injecting()
+            && self.delay_injected(id, label, self.delays.get())
     }
 
     /// Out of line: a delay may be injected here. Returns whether one was; the context then sleeps.
@@ -85,7 +85,7 @@ impl Sim {
             let site = |sim: &Self| (sim.name_of(id), sim.object_name(label.obj));
             delays.draw(self.steps.get(), &mut choices, delay_word(label.kind), || site(self))
         };
-        self.delays.set(delays);
+        self.set_delays(delays);
         if let Some(coverage) = &mut *self.coverage.borrow_mut() {
             coverage.injection("delay", drawn != 0);
         }
@@ -103,6 +103,9 @@ impl Sim {
     /// Allows delays of contexts, as drawn by the scenario.
     pub fn set_delays(&self, delays: Delays) {
         self.delays.set(delays);
+        // Who does not go by a seed is asked at each step.
+        let by_seed = self.by_strategy || !delays.enabled();
+        self.delay_due.set(if by_seed { delays.next() } else { 0 });
     }
 
     /// Injection stops at this virtual time: from then on everything must settle by itself.
@@ -293,6 +296,7 @@ impl Sim {
             drop(task);
         }
         self.clock.borrow_mut().clear();
+        self.handlers.borrow_mut().clear();
         self.rcu.clear();
         let findings = self.findings.take();
         let mut digest = self.digest.get();

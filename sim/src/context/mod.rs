@@ -20,7 +20,7 @@ pub use oracle::Draft;
 pub use sim::Sim;
 pub use state::{Class, SpawnSpec};
 pub use step::{Block, Step};
-pub use timer::Timer;
+pub use timer::{Handler, Timer};
 pub use work::{DelayedWork, Work};
 
 pub(crate) use state::{Held, Wait};

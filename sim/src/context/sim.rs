@@ -6,8 +6,8 @@ use std::future::Future;
 use std::rc::{Rc, Weak};
 
 use super::cpu::Cpu;
-use super::state::{NOBODY, START, Slot, SpawnSpec, Task, ctx};
-use super::timer::Clock;
+use super::state::{self, NOBODY, START, Slot, SpawnSpec, Task, ctx};
+use super::timer::{Clock, Function};
 use super::{Class, Cx, Ended, RunConfig};
 use crate::choices::{Choices, Stream};
 use crate::coverage::{AccessName, RunCoverage, text_hash};
@@ -56,11 +56,17 @@ pub struct Sim {
     pub(super) digest: Cell<Digest>,
     pub(super) pending: [Cell<Label>; MAX_CONTEXTS],
     pub(super) slots: Vec<Slot>,
+    /// Slots in which a context was.
+    used: Cell<u64>,
     pub(super) cpus: Vec<Cpu>,
     pub(super) clock: RefCell<Clock>,
+    /// Functions of plain events.
+    pub(super) handlers: RefCell<Vec<Function>>,
     pub(crate) choices: RefCell<Choices>,
     pub(super) scheduler: RefCell<Box<dyn Schedule>>,
     pub(super) delays: Cell<Delays>,
+    /// The step from which on a delay may be injected.
+    pub(super) delay_due: Cell<u64>,
     pub(super) injection_ends: Cell<Nanos>,
     objects: RefCell<Objects>,
     names: RefCell<Vec<(&'static str, u32)>>,
@@ -85,6 +91,12 @@ pub struct Sim {
 impl fmt::Debug for Sim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sim").field("steps", &self.steps).field("now", &self.now).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Sim {
+    fn drop(&mut self) {
+        state::give_back(std::mem::take(&mut self.slots), CtxSet(self.used.get()));
     }
 }
 
@@ -140,12 +152,15 @@ impl Sim {
             ended: Cell::new(Ended::Done),
             digest: Cell::new(Digest::new()),
             pending: [const { Cell::new(START) }; MAX_CONTEXTS],
-            slots: (0..MAX_CONTEXTS).map(|_| Slot::default()).collect(),
+            slots: state::slots(),
+            used: Cell::new(0),
             cpus: (0..cpus).map(|_| Cpu::new()).collect(),
             clock: RefCell::new(Clock::default()),
+            handlers: RefCell::new(Vec::new()),
             choices: RefCell::new(choices),
             scheduler: RefCell::new(scheduler),
             delays: Cell::new(Delays::NONE),
+            delay_due: Cell::new(u64::MAX),
             injection_ends: Cell::new(Nanos::MAX),
             objects: RefCell::new(Objects { blocks: Vec::new(), next: 1 }),
             names: RefCell::new(Vec::new()),
@@ -314,6 +329,7 @@ impl Sim {
         }
         let spec = SpawnSpec::device("end of run");
         let id = CtxSet(!self.alive.get()).first().unwrap_or(CtxId(0));
+        self.used.set(self.used.get() | id.bit());
         self.slot(id).begin(&spec, Name::new(spec.name), self.serials.get());
         hook(Cx { sim: Rc::clone(self), id });
     }
@@ -345,6 +361,7 @@ impl Sim {
         if let Some(coverage) = &mut *self.coverage.borrow_mut() {
             coverage.born(name);
         }
+        self.used.set(self.used.get() | id.bit());
         self.slot(id).begin(&spec, name, serial);
         self.alive.set(self.alive.get() | id.bit());
         if spec.daemon {

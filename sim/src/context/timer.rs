@@ -22,7 +22,15 @@ pub(super) enum Due {
     Wake { id: CtxId, serial: u32 },
     /// Run this timer if it was not changed since.
     Timer { timer: Rc<TimerInner>, generation: u32 },
+    /// Call this handler.
+    Call { handler: Handler, argument: u64 },
 }
+
+/// A function for plain events; see [`Sim::handler`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Handler(u32);
+
+pub(super) type Function = Rc<dyn Fn(&Sim, u64)>;
 
 /// Pending deadlines. Those of one instant all fire before the scheduler is asked who goes on, so that their order
 /// is its choice and not that of their insertion.
@@ -64,6 +72,7 @@ impl Clock {
         self.due.iter().flatten().any(|due| match due {
             Due::Wake { .. } => false,
             Due::Timer { timer, generation } => !timer.spec.daemon && timer.armed(*generation),
+            Due::Call { .. } => true,
         })
     }
 
@@ -150,6 +159,41 @@ impl Timer {
 }
 
 impl Sim {
+    /// Registers a function for plain events: the clock calls it in no context. It waits for nothing, nobody comes
+    /// between what it does, and it is told by its argument which event it is. A search takes it to touch everything.
+    pub fn handler(&self, function: impl Fn(&Self, u64) + 'static) -> Handler {
+        let mut handlers = self.handlers.borrow_mut();
+        handlers.push(Rc::new(function));
+        Handler(u32::try_from(handlers.len() - 1).unwrap_or(u32::MAX))
+    }
+
+    /// Has `handler` called with `argument` at `time`; at once if that is past and the clock moves on. Plain events of
+    /// one instant are called in an order that is the same in every run and is no choice: what may come in any order
+    /// is a [`Timer`] or a context.
+    pub fn call_at(&self, time: Nanos, handler: Handler, argument: u64) {
+        probe::touch(probe::TIMERS, Op::Write);
+        self.add_deadline(time, Due::Call { handler, argument });
+    }
+
+    /// A plain event counts as a step: a handler that plans itself for ever uses up the budget of the run.
+    fn call(&self, handler: Handler, argument: u64) {
+        if self.stopped.get() {
+            return;
+        }
+        let steps = self.steps.get() + 1;
+        self.steps.set(steps);
+        if steps >= self.config.max_steps {
+            self.out_of_steps();
+            return;
+        }
+        let function = self.handlers.borrow().get(handler.0 as usize).map(Rc::clone);
+        self.mix(u64::from(handler.0) << 48 ^ argument);
+        probe::touch(probe::WORLD, Op::Write);
+        if let Some(function) = function {
+            function(self, argument);
+        }
+    }
+
     pub(super) fn add_deadline(&self, at: Nanos, due: Due) {
         let mut clock = self.clock.borrow_mut();
         clock.add(at, due);
@@ -178,6 +222,7 @@ impl Sim {
                         self.wake(id);
                     }
                 }
+                Some(Due::Call { handler, argument }) => self.call(handler, argument),
                 Some(Due::Timer { timer, generation }) => {
                     if timer.armed(generation) {
                         timer.expires.set(None);

@@ -22,9 +22,9 @@ impl Delays {
         if mean_steps == 0 || max == 0 { Self::NONE } else { Self { mean_steps, max, next: 0 } }
     }
 
-    #[inline]
-    pub(crate) const fn possible_at(&self, step: u64) -> bool {
-        step >= self.next
+    /// The step before which the next delay is due.
+    pub(crate) const fn next(&self) -> u64 {
+        self.next
     }
 
     pub(crate) const fn enabled(&self) -> bool {

@@ -46,7 +46,8 @@ pub(crate) struct Clocks {
 
 impl Clocks {
     pub(crate) fn new(on: bool) -> Self {
-        Self { on, contexts: Vec::new(), objects: Vec::new() }
+        let some = if on { 8 } else { 0 };
+        Self { on, contexts: Vec::with_capacity(some), objects: Vec::with_capacity(some) }
     }
 
     /// `child` starts; what `parent` did so far happened before. A reused slot goes on counting, so that epochs of
@@ -81,7 +82,8 @@ impl Clocks {
         if index == 0 || !self.on {
             return;
         }
-        join(&mut self.contexts[id.index()], &self.objects[index - 1]);
+        let used = self.contexts.len();
+        join(&mut self.contexts[id.index()], &self.objects[index - 1], used);
     }
 
     #[inline]
@@ -100,7 +102,7 @@ impl Clocks {
             return;
         }
         let index = self.object(clock);
-        join(&mut self.objects[index], &self.contexts[id.index()]);
+        join(&mut self.objects[index], &self.contexts[id.index()], self.contexts.len());
         self.tick(id);
     }
 
@@ -112,7 +114,7 @@ impl Clocks {
         }
         let index = self.object(into);
         let released = self.objects[from - 1];
-        join(&mut self.objects[index], &released);
+        join(&mut self.objects[index], &released, self.contexts.len());
     }
 
     fn object(&mut self, clock: &SyncClock) -> usize {
@@ -163,8 +165,9 @@ impl Clocks {
     }
 }
 
-fn join(into: &mut Vector, from: &Vector) {
-    for (into, from) in into.iter_mut().zip(from) {
+/// Slots from `used` on have never been given out: nobody knows anything of them.
+fn join(into: &mut Vector, from: &Vector, used: usize) {
+    for (into, from) in into.iter_mut().zip(from).take(used) {
         *into = (*into).max(*from);
     }
 }

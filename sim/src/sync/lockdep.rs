@@ -44,20 +44,33 @@ struct Edge {
 /// The order in which classes were taken so far in this run.
 #[derive(Debug)]
 pub(crate) struct LockDep {
-    after: [u128; MAX_CLASSES],
+    /// By class, as far as any was taken in an order.
+    after: Vec<u128>,
     in_hardirq: u128,
     irqs_on: u128,
     edges: Vec<Edge>,
 }
 
 impl LockDep {
-    pub(crate) fn new() -> Self {
-        Self { after: [0; MAX_CLASSES], in_hardirq: 0, irqs_on: 0, edges: Vec::new() }
+    pub(crate) const fn new() -> Self {
+        Self { after: Vec::new(), in_hardirq: 0, irqs_on: 0, edges: Vec::new() }
     }
 
     /// The orders of classes that were seen.
     pub(crate) fn edges(&self) -> BTreeSet<(&'static str, &'static str)> {
         self.edges.iter().map(|edge| (edge.from.name, edge.to.name)).collect()
+    }
+
+    /// What was taken while `class` was held.
+    fn after_of(&self, class: usize) -> u128 {
+        self.after.get(class).copied().unwrap_or(0)
+    }
+
+    fn note_after(&mut self, class: usize, next: LockClass) {
+        if self.after.len() <= class {
+            self.after.resize(class + 1, 0);
+        }
+        self.after[class] |= next.bit();
     }
 
     /// Whether `to` can be reached from `from`.
@@ -67,11 +80,12 @@ impl LockDep {
         while front != 0 {
             let class = front.trailing_zeros() as usize;
             front &= front - 1;
-            if self.after[class] & to.bit() != 0 {
+            let after = self.after_of(class);
+            if after & to.bit() != 0 {
                 return true;
             }
-            front |= self.after[class] & !seen;
-            seen |= self.after[class];
+            front |= after & !seen;
+            seen |= after;
         }
         false
     }
@@ -140,11 +154,11 @@ impl Sim {
             return;
         }
         probe::touch(probe::LOCK_ORDER, Op::Same(u32::from(held.class.id) << 8 | u32::from(class.id)));
-        if lockdep.after[held.class.id as usize] & class.bit() != 0 {
+        if lockdep.after_of(held.class.id as usize) & class.bit() != 0 {
             return;
         }
         let inverted = lockdep.reaches(class, held.class);
-        lockdep.after[held.class.id as usize] |= class.bit();
+        lockdep.note_after(held.class.id as usize, class);
         let slot = self.slot(id);
         let function = slot.frames.borrow().last().copied().unwrap_or("");
         lockdep.edges.push(Edge {

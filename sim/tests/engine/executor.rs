@@ -1,12 +1,42 @@
 //! Contexts, virtual time, timers of one instant.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use sim::choices::{Choices, Mode};
 use sim::context::Timer;
-use sim::{Ended, SpawnSpec};
+use sim::schedule::Strategy;
+use sim::{Ended, RunConfig, Sim, SpawnSpec};
 
 use crate::common::{all_orders, kinds, one, start, task};
+
+/// Planted bugs with which this was seen to fail: a clock that does not count plain events among what keeps a run
+/// alive; calls that are no steps, with which the second run never ended.
+#[test]
+fn plain_events_are_called_in_the_order_of_their_times_and_cannot_go_on_for_ever() {
+    let run = |last: u64| {
+        let config = RunConfig { max_steps: 1_000, ..RunConfig::default() };
+        let sim = Sim::new(config, Choices::new(Mode::Seed(1), false), Strategy::Random.build(1, |_| 0));
+        let (log, own) = (Rc::new(RefCell::new(Vec::new())), Rc::new(Cell::new(None)));
+        let (noted, again) = (Rc::clone(&log), Rc::clone(&own));
+        let handler = sim.handler(move |sim, argument| {
+            noted.borrow_mut().push((sim.now(), argument));
+            if let (Some(handler), true) = (again.get(), sim.now() < last) {
+                sim.call_at(sim.now() + 100, handler, argument + 10);
+            }
+        });
+        own.set(Some(handler));
+        sim.call_at(50, handler, 2);
+        sim.call_at(30, handler, 1);
+        let end = sim.run();
+        (end.ended, kinds(&end), log.take())
+    };
+    let (ended, found, log) = run(140);
+    assert_eq!((ended, found), (Ended::Done, Vec::new()));
+    assert_eq!(log, [(30, 1), (50, 2), (130, 11), (150, 12), (230, 21)]);
+    let (ended, found, log) = run(u64::MAX);
+    assert_eq!((ended, found.len(), log.len()), (Ended::StepLimit, 1, 999));
+}
 
 #[test]
 fn contexts_interleave_at_every_step_and_nowhere_else() {
