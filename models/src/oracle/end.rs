@@ -25,6 +25,7 @@ pub fn end_of_run(kx: &Kx) {
             check_pool(kx, *pool);
         }
     }
+    check_forgotten(kx);
 }
 
 /// All pools of an allocator, and its own counters.
@@ -50,7 +51,6 @@ fn check_allocator(kx: &Kx, mem: Ptr<IoTlbMem>) {
         );
         kx.report(Draft::warning("slots-inconsistent", title).object(IoTlbMem::TYPE_NAME), Vec::new);
     }
-    check_forgotten(kx);
 }
 
 /// An object to which the last pointer was given up is lost.
