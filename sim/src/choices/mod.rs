@@ -3,7 +3,6 @@
 //! A choice is labelled with what it decides, by whom it is asked, and how many alternatives there were. It is
 //! answered from a seed, from a recorded list, or by enumeration; the asking code cannot tell which.
 
-mod chacha;
 mod door;
 mod enumerate;
 mod nearest;

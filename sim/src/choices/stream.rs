@@ -1,6 +1,7 @@
 //! Random streams: one for each purpose, so that a change in one does not disturb the others.
 
-use super::chacha::{self, Block};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 
 /// What a choice is for. Each purpose has a stream of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,38 +22,33 @@ pub enum Stream {
 pub struct Rng {
     seed: u64,
     stream: u64,
-    /// Number of the block after the one at hand.
-    next: u64,
-    block: Block,
-    /// How many of its words are used up.
-    used: usize,
+    /// Made when the first word is drawn: most runs draw from one stream or two, and making one costs as much as a
+    /// dozen steps.
+    generator: Option<ChaCha8Rng>,
 }
 
 impl Rng {
     const fn new(seed: u64, stream: u64) -> Self {
-        // Nothing is made before it is wanted: most runs draw from one stream or two.
-        Self { seed, stream, next: 0, block: [0; 16], used: 16 }
+        Self { seed, stream, generator: None }
+    }
+
+    #[inline]
+    fn generator(&mut self) -> &mut ChaCha8Rng {
+        let (seed, stream) = (self.seed, self.stream);
+        self.generator.get_or_insert_with(|| {
+            let mut key = [0; 32];
+            key[..8].copy_from_slice(&seed.to_le_bytes());
+            key[8..14].copy_from_slice(b"dmasim");
+            let mut generator = ChaCha8Rng::from_seed(key);
+            generator.set_stream(stream);
+            generator
+        })
     }
 
     /// The next 32 bits.
     #[inline]
     pub fn word(&mut self) -> u32 {
-        if self.used >= self.block.len() {
-            self.refill();
-        }
-        let word = self.block[self.used];
-        self.used += 1;
-        word
-    }
-
-    #[expect(clippy::cast_possible_truncation, reason = "the two halves of a seed")]
-    #[inline(never)]
-    fn refill(&mut self) {
-        // The seed and "dmasim".
-        let key = [self.seed as u32, (self.seed >> 32) as u32, 0x7361_6d64, 0x6d69, 0, 0, 0, 0];
-        self.block = chacha::block(&key, self.next, self.stream);
-        self.next += 1;
-        self.used = 0;
+        self.generator().next_u32()
     }
 
     /// A number below `n`; 0 if `n` is 0. The bias is below n / 2^32 for n up to 2^32, and n / 2^64 beyond.
@@ -61,9 +57,7 @@ impl Rng {
         if n <= 1 << 32 {
             (u64::from(self.word()) * n) >> 32
         } else {
-            let low = u64::from(self.word());
-            let word = low | u64::from(self.word()) << 32;
-            let wide = u128::from(word) * u128::from(n);
+            let wide = u128::from(self.generator().next_u64()) * u128::from(n);
             (wide >> 64) as u64
         }
     }
