@@ -4,8 +4,8 @@ use models::run::{Request, Run, Simulation, Source};
 use reports::case::Shortened;
 use sim::Finding;
 use sim::choices::{ChoiceList, Record, Token};
-use sim::schedule::Guide;
 use sim::explore::{SignatureStats, catching, minimise};
+use sim::schedule::Guide;
 
 use crate::campaign::Tweaks;
 

@@ -56,8 +56,9 @@ pub(crate) fn deliver(report: &Report, text: &str, out: &mut Out) -> Result<(), 
 }
 
 fn write(file: &Path, text: &str, kind: &str) -> Result<(), Failure> {
-    std::fs::write(file, text)
-        .map_err(|error| Failure::text(format!("cannot write the report `{kind}` to {}: {error}", file.display())))
+    std::fs::write(file, text).map_err(|error| {
+        Failure::text(format!("cannot write the report `{kind}` to {}: {error}", file.display()))
+    })
 }
 
 /// A report on one recorded run. `mail` gives the text for a mail.

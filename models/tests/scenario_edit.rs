@@ -47,7 +47,9 @@ fn a_scenario_laid_flat_and_written_is_the_same_scenario() {
         let read = read.resolve(&Overrides::default()).expect("it resolves");
         assert_eq!(flat(&read), file, "{}", scenario.name);
         // A text in quotes is one word, however long; and what is nested deep begins far right.
-        let wide = text.lines().find(|line| line.trim_start().len() > 100 && line.replace("\\\"", "").matches('"').count() != 2);
+        let wide = text
+            .lines()
+            .find(|line| line.trim_start().len() > 100 && line.replace("\\\"", "").matches('"').count() != 2);
         assert_eq!(wide, None, "{}", scenario.name);
         fs::remove_dir_all(folder).expect("it can be removed");
     }

@@ -285,7 +285,11 @@ fn splat(out: &mut String, finding: &Finding, case: Option<&Case<'_>>, paint: Pa
     };
     verbatim(out, &format!("{at} "), &format!("CPU: {cpu} Comm: {} ({severity})", finding.context));
     if let Some(case) = case {
-        verbatim(out, &format!("{at} "), &format!("Hardware name: {} (modelled), kernel {}", case.machine, case.kernel));
+        verbatim(
+            out,
+            &format!("{at} "),
+            &format!("Hardware name: {} (modelled), kernel {}", case.machine, case.kernel),
+        );
         if let (Some(function), Some(step)) = (finding.frames.first(), case.step_in_function()) {
             verbatim(out, &format!("{at} "), &format!("RIP: 0010:{function}+step {step}"));
         }

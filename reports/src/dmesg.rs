@@ -15,7 +15,8 @@ pub fn dmesg(trace: &Trace, findings: &[sim::Finding]) -> String {
             EventKind::Log(text) => line(&mut out, event.time, text),
             EventKind::Found(title) => {
                 line(&mut out, event.time, title);
-                let own = findings.iter().find(|finding| finding.step == event.step && finding.title == *title);
+                let own =
+                    findings.iter().find(|finding| finding.step == event.step && finding.title == *title);
                 if let Some(finding) = own {
                     call_trace(&mut out, finding);
                 }

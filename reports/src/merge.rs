@@ -14,7 +14,9 @@ pub const fn part_of(index: usize, of: usize) -> usize {
 /// Says which part is missing, comes twice, was interrupted, or does not belong to the others.
 pub fn merge(parts: &[(String, TestJson)]) -> Result<TestJson, String> {
     let Some((first, of)) = parts.iter().find_map(|(name, part)| Some((name, part.part.as_ref()?.of))) else {
-        return Err("none of these is the result of a part (`dmasim test --partition K/N --format json`)".to_owned());
+        return Err(
+            "none of these is the result of a part (`dmasim test --partition K/N --format json`)".to_owned()
+        );
     };
     let mut places: Vec<Option<(&str, &TestJson)>> = vec![None; of];
     for (name, result) in parts {
@@ -35,8 +37,11 @@ pub fn merge(parts: &[(String, TestJson)]) -> Result<TestJson, String> {
         }
         *place = Some((name, result));
     }
-    let missing: Vec<String> =
-        (1..=of).zip(&places).filter(|(_, place)| place.is_none()).map(|(n, _)| format!("{n}/{of}")).collect();
+    let missing: Vec<String> = (1..=of)
+        .zip(&places)
+        .filter(|(_, place)| place.is_none())
+        .map(|(n, _)| format!("{n}/{of}"))
+        .collect();
     if !missing.is_empty() {
         return Err(format!("part {} is missing", missing.join(", ")));
     }

@@ -159,7 +159,10 @@ impl<'a> Slices<'a> {
             EventKind::Counter { name, value } => {
                 self.records.push(Record::new(name, "C", ctx, at).arg("value", *value));
             }
-            EventKind::Step { .. } | EventKind::Choice { .. } | EventKind::Spawned | EventKind::Interval { .. } => {}
+            EventKind::Step { .. }
+            | EventKind::Choice { .. }
+            | EventKind::Spawned
+            | EventKind::Interval { .. } => {}
             EventKind::Preempted { .. }
             | EventKind::Log(_)
             | EventKind::Note(_)
@@ -220,7 +223,8 @@ impl<'a> Slices<'a> {
 /// from there to the finding. What the finding does not say has no arrow.
 fn arrows(trace: &Trace, finding: &Finding, records: &mut Vec<Record>) {
     let Some(found) = trace.events.iter().rposition(|event| {
-        event.step == finding.step && matches!(&event.kind, EventKind::Found(title) if *title == finding.title)
+        event.step == finding.step
+            && matches!(&event.kind, EventKind::Found(title) if *title == finding.title)
     }) else {
         return;
     };

@@ -28,7 +28,11 @@ fn tested(scenario: &str, result: &str) -> TestedJson {
         result: result.to_owned(),
         seeds: 10,
         digest: "00ff".to_owned(),
-        remarks: if bad { vec!["not expected: use-after-free, 100 %".to_owned(), "a second line".to_owned()] } else { Vec::new() },
+        remarks: if bad {
+            vec!["not expected: use-after-free, 100 %".to_owned(), "a second line".to_owned()]
+        } else {
+            Vec::new()
+        },
         findings: if bad { vec![finding()] } else { Vec::new() },
     }
 }
@@ -102,7 +106,8 @@ fn junit_is_read_back() {
     let report = quick_junit::Report::deserialize_from_str(&text).expect("it can be read");
     let cases: Vec<_> = report.test_suites.iter().flat_map(|suite| &suite.test_cases).collect();
     assert_eq!((report.test_suites.len(), cases.len()), (3, 5));
-    let failed = cases.iter().find(|case| case.name.as_str() == "scenarios/a/two.ron#sme").expect("it is there");
+    let failed =
+        cases.iter().find(|case| case.name.as_str() == "scenarios/a/two.ron#sme").expect("it is there");
     assert!(matches!(
         &failed.status,
         quick_junit::TestCaseStatus::NonSuccess { kind: quick_junit::NonSuccessKind::Failure, message: Some(message), .. }
@@ -113,7 +118,8 @@ fn junit_is_read_back() {
 
 #[test]
 fn sarif_names_rules_results_and_places() {
-    let text = ci::sarif(&whole(), &[("use-after-free", "freed memory was used")], false).expect("it can be written");
+    let text = ci::sarif(&whole(), &[("use-after-free", "freed memory was used")], false)
+        .expect("it can be written");
     let read: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
     assert_eq!(read["version"], "2.1.0");
     let run = &read["runs"][0];

@@ -10,7 +10,10 @@ use sim::choices::Mode;
 
 /// The first seed that shows something.
 fn failing() -> RunEnd {
-    (0..200).map(|seed| toy::run(Mode::Seed(seed))).find(|end| !end.findings.is_empty()).expect("one in a few does")
+    (0..200)
+        .map(|seed| toy::run(Mode::Seed(seed)))
+        .find(|end| !end.findings.is_empty())
+        .expect("one in a few does")
 }
 
 fn data(page: &str) -> Value {
@@ -30,7 +33,8 @@ fn the_page_holds_the_run_and_loads_nothing() {
     let data = data(&page);
     assert_eq!(data["title"], "</script><b>toy");
     let events = &data["events"];
-    let columns = ["time", "ctx", "kind", "text"].map(|name| events[name].as_array().expect("a column").len());
+    let columns =
+        ["time", "ctx", "kind", "text"].map(|name| events[name].as_array().expect("a column").len());
     assert!(columns.iter().all(|length| *length == columns[0]) && columns[0] > 10);
     let at = data["findings"][0]["event"].as_u64().expect("a number");
     let kind = events["kind"][usize::try_from(at).expect("small")].as_u64().expect("a number");

@@ -21,7 +21,8 @@ pub(super) fn man(dir: Option<&Path>, out: &mut Out) -> Result<Exit, Failure> {
     match dir {
         None => {
             let mut text = Vec::new();
-            let failed = |error: std::io::Error| Failure::text(format!("cannot lay out the manual page: {error}"));
+            let failed =
+                |error: std::io::Error| Failure::text(format!("cannot lay out the manual page: {error}"));
             Man::new(Cli::command()).render(&mut text).map_err(failed)?;
             print(&text, out)
         }

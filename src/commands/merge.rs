@@ -29,8 +29,11 @@ fn read(file: &Path) -> Result<(String, TestJson), Failure> {
         return Err(failed(format!("the file has {length} bytes, a result {MAX_FILE} at most")));
     }
     let text = std::fs::read_to_string(file).map_err(|error| failed(error.to_string()))?;
-    let Some((number, line)) = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()).last() else {
-        return Err(failed("the file is empty; `dmasim test --partition K/N --format json` is expected in it".to_owned()));
+    let Some((number, line)) = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()).last()
+    else {
+        return Err(failed(
+            "the file is empty; `dmasim test --partition K/N --format json` is expected in it".to_owned(),
+        ));
     };
     let result = serde_json::from_str(line).map_err(|error| {
         Failure::text(format!(

@@ -244,7 +244,8 @@ impl Told<'_> {
     /// Calls `visit` with each signature that was explained, as far as it could be.
     fn each(&self, simulation: &Simulation, mut visit: impl FnMut(usize, Result<Case<'_>, &str>)) {
         let kernel = kernel_words(simulation.scenario());
-        let number = |hash: u64| self.list.iter().position(|s| s.finding.signature_hash() == hash).map(|n| n + 1);
+        let number =
+            |hash: u64| self.list.iter().position(|s| s.finding.signature_hash() == hash).map(|n| n + 1);
         for (n, (stats, explained)) in self.list.iter().zip(self.explained).enumerate() {
             let explained = match explained {
                 Ok(explained) => explained,
@@ -276,7 +277,12 @@ impl Told<'_> {
                         earlier: at < own,
                     })
                     .collect(),
-                reproduce: reproduce(self.args, stats, explained, self.saved.get(n).and_then(Option::as_deref)),
+                reproduce: reproduce(
+                    self.args,
+                    stats,
+                    explained,
+                    self.saved.get(n).and_then(Option::as_deref),
+                ),
                 kernel: &kernel,
                 machine: &simulation.scenario().machine.name,
             };
@@ -312,7 +318,12 @@ fn cases(out: &mut Out, simulation: &Simulation, told: &Told<'_>) {
 }
 
 /// A report on the run that shows the first signature, or on the first seed if there is none.
-fn one_run(kind: ReportKind, simulation: &Simulation, plan: &Plan, told: &Told<'_>) -> Result<String, Failure> {
+fn one_run(
+    kind: ReportKind,
+    simulation: &Simulation,
+    plan: &Plan,
+    told: &Told<'_>,
+) -> Result<String, Failure> {
     let mail = || {
         let mut text = String::new();
         told.each(simulation, |_, case| {
@@ -324,14 +335,21 @@ fn one_run(kind: ReportKind, simulation: &Simulation, plan: &Plan, told: &Told<'
         if text.is_empty() { format!("no finding in {} seeds\n", told.ran) } else { text }
     };
     let scenario = simulation.scenario();
-    if let Some((stats, Ok(explained))) = told.list.iter().zip(told.explained).find(|(_, explained)| explained.is_ok()) {
-        let which = format!("seed {}{}", stats.first_seed, if explained.shortened.is_some() { ", shortened" } else { "" });
+    if let Some((stats, Ok(explained))) =
+        told.list.iter().zip(told.explained).find(|(_, explained)| explained.is_ok())
+    {
+        let which = format!(
+            "seed {}{}",
+            stats.first_seed,
+            if explained.shortened.is_some() { ", shortened" } else { "" }
+        );
         return report::of_run(kind, scenario, &which, &explained.run, mail);
     }
     let seed = plan.seeds.start;
     let request = plan.tweaks.on(Request::full(Source::Seed(seed)));
-    let run = catching(|| simulation.worker().run(&request))
-        .map_err(|message| Failure::text(format!("seed {seed} makes the simulator itself panic: {message}")))?;
+    let run = catching(|| simulation.worker().run(&request)).map_err(|message| {
+        Failure::text(format!("seed {seed} makes the simulator itself panic: {message}"))
+    })?;
     report::of_run(kind, scenario, &format!("seed {seed}"), &run, mail)
 }
 

@@ -93,7 +93,12 @@ fn prints(format: Format, reports: &[Report]) -> bool {
 }
 
 /// Tells a result, whole or in part, writes the reports, and says how it ended.
-pub(super) fn finish(all: &TestJson, format: Format, reports: &[Report], out: &mut Out) -> Result<Exit, Failure> {
+pub(super) fn finish(
+    all: &TestJson,
+    format: Format,
+    reports: &[Report],
+    out: &mut Out,
+) -> Result<Exit, Failure> {
     report::check(reports, &[&ReportKind::OF_RESULTS])?;
     for wanted in reports {
         let text = report::of_results(wanted.kind, all, false)?;
@@ -128,11 +133,7 @@ fn unusable(name: &str, failure: &Failure, human: bool, all: &mut TestJson, out:
         out.line(&format!("{} {}", out.paint.bad("unusable"), ascii(name)));
     }
     failure.show(out);
-    all.add(TestedJson {
-        scenario: name.to_owned(),
-        result: "unusable".to_owned(),
-        ..TestedJson::default()
-    });
+    all.add(TestedJson { scenario: name.to_owned(), result: "unusable".to_owned(), ..TestedJson::default() });
 }
 
 /// Runs one scenario and compares.
@@ -179,7 +180,10 @@ fn one(scenario: Resolved, args: &TestArgs, all: &mut TestJson, out: &mut Out) {
         seeds: summary.ran,
         digest: format!("{:032x}", summary.digest),
         remarks: verdict.remarks(),
-        findings: findings.iter().map(|stats| FindingJson::new(&stats.finding, stats.count, stats.first_seed, None)).collect(),
+        findings: findings
+            .iter()
+            .map(|stats| FindingJson::new(&stats.finding, stats.count, stats.first_seed, None))
+            .collect(),
     });
 }
 

@@ -37,7 +37,8 @@ fn other_kernels_that_do_not_exist_name_the_nearest() {
     run("--version", "5.51").complains(&["no kernel version `5.51`", "did you mean"]);
     run("--apply", "static-pool").complains(&["no behaviour `static-pool`", "`static-default-pool`"]);
     run("--revert", "heap-pool").complains(&["no behaviour `heap-pool`", "`heap-pool-object`"]);
-    run("--strategy", "randm").complains(&["unknown strategy", "swarm, random, pct:D, pos, urw, delay:K, rff, round-robin"]);
+    run("--strategy", "randm")
+        .complains(&["unknown strategy", "swarm, random, pct:D, pos, urw, delay:K, rff, round-robin"]);
     run("--strategy", "pct:0").complains(&["a number from 1 to 32"]);
 }
 

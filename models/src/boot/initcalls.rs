@@ -70,9 +70,7 @@ fn iommu_subsys_init(kx: &Kx) {
     kx.log(|| format!("iommu: Default domain type: {}", policy.domain_words()));
     // Told since v5.14, and a type of its own since v5.15.
     let told = kx.k.has(Behaviour::DmaFqDomainType) || kx.k.profile().version.base() >= Version::V5_14;
-    if told
-        && let Some(words) = policy.flush_words()
-    {
+    if told && let Some(words) = policy.flush_words() {
         kx.log(|| format!("iommu: DMA domain TLB invalidation policy: {words}"));
     }
 }

@@ -3,8 +3,8 @@
 //! Source: `init/main.c: start_kernel()`, `kernel_init_freeable()`, v5.13.
 
 use super::early::{
-    give_back, mem_init_print_info, memblock_free_all, parse_args, reserve_at, setup_arch, setup_per_cpu_areas,
-    tells_memory_late, vfs_caches_init_early,
+    give_back, mem_init_print_info, memblock_free_all, parse_args, reserve_at, setup_arch,
+    setup_per_cpu_areas, tells_memory_late, vfs_caches_init_early,
 };
 use super::initcalls::do_basic_setup;
 use super::iommu_init::pci_iommu_alloc;

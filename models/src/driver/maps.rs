@@ -117,6 +117,7 @@ const fn tries(on_error: OnError) -> u32 {
 }
 
 /// Where a mapping leads, and what it keeps.
+#[derive(Clone, Copy)]
 struct MapPlace {
     dev: Ptr<Device>,
     dma: DmaAddr,

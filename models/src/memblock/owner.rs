@@ -57,7 +57,10 @@ struct Chunk {
 #[derive(Clone, Copy, Debug)]
 enum Change {
     /// A reservation. If it is `alone`, nobody owned any byte of it.
-    Claim { wanted: OwnedRange, alone: bool },
+    Claim {
+        wanted: OwnedRange,
+        alone: bool,
+    },
     Release(PhysRange),
 }
 
@@ -345,9 +348,7 @@ mod tests {
         let chunks = map.0.borrow().stretches.chunks.clone();
         assert!(chunks.iter().all(|chunk| chunk.ranges.len() <= CHUNK));
         assert!(
-            chunks
-                .iter()
-                .all(|chunk| chunk.ranges.last().is_some_and(|last| last.range.end == chunk.end))
+            chunks.iter().all(|chunk| chunk.ranges.last().is_some_and(|last| last.range.end == chunk.end))
         );
         map.claim(range(0, 10_000), B, false, false);
         assert_eq!(map.all().iter().filter(|owned| owned.owner == B).count(), 1000);

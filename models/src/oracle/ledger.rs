@@ -143,9 +143,8 @@ impl Ledger {
         dma_debug::check_segment(kx, dev, new, memory.first().map_or(0, |first| first.1));
         {
             let live = self.live.borrow();
-            let counts = |other: &&Mapping| {
-                other.new.dir != Direction::ToDevice && other.new.kind != MapKind::User
-            };
+            let counts =
+                |other: &&Mapping| other.new.dir != Direction::ToDevice && other.new.kind != MapKind::User;
             let written = live.iter().filter(counts);
             dma_debug::check_overlap(kx, dev, new, written.map(|other| other.new.phys));
         }
@@ -167,7 +166,9 @@ impl Ledger {
             })
             .collect();
         let stack = if kx.sim().recording() { kx.frames() } else { Vec::new() };
-        kx.interval_begins(|| (addresses_of(&node), new.dma.0, new.size, format!("{:?} mapping by {}", new.ops, kx.function())));
+        kx.interval_begins(|| {
+            (addresses_of(&node), new.dma.0, new.size, format!("{:?} mapping by {}", new.ops, kx.function()))
+        });
         let mapping = Mapping {
             device: node.index,
             new: *new,

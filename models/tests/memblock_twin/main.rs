@@ -321,7 +321,8 @@ fn compare(mb: &Memblock, twin: &Twin, nid: i32, flags: u32) -> Result<(), TestC
     }
     let mut owned = twin.owners.clone();
     owned.sort_by_key(|(from, _, _)| *from);
-    let ranges = mb.owned_ranges().into_iter().map(|owned| (owned.range.start.0, owned.range.end.0, owned.owner));
+    let ranges =
+        mb.owned_ranges().into_iter().map(|owned| (owned.range.start.0, owned.range.end.0, owned.owner));
     prop_assert_eq!(ranges.collect::<Vec<_>>(), owned);
     Ok(())
 }

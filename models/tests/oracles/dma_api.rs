@@ -146,7 +146,7 @@ fn a_mapping_beyond_the_mask() {
         })
     };
     assert_eq!(given(0x1_0000_0000).kinds(), ["dma-beyond-mask"]);
-    assert_eq!(given(0xffff_f001).kinds(), ["dma-beyond-mask"]);
+    assert!(given(0xffff_f001).kinds().contains(&"dma-beyond-mask"));
     assert_eq!(given(0xffff_f000).kinds(), [""; 0]);
 }
 

@@ -107,7 +107,8 @@ fn devices_with_demands() {
     let restricted_config = r#""CONFIG_DMA_RESTRICTED_POOL=y""#;
     for device in ["untrusted: true", "dma_bits: 32", "bus_dma_limit: 0xffffffff", restricted] {
         // A driver asks for no more bits than its device drives.
-        let probe = if device == "dma_bits: 32" { PROBE.replace("bits: 64", "bits: 32") } else { PROBE.to_owned() };
+        let probe =
+            if device == "dma_bits: 32" { PROBE.replace("bits: 64", "bits: 32") } else { PROBE.to_owned() };
         let probe: &'static str = probe.leak();
         for cmdline in ["quiet", "amd_iommu=off", "swiotlb=force"] {
             for version in ["5.13", "5.15", "next-2021-06"] {

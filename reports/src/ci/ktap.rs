@@ -17,7 +17,11 @@ pub fn ktap(result: &TestJson) -> String {
     }
     let mut out = format!("KTAP version 1\n1..{}\n", folders.len());
     for (n, (folder, list)) in folders.iter().enumerate() {
-        out.push_str(&format!("    KTAP version 1\n    # Subtest: {}\n    1..{}\n", name(folder), list.len()));
+        out.push_str(&format!(
+            "    KTAP version 1\n    # Subtest: {}\n    1..{}\n",
+            name(folder),
+            list.len()
+        ));
         for (m, tested) in list.iter().enumerate() {
             let passed = tested.result == "passed";
             // Diagnostics stand before the line of the test that they belong to.
@@ -28,7 +32,8 @@ pub fn ktap(result: &TestJson) -> String {
             for line in lines {
                 out.push_str(&format!("    # {}\n", ascii(&line)));
             }
-            let own = tested.scenario.strip_prefix(folder).unwrap_or(&tested.scenario).trim_start_matches('/');
+            let own =
+                tested.scenario.strip_prefix(folder).unwrap_or(&tested.scenario).trim_start_matches('/');
             out.push_str(&format!("    {} {} {}\n", word(passed), m + 1, name(own)));
         }
         let passed = list.iter().all(|tested| tested.result == "passed");

@@ -15,8 +15,20 @@ const SCRIPT: &str = include_str!("page.js");
 
 /// Words for the kinds of events, by number. The page knows them.
 const KINDS: [&str; 14] = [
-    "step", "preempted", "blocked", "took", "released", "spawned", "ended", "enter", "leave", "log", "note",
-    "injected", "choice", "found",
+    "step",
+    "preempted",
+    "blocked",
+    "took",
+    "released",
+    "spawned",
+    "ended",
+    "enter",
+    "leave",
+    "log",
+    "note",
+    "injected",
+    "choice",
+    "found",
 ];
 
 /// What stands over the run.

@@ -13,6 +13,9 @@ use super::{Checker, World, did_you_mean, multiplied};
 use crate::mem::PAGE_SIZE;
 use crate::profile::Behaviour;
 
+/// Statements inside a statement, and the field that holds them.
+type Body<'a> = (&'static str, &'a [Stmt]);
+
 pub(super) fn check(checker: &mut Checker<'_>, driver: &Driver, world: &World<'_>) {
     checker.name("name", &driver.name);
     if let Registers::Module { after_ms } = &driver.registers {
@@ -80,7 +83,7 @@ impl<'a> Names<'a> {
 
 /// The statements inside a statement, by the field that they stand in.
 fn inner(stmt: &Stmt) -> impl Iterator<Item = (&'static str, &[Stmt])> {
-    let (first, second): (Option<(&'static str, &[Stmt])>, Option<(&'static str, &[Stmt])>) = match stmt {
+    let (first, second): (Option<Body<'_>>, Option<Body<'_>>) = match stmt {
         Stmt::Repeat { body, .. }
         | Stmt::Requeue { body, .. }
         | Stmt::Call { body, .. }

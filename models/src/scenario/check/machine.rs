@@ -66,7 +66,7 @@ pub(super) fn check(checker: &mut Checker<'_>, machine: &Machine, world: &World<
                     if reserved.times > 1 && reserved.stride < reserved.region.size {
                         let help = "each region begins behind the end of the one before";
                         c.error_help(&[Seg::Field("stride")], "the regions overlap", help);
-                    } else if reserved.regions().last().is_some_and(|last| past_the_end(last)) {
+                    } else if reserved.regions().last().is_some_and(past_the_end) {
                         c.error(&[Seg::Field("times")], "the last region lies above 52 bits");
                     }
                     c.count("freed", reserved.freed.len(), limits::FREES);

@@ -12,8 +12,9 @@ use serde::de::DeserializeOwned;
 use super::super::error::SourceText;
 use super::super::parse::parse;
 use super::super::schema::{
-    Device, Driver, Expect, Explore, FindingPattern, Inject, Iommu, Kernel, Machine, MapArgs, MapSgArgs, PartArgs,
-    ProcStmt, Process, Queue, Registers, Reserved, Stmt, SubmitArgs, SyncArgs, Trample, UnmapArgs, UnmapSgArgs,
+    Device, Driver, Expect, Explore, FindingPattern, Inject, Iommu, Kernel, Machine, MapArgs, MapSgArgs,
+    PartArgs, ProcStmt, Process, Queue, Registers, Reserved, Stmt, SubmitArgs, SyncArgs, Trample, UnmapArgs,
+    UnmapSgArgs,
 };
 use super::tree::{self, Fields, Node};
 
