@@ -4,6 +4,7 @@ mod bisect;
 mod check;
 mod conform;
 mod docs;
+mod fuzz;
 mod import;
 mod input;
 mod resume;

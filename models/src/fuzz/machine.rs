@@ -2,7 +2,7 @@
 
 use super::dice::Dice;
 use crate::scenario::{
-    Bus, Cap, CpuVendor, Device, Driver, E820Entry, E820Kind, Iommu, Machine, MemEncrypt, Plugged, Region,
+    Bus, Cap, CpuChoice, CpuVendor, Device, Driver, E820Entry, E820Kind, Iommu, Machine, MemEncrypt, Plugged, Region,
     Reserved, Stmt, Unplugged,
 };
 
@@ -49,7 +49,26 @@ pub(super) fn machine(dice: &mut Dice, drivers: &[Driver]) -> Machine {
         let one = device(dice, &mut machine, nth, &driver);
         machine.devices.push(one);
     }
+    while machine.cpus > 1 && contexts(&machine, drivers) > MOST_QUEUES {
+        machine.cpus -= 1;
+    }
+    while machine.devices.len() > 1 && contexts(&machine, drivers) > MOST_QUEUES {
+        machine.devices.pop();
+    }
     machine
+}
+
+/// How many queues the drivers of all devices may start: each may have a transfer, its interrupt and a spurious one going
+/// on, and the engine has room for 64 contexts.
+const MOST_QUEUES: u64 = 14;
+
+fn contexts(machine: &Machine, drivers: &[Driver]) -> u64 {
+    let of = |device: &Device| {
+        let driver = drivers.iter().find(|driver| Some(&driver.name) == device.driver.as_ref());
+        let queues = driver.into_iter().flat_map(|driver| &driver.workload);
+        queues.map(|queue| if queue.cpu == CpuChoice::PerCpu { machine.cpus.into() } else { 1 }).sum::<u64>()
+    };
+    machine.devices.iter().map(of).sum()
 }
 
 fn iommu(dice: &mut Dice, vendor: CpuVendor, encrypt: MemEncrypt) -> Iommu {

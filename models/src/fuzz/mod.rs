@@ -33,7 +33,7 @@ pub fn generate(seed: u64, kernel: &Kernel) -> ScenarioFile {
     let machine = machine::machine(&mut dice, &drivers);
     let cmdline = words::cmdline(&mut dice, &machine);
     let processes = process::processes(&mut dice, &machine);
-    let inject = process::inject(&mut dice);
+    let inject = process::inject(&mut dice, !process::needs_memory(&processes));
     ScenarioFile {
         about: Some(format!("generated from seed {seed}")),
         kernel: Some(kernel.clone()),
