@@ -54,7 +54,8 @@ pub(super) fn fuzz(args: &FuzzArgs, out: &mut Out) -> Result<Exit, Failure> {
             out.line(&again(stats, file.as_deref(), args));
         }
     } else {
-        let text = line(&json(&found, &list, &files, &first)).map_err(|error| Failure::text(error.to_string()))?;
+        let text =
+            line(&json(&found, &list, &files, &first)).map_err(|error| Failure::text(error.to_string()))?;
         out.line(&text);
     }
     Ok(if found.interrupted {
@@ -82,8 +83,11 @@ fn head(first: &Resolved, args: &FuzzArgs) -> Head {
 fn campaign(args: &FuzzArgs, kernel: &Kernel, quiet: bool) -> Summary {
     let bar = Bar::new(&args.seeds, quiet);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let campaign =
-        Campaign { seeds: args.seeds.clone(), jobs: args.jobs.unwrap_or(cores), recheck_every: RECHECK_EVERY };
+    let campaign = Campaign {
+        seeds: args.seeds.clone(),
+        jobs: args.jobs.unwrap_or(cores),
+        recheck_every: RECHECK_EVERY,
+    };
     let found = campaign.run(|| |seed| fuzz::run(seed, kernel), &bar, interrupt::flag());
     bar.finish();
     found
@@ -119,7 +123,10 @@ fn again(stats: &SignatureStats, file: Option<&str>, args: &FuzzArgs) -> String 
             let changes = more("apply", &args.apply) + &more("revert", &args.revert);
             let version = &args.version;
             let next = seed + 1;
-            format!("{}: dmasim fuzz --version {version}{changes} --seeds {seed}..{next} --save .", stats.finding.kind)
+            format!(
+                "{}: dmasim fuzz --version {version}{changes} --seeds {seed}..{next} --save .",
+                stats.finding.kind
+            )
         }
     }
 }

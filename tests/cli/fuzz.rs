@@ -16,7 +16,8 @@ fn a_saved_scenario_shows_the_same_finding_when_it_is_run() {
     assert_eq!(done.code, Some(1), "{}", done.stderr);
     let found = done.json();
     let first = &found["findings"][0];
-    let (seed, file) = (first["first_seed"].to_string(), found["files"][0].as_str().expect("a file").to_owned());
+    let (seed, file) =
+        (first["first_seed"].to_string(), found["files"][0].as_str().expect("a file").to_owned());
     let done = folder.dmasim(&["run", &file, "--seed", &seed, "--format", "json"]);
     assert_eq!(done.code, Some(1), "{}", done.stderr);
     let again = done.json();

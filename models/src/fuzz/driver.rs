@@ -2,8 +2,8 @@
 
 use super::dice::Dice;
 use crate::scenario::{
-    Access, Attr, BufferSource, CpuChoice, DeviceArg, Dir, Dist, Driver, JunkClass, MapArgs, MapSgArgs, OnError,
-    PartArgs, ProbeType, Queue, Registers, Stmt, SubmitArgs,
+    Access, Attr, BufferSource, CpuChoice, DeviceArg, Dir, Dist, Driver, JunkClass, MapArgs, MapSgArgs,
+    OnError, PartArgs, ProbeType, Queue, Registers, Stmt, SubmitArgs,
 };
 
 /// The longest mapping of one piece.

@@ -2,8 +2,8 @@
 
 use super::dice::Dice;
 use crate::scenario::{
-    Bus, Cap, CpuChoice, CpuVendor, Device, Driver, E820Entry, E820Kind, Iommu, Machine, MemEncrypt, Plugged, Region,
-    Reserved, Stmt, Unplugged,
+    Bus, Cap, CpuChoice, CpuVendor, Device, Driver, E820Entry, E820Kind, Iommu, Machine, MemEncrypt, Plugged,
+    Region, Reserved, Stmt, Unplugged,
 };
 
 const MIB: u64 = 1 << 20;

@@ -2,7 +2,8 @@
 
 use super::dice::Dice;
 use crate::scenario::{
-    AllocFail, Chance, CpuChoice, Delay, Dist, HotUnplug, Inject, Iommu, JunkClass, Machine, ProcStmt, Process,
+    AllocFail, Chance, CpuChoice, Delay, Dist, HotUnplug, Inject, Iommu, JunkClass, Machine, ProcStmt,
+    Process,
 };
 
 pub(super) fn processes(dice: &mut Dice, machine: &Machine) -> Vec<Process> {
@@ -56,7 +57,10 @@ fn binding(dice: &mut Dice, machine: &Machine) -> Vec<ProcStmt> {
     if let Some(driver) = device.driver {
         body.push(ProcStmt::Bind { bdf, driver });
     }
-    vec![ProcStmt::Repeat { times: Dist::Uniform(1, dice.range(1, 3)), body }, ProcStmt::Sleep { us: dice.dist(500) }]
+    vec![
+        ProcStmt::Repeat { times: Dist::Uniform(1, dice.range(1, 3)), body },
+        ProcStmt::Sleep { us: dice.dist(500) },
+    ]
 }
 
 /// Whether one of them gives a device to a virtual machine. Its memory must be there: who runs a virtual machine does
@@ -76,11 +80,14 @@ pub(super) fn inject(dice: &mut Dice, may_fail: bool) -> Inject {
     let settle_ms = 3_000;
     Inject {
         delay: dice.maybe(40, |dice| Delay { max_us: dice.range(1, 500), percent: dice.small(1, 10) }),
-        alloc_fail: dice.maybe(if may_fail { 20 } else { 0 }, |dice| AllocFail { per_mille: dice.small(1, 30) }),
+        alloc_fail: dice
+            .maybe(if may_fail { 20 } else { 0 }, |dice| AllocFail { per_mille: dice.small(1, 30) }),
         probe_defer: dice.maybe(15, |dice| Chance { percent: dice.small(1, 40) }),
         probe_before_init: None,
-        hot_unplug: dice.maybe(20, |dice| HotUnplug { devices: dice.small(1, 2), percent: dice.small(10, 80) }),
-        memory_pressure: dice.maybe(if may_fail { 15 } else { 0 }, |dice| Chance { percent: dice.small(1, 5) }),
+        hot_unplug: dice
+            .maybe(20, |dice| HotUnplug { devices: dice.small(1, 2), percent: dice.small(10, 80) }),
+        memory_pressure: dice
+            .maybe(if may_fail { 15 } else { 0 }, |dice| Chance { percent: dice.small(1, 5) }),
         spurious_irq: dice.maybe(25, |dice| Chance { percent: dice.small(1, 30) }),
         late_irq: dice.maybe(25, |dice| Delay { max_us: dice.range(1, 2_000), percent: dice.small(1, 30) }),
         trample: None,

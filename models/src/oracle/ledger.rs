@@ -161,7 +161,9 @@ impl Ledger {
                 piece
             })
             .collect();
-        kx.interval_begins(|| (addresses_of(&node), new.dma.0, new.size, format!("{:?} mapping by {}", new.ops, kx.function())));
+        kx.interval_begins(|| {
+            (addresses_of(&node), new.dma.0, new.size, format!("{:?} mapping by {}", new.ops, kx.function()))
+        });
         let mapping = Mapping {
             device: node.index,
             new: *new,
@@ -391,9 +393,10 @@ impl Ledger {
     /// When a range was last mapped for a device, if it is remembered.
     pub(super) fn was_mapped(&self, device: usize, dma: DmaAddr) -> Option<Site> {
         let gone = self.gone.borrow();
-        let hit = gone.iter().rev().find(|(index, from, size, _)| {
-            *index == device && from.0 <= dma.0 && dma.0 - from.0 < *size
-        });
+        let hit = gone
+            .iter()
+            .rev()
+            .find(|(index, from, size, _)| *index == device && from.0 <= dma.0 && dma.0 - from.0 < *size);
         hit.map(|(.., site)| *site)
     }
 
