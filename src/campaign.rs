@@ -21,7 +21,7 @@ use crate::state::{Asked, State};
 use crate::stopwatch::{Spinner, Stopwatch, per_second};
 
 /// One in so many seeds is run twice, to find hidden nondeterminism early.
-const RECHECK_EVERY: u64 = 64;
+pub(crate) const RECHECK_EVERY: u64 = 64;
 
 /// How runs go, instead of what the scenario says.
 #[derive(Clone, Copy, Debug, Default)]
@@ -108,7 +108,7 @@ pub(crate) fn seeds(scenario: &Resolved, wanted: Option<&Range<u64>>) -> Range<u
 /// Runs the seeds of the plan and counts what `expect` looks for. Ends early when `stop` becomes true.
 pub(crate) fn run(simulation: &Simulation, plan: &Plan, expect: &Expect, stop: &AtomicBool) -> Result {
     let watch = Stopwatch::start();
-    let bar = Bar::new(plan);
+    let bar = Bar::new(&plan.seeds, plan.quiet);
     let tally = Mutex::new(Tally::new(expect));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let campaign = Campaign {
@@ -210,17 +210,17 @@ pub(crate) fn run_kept(
 }
 
 /// The progress bar.
-struct Bar {
+pub(crate) struct Bar {
     bar: ProgressBar,
     failed: AtomicU64,
 }
 
 impl Bar {
-    fn new(plan: &Plan) -> Self {
-        if !progress_visible(plan.quiet) {
+    pub(crate) fn new(seeds: &Range<u64>, quiet: bool) -> Self {
+        if !progress_visible(quiet) {
             return Self { bar: ProgressBar::hidden(), failed: AtomicU64::new(0) };
         }
-        let length = plan.seeds.end - plan.seeds.start;
+        let length = seeds.end - seeds.start;
         let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr_with_hz(8));
         let style = "{bar:30} {human_pos}/{human_len} seeds  {per_sec}  {eta} left  {msg}";
         if let Ok(style) = ProgressStyle::with_template(style) {
@@ -229,7 +229,7 @@ impl Bar {
         Self { bar, failed: AtomicU64::new(0) }
     }
 
-    fn finish(&self) {
+    pub(crate) fn finish(&self) {
         self.bar.finish_and_clear();
     }
 }

@@ -8,6 +8,7 @@ pub mod bootmem;
 pub mod device;
 pub mod dma;
 pub mod driver;
+pub mod fuzz;
 pub mod iommu;
 pub mod kernel;
 pub mod mem;

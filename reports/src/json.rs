@@ -159,6 +159,29 @@ impl CampaignJson {
     }
 }
 
+/// A campaign of generated scenarios.
+#[derive(Clone, Debug, Serialize)]
+pub struct FuzzJson {
+    /// The kernel, in words.
+    pub kernel: String,
+    /// Version of the engine.
+    pub engine: u32,
+    /// Seeds run.
+    pub seeds: u64,
+    /// Seeds with findings.
+    pub failed: u64,
+    /// Digest over all runs, 32 hexadecimal digits.
+    pub digest: String,
+    /// Steps of all runs.
+    pub steps: u64,
+    /// Whether it was stopped before its end.
+    pub interrupted: bool,
+    /// What was found, in order of first seed.
+    pub findings: Vec<FindingJson>,
+    /// For each of `findings` the file that its scenario was written to; null if that was not asked for.
+    pub files: Vec<Option<String>>,
+}
+
 /// One run.
 #[derive(Clone, Debug, Serialize)]
 pub struct RunJson {

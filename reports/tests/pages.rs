@@ -1,5 +1,6 @@
 //! A recorded run as a page and as a trace: what is in them can be read back.
 
+#[expect(dead_code, reason = "the texts need more of it")]
 mod toy;
 
 use reports::html::{Heading, html};

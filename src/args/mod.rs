@@ -6,6 +6,7 @@ mod check;
 mod common;
 mod conform;
 mod diff;
+mod fuzz;
 mod import;
 mod list;
 mod merge;
@@ -27,6 +28,7 @@ pub(crate) use check::CheckArgs;
 pub(crate) use common::{Color, EngineArgs, Format, KernelArgs, OnFinding};
 pub(crate) use conform::ConformArgs;
 pub(crate) use diff::DiffArgs;
+pub(crate) use fuzz::FuzzArgs;
 pub(crate) use import::ImportArgs;
 pub(crate) use list::{ListArgs, Listed};
 pub(crate) use merge::MergeArgs;
@@ -76,6 +78,8 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Run scenarios and compare with what they expect
     Test(TestArgs),
+    /// Generate random machines and legal workloads, and run them: whatever is found is worth a look
+    Fuzz(FuzzArgs),
     /// Make a finding's schedule and scenario as small as they go
     Shrink(ShrinkArgs),
     /// Keep a run as a regression, which `dmasim test` repeats

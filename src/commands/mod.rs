@@ -5,6 +5,7 @@ mod bugs;
 mod check;
 mod conform;
 mod diff;
+mod fuzz;
 mod import;
 mod list;
 mod manual;
@@ -55,6 +56,7 @@ pub(crate) fn dispatch(cli: &Cli, out: &mut Out) -> Result<Exit, Failure> {
         Command::Replay(args) => replay::replay(args, out),
         Command::Check(args) => check::check(args, out),
         Command::Test(args) => test::test(args, out),
+        Command::Fuzz(args) => fuzz::fuzz(args, out),
         Command::Shrink(args) => shrink::shrink(args, out),
         Command::Save(args) => save::save(args, out),
         Command::Bisect(args) => bisect::bisect(args, out),

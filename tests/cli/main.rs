@@ -5,6 +5,7 @@ mod bugs;
 mod check;
 mod conform;
 mod docs;
+mod fuzz;
 mod import;
 mod input;
 mod resume;

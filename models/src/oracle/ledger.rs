@@ -76,7 +76,12 @@ impl Piece {
     /// The bytes of the piece that lie in a range of the device's addresses.
     pub(super) fn part(&self, dma: DmaAddr, size: u64) -> (u64, u64) {
         let from = dma.0.saturating_sub(self.dma.0).min(self.len);
-        let to = dma.0.saturating_add(size).saturating_sub(self.dma.0).min(self.len);
+        // Counted from the piece's start: the end of a piece may be the end of the address space.
+        let to = match dma.0.checked_sub(self.dma.0) {
+            Some(skipped) => skipped.saturating_add(size),
+            None => size.saturating_sub(self.dma.0 - dma.0),
+        };
+        let to = to.min(self.len);
         (from, to)
     }
 }
@@ -84,7 +89,7 @@ impl Piece {
 impl Mapping {
     /// The piece that holds an address.
     pub(super) fn piece_at(&self, dma: DmaAddr) -> Option<&Piece> {
-        self.pieces.iter().find(|piece| piece.dma <= dma && dma.0 < piece.dma.0 + piece.len)
+        self.pieces.iter().find(|piece| piece.dma <= dma && dma.0 - piece.dma.0 < piece.len)
     }
 }
 
@@ -216,7 +221,10 @@ impl Ledger {
         let Some(node) = kx.k.node_of(dev) else { return };
         let mapping = {
             let mut live = self.live.borrow_mut();
-            let at = live.iter().position(|mapping| mapping.device == node.index && mapping.new.dma == dma);
+            let here = |at: &usize| live[*at].device == node.index && live[*at].new.dma == dma;
+            // Not one that came to the address since this unmap gave it back.
+            let ours = |at: &usize| (!live[*at].leaving, live[*at].new.size != size);
+            let at = (0..live.len()).filter(here).min_by_key(ours);
             at.map(|at| live.swap_remove(at))
         };
         let Some(mapping) = mapping else { return };
@@ -328,6 +336,7 @@ impl Ledger {
     }
 
     /// The mapping at an address that fits best: without an IOMMU one buffer may be mapped several times, at one address.
+    /// While an unmap is on its way the address may be another's already: then that one is meant.
     ///
     /// Source: `kernel/dma/debug.c: __hash_bucket_find()`, v6.12, which gives up where several fit and none quite does.
     fn best_fit(&self, device: usize, unmap: &Unmapped) -> Option<Mapping> {
@@ -343,31 +352,34 @@ impl Ledger {
             fits.into_iter().filter(|fits| *fits).count()
         };
         // The first of those that fit equally.
-        at.rev().max_by_key(|mapping| fit(&mapping.new)).cloned()
+        at.rev().max_by_key(|mapping| (!mapping.leaving, fit(&mapping.new))).cloned()
     }
 
     /// The mapping of a device in which a range lies.
     pub(super) fn covering(&self, device: usize, dma: DmaAddr, size: u64) -> Option<Mapping> {
-        let end = dma.0.checked_add(size)?;
         let inside = |mapping: &&Mapping| {
             let new = &mapping.new;
-            mapping.device == device && new.dma.0 <= dma.0 && end <= new.dma.0.saturating_add(new.size)
+            // Without ends, which may lie just behind the last address.
+            let skipped = dma.0.checked_sub(new.dma.0).filter(|skipped| *skipped <= new.size);
+            mapping.device == device && skipped.is_some_and(|skipped| size <= new.size - skipped)
         };
-        self.live.borrow().iter().find(inside).cloned()
+        self.live.borrow().iter().filter(inside).min_by_key(|mapping| mapping.leaving).cloned()
     }
 
     /// When a range was last mapped for a device, if it is remembered.
     pub(super) fn was_mapped(&self, device: usize, dma: DmaAddr) -> Option<Site> {
         let gone = self.gone.borrow();
-        let hit = gone.iter().rev().find(|(index, from, size, _)| {
-            *index == device && from.0 <= dma.0 && dma.0 < from.0.saturating_add(*size)
-        });
+        let hit = gone
+            .iter()
+            .rev()
+            .find(|(index, from, size, _)| *index == device && from.0 <= dma.0 && dma.0 - from.0 < *size);
         hit.map(|(.., site)| *site)
     }
 
     pub(super) fn change(&self, device: usize, dma: DmaAddr, f: impl FnOnce(&mut Mapping)) {
         let mut live = self.live.borrow_mut();
-        if let Some(mapping) = live.iter_mut().find(|m| m.device == device && m.new.dma == dma) {
+        let here = live.iter_mut().filter(|mapping| mapping.device == device && mapping.new.dma == dma);
+        if let Some(mapping) = here.min_by_key(|mapping| mapping.leaving) {
             f(mapping);
         }
     }

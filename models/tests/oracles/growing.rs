@@ -387,6 +387,5 @@ fn the_pairs_of_scenarios_hold() {
         assert!(kinds.iter().all(|kind| buggy.contains_key(kind)), "{slug}: {buggy:#?}");
         let fixed = found(slug, "fixed", more.unwrap_or(60));
         assert!(fixed.is_empty(), "{slug}: {fixed:#?}");
-        println!("{slug}: {buggy:?}");
     }
 }

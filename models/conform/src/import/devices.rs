@@ -52,7 +52,7 @@ pub(super) fn class_words(class: u32) -> String {
         0x0500..=0x05ff => "memory",
         0x0600 => "host bridge",
         0x0601 => "isa bridge",
-        0x0600..=0x06ff => "bridge",
+        0x0602..=0x06ff => "bridge",
         0x0700..=0x07ff => "serial",
         0x0806 => "iommu",
         0x0800..=0x08ff => "system",

@@ -164,10 +164,10 @@ pub(super) fn gather_config(source: &Source<'_>, found: &mut Found) {
     let mut add = |option: &str, why: String| found.config.push((option.to_owned(), why));
     for entry in &source.log.entries {
         match &entry.event {
-            Event::Iommu(IommuLine::DefaultDomain(words)) => {
-                if words == "Passthrough" && line.passthrough.is_none() {
-                    add("CONFIG_IOMMU_DEFAULT_PASSTHROUGH=y", format!("line {}", entry.line));
-                }
+            Event::Iommu(IommuLine::DefaultDomain(words))
+                if words == "Passthrough" && line.passthrough.is_none() =>
+            {
+                add("CONFIG_IOMMU_DEFAULT_PASSTHROUGH=y", format!("line {}", entry.line));
             }
             Event::Iommu(IommuLine::Policy(words)) => {
                 let by_driver = line.amd_iommu.fullflush || line.intel_iommu.strict;

@@ -140,7 +140,8 @@ fn change(text: &str) -> Option<Change> {
 
 /// The blocks of the firmware's tables, or those that the kernel made up.
 fn nodes(source: &Source<'_>, found: &mut MemoryFound, assumptions: &mut Vec<String>) {
-    let (mut blocks, mut fake): (Vec<(i32, PhysRange)>, Vec<(i32, PhysRange)>) = Default::default();
+    let mut blocks: Vec<(i32, PhysRange)> = Vec::new();
+    let mut fake: Vec<(i32, PhysRange)> = Vec::new();
     for entry in &source.log.entries {
         match &entry.event {
             Event::Srat { nid, range, .. } => blocks.push((*nid, *range)),

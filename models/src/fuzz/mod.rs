@@ -1,0 +1,79 @@
+//! Random machines and workloads that are legal by construction: what comes up on a correct kernel is a false alarm.
+//!
+//! A seed gives a whole scenario ([`generate`]), and the same seed decides the run of it. Everything that a generated
+//! driver does keeps the rules of the DMA API (`Documentation/core-api/dma-api.rst`): it maps before it hands memory to
+//! the device, checks for errors, leaves a buffer alone while the device owns it, syncs before the CPU looks, unmaps
+//! once and with the same arguments, stays within bounds, and gives back in reverse order what it took.
+//!
+//! A mapping may fail for want of bounce memory, which is nobody's fault: generated drivers say that they have provided
+//! for that (`NoWarn`, `Skip`), so that a failure alone is no finding. What is built by hand and not generated: trampled
+//! objects, drivers that bind before the IOMMU is set up, IOMMUs that appear late (virtio-iommu, SMMU), and PEF and
+//! protected guests.
+
+mod dice;
+mod driver;
+mod machine;
+mod process;
+mod words;
+
+use crate::run::{Request, Simulation};
+use crate::scenario::edit::Tree;
+use crate::scenario::{DriverRef, Expect, Explore, Kernel, LoadError, MachineRef, Resolved, ScenarioFile};
+use dice::Dice;
+use sim::explore::Outcome;
+
+/// A run that takes more steps is a livelock: far more than any generated one needs.
+const MAX_STEPS: u64 = 400_000;
+
+/// The scenario of a seed, for this kernel.
+#[must_use]
+pub fn generate(seed: u64, kernel: &Kernel) -> ScenarioFile {
+    let mut dice = Dice::new(seed);
+    let drivers = driver::drivers(&mut dice);
+    let machine = machine::machine(&mut dice, &drivers);
+    let cmdline = words::cmdline(&mut dice, &machine);
+    let processes = process::processes(&mut dice, &machine);
+    let inject = process::inject(&mut dice, !process::needs_memory(&processes));
+    ScenarioFile {
+        about: Some(format!("generated from seed {seed}")),
+        kernel: Some(kernel.clone()),
+        cmdline: Some(cmdline),
+        machine: Some(MachineRef::Inline(Box::new(machine))),
+        drivers: Some(drivers.into_iter().map(DriverRef::Inline).collect()),
+        processes: Some(processes),
+        inject: Some(inject),
+        explore: Some(Explore { seeds: 100, max_steps: MAX_STEPS, ..Explore::default() }),
+        expect: Some(Expect::Clean { log: Vec::new() }),
+        ..ScenarioFile::default()
+    }
+}
+
+/// The scenario of a seed as it is written to a file.
+#[must_use]
+pub fn text(seed: u64, kernel: &Kernel) -> String {
+    Tree::of(&generate(seed, kernel)).text()
+}
+
+/// The scenario of a seed, ready to be run.
+///
+/// # Errors
+/// When there is no such kernel. What is generated has no other mistakes.
+pub fn resolve(seed: u64, kernel: &Kernel) -> Result<Resolved, LoadError> {
+    Tree::of(&generate(seed, kernel)).resolve(&format!("seed-{seed}"))
+}
+
+/// One seed: its scenario, run with that seed as `dmasim run --seed` runs the file.
+///
+/// # Panics
+/// When what was generated cannot be run, which a campaign tells as a finding.
+#[must_use]
+pub fn run(seed: u64, kernel: &Kernel) -> Outcome {
+    let scenario = match resolve(seed, kernel) {
+        Ok(scenario) => scenario,
+        Err(error) => panic!("what seed {seed} generates cannot be run: {error}"),
+    };
+    Simulation::new(scenario).worker().run(&Request::quick(seed)).into_outcome()
+}
+
+#[cfg(test)]
+mod tests;
