@@ -108,7 +108,7 @@ fn a_token_survives_edits_that_change_no_choice() {
         .json();
     let token = json["token"].as_str().expect("a token").to_owned();
     // The same run: nothing draws from this.
-    folder.write("buggy.ron", &BUGGY.replace("settle_ms", "settle_ms").replace("quiet debug", "quiet"));
+    folder.write("buggy.ron", &BUGGY.replace("quiet debug", "quiet"));
     folder
         .dmasim(&["replay", "buggy.ron", "--token", &token])
         .exits(1)
@@ -120,10 +120,7 @@ fn a_token_survives_edits_that_change_no_choice() {
         .exits(1)
         .complains(&["but the run is another one; it shows the same finding"]);
     // A choice that no longer comes up.
-    folder.write(
-        "buggy.ron",
-        &BUGGY.replace("card_play", "card_play").replace("name: \"play\"", "name: \"playback\""),
-    );
+    folder.write("buggy.ron", &BUGGY.replace("name: \"play\"", "name: \"playback\""));
     let replay = |more: &[&str]| folder.dmasim(&[&["replay", "buggy.ron", "--token", &token], more].concat());
     replay(&[]).exits(2).complains(&["the first choice that does not fit is", "--nearest goes on"]);
     let nearest = replay(&["--nearest"]);
