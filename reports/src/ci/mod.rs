@@ -1,6 +1,6 @@
 //! Results for programs that gate changes: each format as its readers define it.
 //!
-//! All are made of a [`TestJson`], which is what `dmasim test` prints: a result that was written once can be turned into
+//! All are made of a [`TestJson`](crate::json::TestJson), which is what `dmasim test` prints: a result that was written once can be turned into
 //! each of them later. None holds the time that a test took: results of parts are joined to exactly what one run would
 //! have given.
 
