@@ -13,13 +13,16 @@ mod junk;
 mod kinds;
 mod ledger;
 mod ought;
+mod owner;
 mod place;
 
-pub use bus::device_dma;
+pub use bus::{device_dma, dma_refused};
 pub use dma_debug::{Misuse, Synced, Unmapped, reject_vmalloc};
 pub use end::end_of_run;
-pub use iotlb::check_flushed;
+pub use iotlb::{check_flushed, check_flushes};
 pub use iova::check_iova;
 pub use junk::{field_offset, junk_word};
 pub use kinds::FINDINGS;
+pub use owner::check_refused;
+pub use place::check_memory;
 pub use ledger::{Ledger, MapKind, NewMapping};

@@ -59,6 +59,35 @@ macro_rules! api {
         ranges: &[(V::V6_11, None)],
         trees: &[V::V6_1],
     }
+    PoolPagesDecrypted {
+        name: "pool-pages-decrypted",
+        what: "the pages of the pools of atomic allocations are shared with the host also where they are mapped a second time; \
+               before, only that mapping was changed (6.17; 6.1.153, 6.12.48)",
+        ranges: &[(V::V6_12, None)],
+        trees: &[V::V6_1],
+    }
+    PoolPageTested {
+        name: "pool-page-tested",
+        what: "iommu_dma_alloc tests the page that a pool of atomic allocations gave, and not an address on its stack that is set \
+               only then (after 6.12; 6.1.190, 6.12.111)",
+        commits: &["af95a0ebc0a0"],
+        ranges: &[(V::V6_12, None)],
+        trees: &[V::V6_1],
+    }
+    LeakPagesNotEncrypted {
+        name: "leak-pages-not-encrypted",
+        what: "coherent memory that cannot be made private again is leaked; before, it went back to the page allocator, shared \
+               with the host",
+        ranges: &[(V::V5_17, None)],
+    }
+    LeakPagesNotDecrypted {
+        name: "leak-pages-not-decrypted",
+        what: "coherent memory of which only a part could be shared with the host is leaked; before, it went back to the page \
+               allocator as it was (6.9, and 6.1.192)",
+        commits: &["b9fa16949d18"],
+        ranges: &[(V::V6_9, None)],
+        trees: &[V::V6_1],
+    }
 
     } };
 }

@@ -32,6 +32,14 @@ macro_rules! group {
         commits: &["512881eacfa7"],
         ranges: &[(V::V5_19, None)],
     }
+    IdentityCountsAsDefault {
+        name: "identity-counts-as-default",
+        what: "a group whose default domain is an identity domain is free for the DMA API while it is attached to another one of \
+               that type, as a user of PASIDs has it",
+        commits: &["2380f1e8195e"],
+        ranges: &[(V::V6_0, None)],
+        needs: &[B::DmaOwnership],
+    }
     IommuRegisterWalksBuses {
         name: "iommu-register-walks-buses",
         what: "iommu_device_register walks the buses itself; before, the driver called bus_set_iommu",

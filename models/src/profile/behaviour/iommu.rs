@@ -34,6 +34,20 @@ macro_rules! iommu {
         commits: &["0f91d0795741"],
         ranges: &[(V::V6_9, None)],
     }
+    OverwrittenDomainFlushed {
+        name: "overwritten-domain-flushed",
+        what: "AMD's driver drops the cached translations of the domain whose number it overwrites in a device's entry; before, a \
+               crash kernel's devices went on to use those of the kernel before (5.3)",
+        commits: &["36b7200f67df"],
+        ranges: &[(V::V5_10, None)],
+    }
+    ScalableTablesCopied {
+        name: "scalable-tables-copied",
+        what: "a crash kernel copies VT-d tables of the scalable mode as what they are, and marks what it copied beside them; \
+               before, it took them for legacy ones",
+        commits: &["0c5f6c0d8201"],
+        ranges: &[(V::V6_0, None)],
+    }
     AddressSpaceGrownOnce {
         name: "address-space-grown-once",
         what: "the AMD page table gets a new root under the domain's lock, after another look whether it still needs one; \
@@ -54,6 +68,36 @@ macro_rules! iommu {
         what: "who finds no command of AMD's queue that nobody waits for waits for the last completion wait that was queued, \
                instead of going on at once (6.1.192, 6.12.101)",
         ranges: &[(V::V6_12, None)],
+        trees: &[V::V6_1],
+    }
+    VirtualFlushSplit {
+        name: "virtual-flush-split",
+        what: "an emulated IOMMU of AMD is told of a range in pieces that are aligned to their size",
+        commits: &["a270be1b3fdf"],
+        ranges: &[(V::V5_15, None)],
+    }
+    FlushSizeWithEnd {
+        name: "flush-size-with-end",
+        what: "AMD's driver counts the last byte of a gathered range when it has it dropped; before, an emulated IOMMU was told of \
+               each page in twelve pieces (6.4, and 6.1.37)",
+        commits: &["2212fc2acf3f"],
+        ranges: &[(V::V5_10, Some(V::V5_15)), (V::V6_4, None)],
+        trees: &[V::V6_1],
+    }
+    IdentityEndsWithMemory {
+        name: "identity-ends-with-memory",
+        what: "VT-d's identity domain ends with the last page of each range of memory; before, with the one behind it (6.11, and \
+               6.1.106)",
+        commits: &["31000732d56b"],
+        ranges: &[(V::V6_11, None)],
+        trees: &[V::V6_1],
+    }
+    IommuStatePreallocated {
+        name: "iommu-state-preallocated",
+        what: "VT-d's driver keeps a unit's registers in its own structure while the machine sleeps; before, it allocated memory for \
+               them with interrupts off (6.6, and 6.1.64)",
+        commits: &["59df44bfb0ca"],
+        ranges: &[(V::V6_6, None)],
         trees: &[V::V6_1],
     }
     FlushMaskCoversRange {
