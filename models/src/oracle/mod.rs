@@ -23,6 +23,6 @@ pub use iotlb::{check_flushed, check_flushes};
 pub use iova::check_iova;
 pub use junk::{field_offset, junk_word};
 pub use kinds::FINDINGS;
+pub use ledger::{Ledger, MapKind, NewMapping};
 pub use owner::check_refused;
 pub use place::check_memory;
-pub use ledger::{Ledger, MapKind, NewMapping};

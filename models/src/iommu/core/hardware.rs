@@ -1,7 +1,7 @@
 //! The hardware's side: where a device's access ends up.
 
-use super::objects::TlbEntry;
 use super::copied::translate_copied;
+use super::objects::TlbEntry;
 use super::{DeviceEntry, IommuDomain, IommuDriver};
 use crate::device::DeviceNode;
 use crate::iommu::pagetable::Access;
@@ -85,7 +85,7 @@ pub(crate) fn peek_translation(kx: &Kx, node: &DeviceNode, addr: DmaAddr) -> Opt
 /// The line that the driver prints for a refused access.
 #[must_use]
 pub fn fault_line(kx: &Kx, node: &DeviceNode, addr: DmaAddr, write: bool) -> String {
-    match kx.k.iommu.registered.get() {
+    match kx.k.iommu.registered.get().or_else(|| kx.k.iommu.detected.get()) {
         Some(IommuDriver::Intel) => format!(
             "DMAR: [{}] Request device [{}] fault addr {:#x} [fault reason 06] PTE access is not set",
             if write { "DMA Write" } else { "DMA Read" },
