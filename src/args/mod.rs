@@ -26,7 +26,7 @@ use clap::{ArgAction, Parser, Subcommand};
 pub(crate) use bisect::BisectArgs;
 pub(crate) use bugs::BugsArgs;
 pub(crate) use check::CheckArgs;
-pub(crate) use common::{Color, EngineArgs, Format, KernelArgs, OnFinding};
+pub(crate) use common::{Color, EngineArgs, Format, KernelArgs, OnFinding, OriginArgs, SubjectArgs};
 pub(crate) use conform::ConformArgs;
 pub(crate) use diff::DiffArgs;
 pub(crate) use fuzz::FuzzArgs;

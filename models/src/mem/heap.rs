@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::addr::{PhysAddr, PhysRange};
 use super::content::{Content, ContentError};
-use super::layout::{AnyKobject, Field, Kobject, Layout, encode, trample};
+use super::layout::{AnyKobject, Field, FieldInfo, Kobject, Layout, encode, trample};
 use super::object::{ObjectRecord, Site};
 use super::ptr::{Ptr, Raw};
 use super::shadow::{Shadow, ShadowError};
@@ -139,6 +139,16 @@ impl Heap {
     #[must_use]
     pub fn record(&self, id: u32) -> Option<&ObjectRecord> {
         self.shadow.objects().get(id)
+    }
+
+    /// The fields of a living object: what each is, where it lies in the object, and what it holds. None if it has no
+    /// fields, or does not live.
+    pub fn fields(&self, id: u32) -> impl Iterator<Item = (&'static FieldInfo, u64, u64)> {
+        let live = self.live.get(id as usize).and_then(Option::as_ref);
+        live.into_iter().flat_map(|live| {
+            let fields = live.object.fields().iter().zip(live.layout.offsets).zip(0_u8..);
+            fields.map(|((info, offset), index)| (info, u64::from(*offset), live.object.load_raw(index)))
+        })
     }
 
     /// Places an object of `size` bytes (at least the layout's, more with a flexible array) at `addr`. Content is not

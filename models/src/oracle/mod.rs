@@ -12,6 +12,7 @@ mod iova;
 mod junk;
 mod kinds;
 mod ledger;
+mod live;
 mod ought;
 mod place;
 
@@ -23,3 +24,4 @@ pub use iova::check_iova;
 pub use junk::{field_offset, junk_word};
 pub use kinds::FINDINGS;
 pub use ledger::{Ledger, MapKind, NewMapping};
+pub use live::{LiveMapping, LivePiece};

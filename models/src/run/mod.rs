@@ -1,6 +1,7 @@
 //! One run of one scenario: what the command line and the reports see of the models.
 
 mod facts;
+pub mod state;
 mod worker;
 
 use std::sync::Arc;

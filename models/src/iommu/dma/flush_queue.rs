@@ -40,6 +40,12 @@ impl FlushQueue {
         Self { rings: FqRings::new(cpus), timer: None, handler: Rc::default() }
     }
 
+    /// What waits, by CPU.
+    #[must_use]
+    pub const fn rings(&self) -> &FqRings {
+        &self.rings
+    }
+
     /// Entries that wait on all CPUs.
     #[must_use]
     pub fn pending(&self) -> usize {
