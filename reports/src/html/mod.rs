@@ -103,7 +103,7 @@ struct Interval {
 
 #[derive(Serialize)]
 struct Counter {
-    name: &'static str,
+    name: String,
     event: Vec<usize>,
     value: Vec<u64>,
 }
@@ -190,12 +190,12 @@ impl Gather {
         }
     }
 
-    fn counter(&mut self, name: &'static str, value: u64) {
+    fn counter(&mut self, name: &str, value: u64) {
         let now = self.now();
         let counter = match self.counters.iter_mut().find(|counter| counter.name == name) {
             Some(counter) => counter,
             None => {
-                self.counters.push(Counter { name, event: Vec::new(), value: Vec::new() });
+                self.counters.push(Counter { name: ascii(name), event: Vec::new(), value: Vec::new() });
                 self.counters.last_mut().expect("it was just pushed")
             }
         };
