@@ -4,8 +4,11 @@
 //! return strings; only the binary prints. All text is plain ASCII of at most [`WIDTH`] columns, so that it can be
 //! pasted into a mail.
 
+pub mod campaign;
 pub mod case;
 pub mod ci;
+pub mod compared;
+mod conditions;
 pub mod coverage;
 pub mod diff;
 pub mod dmesg;

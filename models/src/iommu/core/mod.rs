@@ -13,6 +13,7 @@ mod objects;
 mod policy;
 mod probe;
 mod queue;
+mod recorded;
 mod release;
 mod state;
 mod topology;

@@ -14,6 +14,7 @@ mod late;
 mod lookup;
 mod map;
 mod object;
+mod recorded;
 mod rules;
 mod search;
 mod unmap;
