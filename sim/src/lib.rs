@@ -20,6 +20,7 @@ pub mod trace;
 pub use context::{
     Class, Cx, DelayedWork, Draft, Ended, Frame, IrqFlags, RunConfig, RunEnd, Sim, SpawnSpec, Timer, Work,
 };
+pub use probe::cell;
 pub use finding::{Finding, Severity};
 pub use label::{CtxId, CtxSet, Kind, Label, MAX_CONTEXTS, Name, ObjId};
 

@@ -1,6 +1,6 @@
 //! Who holds pointers to what: noted whenever a pointer is stored in a kernel object.
 
-use std::cell::RefCell;
+use sim::cell::RefCell;
 
 use super::{Kernel, Kx};
 use crate::mem::{Field, Kobject, Ptr, Raw, Site};

@@ -3,7 +3,7 @@
 //! The rules that DMA-API debugging checks are in [`super::dma_debug`]; here is what they are checked against, and what the
 //! kernel cannot see: where the bytes are.
 
-use std::cell::RefCell;
+use sim::cell::RefCell;
 
 use sim::Draft;
 use smallvec::SmallVec;

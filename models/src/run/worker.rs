@@ -1,6 +1,6 @@
 //! The worker: one thread's place to run, with memory that is kept from run to run.
 
-use std::cell::RefCell;
+use sim::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 

@@ -10,7 +10,7 @@ use crate::run::SwiotlbDebugfs;
 /// Source: `kernel/dma/swiotlb.c: swiotlb_create_debugfs_files(), mem_used()`, v5.13 to v6.12.
 #[must_use]
 pub fn swiotlb_debugfs(kx: &Kx) -> Option<SwiotlbDebugfs> {
-    let object = kx.k.mem.borrow().heap.get(default_pool(kx)).ok()?;
+    let object = kx.k.mem.object(default_pool(kx)).ok()?;
     let growth = object.growth.get();
     let usage = object.usage.get();
     // The total is kept from 6.4 on; before, the areas' counters are added up.
