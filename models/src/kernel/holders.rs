@@ -69,6 +69,14 @@ impl Kernel {
         self.holders.now.borrow().iter().find(|h| h.object == object && h.field == field).map(|h| h.since)
     }
 
+    /// Who holds what: the object, its field, and what that points at.
+    pub(crate) fn holdings(&self) -> Vec<(u32, &'static str, u32)> {
+        let mut list: Vec<_> =
+            self.holders.now.borrow().iter().map(|h| (h.object, if h.object == 0 { h.holder } else { h.field }, h.target)).collect();
+        list.sort_unstable();
+        list
+    }
+
     pub(super) fn note_holder(&self, holder: Holder) {
         let mut holders = self.holders.now.borrow_mut();
         let same = holders

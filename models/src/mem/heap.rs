@@ -145,6 +145,11 @@ impl Heap {
         self.shadow.objects().get(id)
     }
 
+    /// The fields of a living object and what the models keep beside them, as text; `None` for what has no fields.
+    pub(crate) fn describe(&self, id: u32) -> Option<String> {
+        self.live.get(id as usize)?.as_ref().map(|live| format!("{:?}", live.object))
+    }
+
     /// Places an object of `size` bytes (at least the layout's, more with a flexible array) at `addr`. Content is not
     /// changed: bytes that are no field keep what was there.
     ///

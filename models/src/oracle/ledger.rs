@@ -329,6 +329,18 @@ impl Ledger {
         }
     }
 
+    /// The live mappings as text, without when and by whom they were made.
+    pub(crate) fn describe(&self, out: &mut String) {
+        let mut list: Vec<_> = self
+            .live
+            .borrow()
+            .iter()
+            .map(|one| format!("{} {:?} {:?} {} {} {}\n", one.device, one.new, one.pieces, one.written, one.leaving, one.unchecked))
+            .collect();
+        list.sort_unstable();
+        out.extend(list);
+    }
+
     /// Whether any live mapping leads into a range of memory.
     pub(super) fn reaches(&self, range: PhysRange) -> bool {
         let live = self.live.borrow();

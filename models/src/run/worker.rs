@@ -108,8 +108,13 @@ impl Worker {
         });
         let k = Rc::clone(&kernel);
         // Runs when nothing else can: what it looks at has settled.
+        let state = Rc::new(RefCell::default());
+        let kept = request.record_state.then(|| Rc::clone(&state));
         sim.at_end(move |cx| {
             let kx = Kx::new(cx, k);
+            if let Some(kept) = kept {
+                *kept.borrow_mut() = Some(super::state::state_of(&kx));
+            }
             end_of_run(&kx);
             let facts = facts_of(&kx);
             *kx.k.facts.borrow_mut() = facts;
@@ -128,7 +133,7 @@ impl Worker {
         if let Ok(kernel) = Rc::try_unwrap(kernel) {
             self.memory = Some(kernel.mem.into_inner());
         }
-        Run { end, facts, bounces }
+        Run { end, facts, bounces, state: state.take() }
     }
 }
 

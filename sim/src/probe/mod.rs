@@ -84,6 +84,11 @@ pub const fn of_model(nth: u32) -> ObjId {
     ObjId(FIRST_OF_MODEL + nth)
 }
 
+/// Whether a model's cells or variables are meant.
+pub(crate) const fn of_a_model(obj: ObjId) -> bool {
+    obj.0 >= FIRST_CELL && obj.0 < FIRST_OF_ENGINE
+}
+
 /// In which states of the CPU locks of a class are taken.
 pub(crate) const fn lock_usage(class: u8) -> ObjId {
     ObjId(FIRST_OF_ENGINE + 128 + class as u32)

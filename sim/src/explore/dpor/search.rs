@@ -430,6 +430,12 @@ impl Search {
         if self.limits.opaque {
             accesses.push(Access { obj: probe::WORLD, op: Op::Write });
         }
+        if planted.deaf {
+            accesses.retain(|access| !probe::of_a_model(access.obj));
+        }
+        if let Some(one) = planted.deaf_to {
+            accesses.retain(|access| access.obj.0 != one);
+        }
         if planted.reads_commute {
             accesses.retain(|access| access.op != Op::Read);
         }
