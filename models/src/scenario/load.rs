@@ -4,15 +4,14 @@ use std::io::{self, Read as _};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use serde::de::DeserializeOwned;
-
 use super::error::{LoadError, Problem, SourceText};
 use super::index::Seg;
 use super::limits;
 use super::nearest::nearest;
 use super::parse::parse;
 use super::schema::{
-    Driver, DriverRef, Expect, Explore, Inject, Kernel, Machine, MachineRef, Process, ScenarioFile, Variant,
+    Driver, DriverRef, Expect, Explore, Inject, Kernel, Machine, MachineRef, Process, ScenarioFile, Text,
+    Variant,
 };
 
 /// Where scenario files come from.
@@ -212,8 +211,8 @@ impl Reader<'_> {
         }
     }
 
-    fn parsed<T: DeserializeOwned>(&mut self, source: &Arc<SourceText>) -> Option<T> {
-        parse(source).map_err(|problem| self.problems.push(problem)).ok()
+    fn parsed<T: Text>(&mut self, source: &Arc<SourceText>) -> Option<T> {
+        parse(source, T::read).map_err(|problem| self.problems.push(problem)).ok()
     }
 
     fn scenario(&mut self, path: &Path, source: Arc<SourceText>, chain: &mut Vec<PathBuf>) -> Option<Layers> {

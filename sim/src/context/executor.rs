@@ -291,8 +291,8 @@ impl Sim {
         self.stopped.set(true);
         probe::listen(false);
         // Dropping a future may run guards, and guards do nothing once the run is stopped.
-        for slot in &self.slots {
-            let task = slot.future.borrow_mut().take();
+        for id in CtxSet(self.used.get()).iter() {
+            let task = self.slot(id).future.borrow_mut().take();
             drop(task);
         }
         self.clock.borrow_mut().clear();

@@ -1,14 +1,19 @@
 //! The types of a scenario file, as written in RON. They are plain data; see `docs/scenario-reference.md`.
 
+mod defaults;
 mod dist;
 mod driver;
+mod e820;
 mod expect;
 mod inject;
 mod machine;
 mod process;
+mod text;
+pub mod tree;
 
 use serde::{Deserialize, Serialize};
 
+pub use defaults::may_be_left_out;
 pub use dist::{CpuChoice, Dist, JunkClass, WeightedFill};
 pub use driver::{
     Access, Attr, BufferSource, DeviceArg, Dir, Driver, MadeBy, MapArgs, MapSgArgs, OnError, PartArgs,
@@ -21,6 +26,7 @@ pub use machine::{
     Iommu, Machine, MemEncrypt, MemoryOrder, Node, Plugged, Region, Reserved, ReservedAt, Unplugged,
 };
 pub use process::{ProcStmt, Process};
+pub use text::{Content, MAX_DEPTH, Text, read};
 
 /// A scenario file as written. Absent fields come from the file that it extends, or are the defaults.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

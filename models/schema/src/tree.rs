@@ -10,7 +10,7 @@ use serde::ser::{
 
 /// A value as RON has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Node {
+pub enum Node {
     /// Nothing is written: an absent option.
     Absent,
     /// A word, a text in quotes, a truth value.
@@ -27,22 +27,23 @@ pub(super) enum Node {
 
 /// A struct, or a variant with named fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fields {
+pub struct Fields {
     /// Its type: `Device`, or `Stmt::AllocBuffer`.
-    pub(super) of: String,
+    pub of: String,
     /// What is written before the parenthesis.
-    pub(super) head: &'static str,
-    pub(super) fields: Vec<(&'static str, Node)>,
+    pub head: &'static str,
+    /// Their names and values, in the order of the type.
+    pub fields: Vec<(&'static str, Node)>,
 }
 
 impl Node {
     /// How many values it holds, itself included.
-    pub(super) fn size(&self) -> usize {
+    pub fn size(&self) -> usize {
         1 + self.children().map(Self::size).sum::<usize>()
     }
 
     /// What it is made of.
-    pub(super) fn children(&self) -> Box<dyn Iterator<Item = &Self> + '_> {
+    pub fn children(&self) -> Box<dyn Iterator<Item = &Self> + '_> {
         match self {
             Self::Absent | Self::Word(_) | Self::Number(_) => Box::new(std::iter::empty()),
             Self::List(nodes) | Self::Tuple(_, nodes) => Box::new(nodes.iter()),
@@ -51,7 +52,7 @@ impl Node {
     }
 
     /// The n-th of what it is made of.
-    pub(super) fn child_mut(&mut self, n: usize) -> Option<&mut Self> {
+    pub fn child_mut(&mut self, n: usize) -> Option<&mut Self> {
         match self {
             Self::Absent | Self::Word(_) | Self::Number(_) => None,
             Self::List(nodes) | Self::Tuple(_, nodes) => nodes.get_mut(n),
@@ -60,35 +61,35 @@ impl Node {
     }
 
     /// The value of a field.
-    pub(super) fn field(&self, name: &str) -> Option<&Self> {
+    pub fn field(&self, name: &str) -> Option<&Self> {
         let Self::Fields(fields) = self else { return None };
         fields.fields.iter().find(|(field, _)| *field == name).map(|(_, node)| node)
     }
 
     /// The value of a field.
-    pub(super) fn field_mut(&mut self, name: &str) -> Option<&mut Self> {
+    pub fn field_mut(&mut self, name: &str) -> Option<&mut Self> {
         let Self::Fields(fields) = self else { return None };
         fields.fields.iter_mut().find(|(field, _)| *field == name).map(|(_, node)| node)
     }
 
     /// The items of a list.
-    pub(super) fn items(&self) -> &[Self] {
+    pub fn items(&self) -> &[Self] {
         if let Self::List(nodes) = self { nodes } else { &[] }
     }
 
     /// The items of a list.
-    pub(super) fn items_mut(&mut self) -> Option<&mut Vec<Self>> {
+    pub fn items_mut(&mut self) -> Option<&mut Vec<Self>> {
         if let Self::List(nodes) = self { Some(nodes) } else { None }
     }
 
     /// The node that a path of child numbers leads to.
-    pub(super) fn at_mut(&mut self, path: &[usize]) -> Option<&mut Self> {
+    pub fn at_mut(&mut self, path: &[usize]) -> Option<&mut Self> {
         path.iter().try_fold(self, |node, n| node.child_mut(*n))
     }
 }
 
 /// The tree of a value.
-pub(super) fn of(value: &impl Serialize) -> Node {
+pub(crate) fn of(value: &impl Serialize) -> Node {
     // Every type of the schema is made of what is handled below.
     value.serialize(Build).unwrap_or(Node::Absent)
 }

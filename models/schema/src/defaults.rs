@@ -9,14 +9,13 @@ use std::sync::OnceLock;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::super::error::SourceText;
-use super::super::parse::parse;
-use super::super::schema::{
+use crate::text::read;
+use crate::tree::{self, Fields, Node};
+use crate::{
     Device, Driver, Expect, Explore, FindingPattern, Inject, Iommu, Kernel, Machine, MapArgs, MapSgArgs,
     PartArgs, ProcStmt, Process, Queue, Registers, Reserved, Stmt, SubmitArgs, SyncArgs, Trample, UnmapArgs,
     UnmapSgArgs,
 };
-use super::tree::{self, Fields, Node};
 
 /// By type and field.
 type Defaults = BTreeMap<(String, &'static str), Node>;
@@ -27,12 +26,13 @@ fn known() -> &'static Defaults {
 }
 
 /// Takes away every field that a reader would fill in with the same.
-pub(super) fn leave_out(node: &mut Node) {
+pub(crate) fn leave_out(node: &mut Node) {
     walk(node, known());
 }
 
 /// Whether a field of a type may be left out.
-pub(super) fn may_be_left_out(of: &str, field: &'static str) -> bool {
+#[must_use]
+pub fn may_be_left_out(of: &str, field: &'static str) -> bool {
     known().contains_key(&(of.to_owned(), field))
 }
 
@@ -92,9 +92,8 @@ fn defaults() -> Defaults {
 
 /// What a `T` read from `text` holds besides what is `given` there.
 fn add<T: Serialize + DeserializeOwned>(all: &mut Defaults, text: &str, given: &[&str]) {
-    let source = SourceText::new(String::new(), text.to_owned());
     // A type that no longer reads like this has its fields written out; a test notices.
-    let Ok(value) = parse::<T>(&source) else { return };
+    let Ok(value) = read::<T>(text) else { return };
     if let Node::Fields(Fields { of, fields, .. }) = tree::of(&value) {
         for (name, node) in fields {
             if !given.contains(&name) {
