@@ -101,6 +101,11 @@ impl Trace {
         clock
     }
 
+    /// How many events there were when the clock last went on by itself.
+    pub(super) fn last_tick(&self) -> usize {
+        self.ticks.last().map_or(0, |(at, _)| *at)
+    }
+
     /// Notes that the clock goes on since nobody can run.
     pub(super) fn tick(&mut self) {
         let at = self.events.len();
