@@ -23,6 +23,7 @@ pub use context::{
 };
 pub use finding::{Finding, Severity};
 pub use label::{CtxId, CtxSet, Kind, Label, MAX_CONTEXTS, Name, ObjId};
+pub use probe::cell;
 
 /// Version of the engine's choice and digest semantics. It changes whenever the same seed may give another run.
 pub const ENGINE_VERSION: u32 = 2;

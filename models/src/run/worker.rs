@@ -1,6 +1,6 @@
 //! The worker: one thread's place to run, with memory that is kept from run to run.
 
-use std::cell::RefCell;
+use sim::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -136,8 +136,13 @@ impl Worker {
             sim.look_at(step, move |cx| look(&Kx::new(cx, k)));
         }
         // Runs when nothing else can: what it looks at has settled.
+        let state = Rc::new(RefCell::default());
+        let kept = request.record_state.then(|| Rc::clone(&state));
         sim.at_end(move |cx| {
             let kx = Kx::new(cx, k);
+            if let Some(kept) = kept {
+                *kept.borrow_mut() = Some(super::end_state::state_of(&kx));
+            }
             end_of_run(&kx);
             let facts = facts_of(&kx);
             *kx.k.facts.borrow_mut() = facts;
@@ -156,7 +161,7 @@ impl Worker {
         if let Ok(kernel) = Rc::try_unwrap(kernel) {
             self.memory = Some(kernel.mem.into_inner());
         }
-        Run { end, facts, bounces }
+        Run { end, facts, bounces, state: state.take() }
     }
 }
 

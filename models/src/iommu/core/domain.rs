@@ -109,7 +109,7 @@ pub(super) async fn iommu_domain_free(kx: &Kx, domain: Ptr<IommuDomain>) {
         let _frame = kx.enter("iommu_put_dma_cookie");
         free_flush_queue(kx, domain).await;
     }
-    let cookie = kx.k.mem.borrow().heap.get(domain).ok().and_then(|object| object.cookie.borrow_mut().take());
+    let cookie = kx.k.mem.object(domain).ok().and_then(|object| object.cookie.borrow_mut().take());
     for page in cookie.into_iter().flat_map(|cookie| cookie.table.free_pgtable()) {
         free_table_page(kx, page.page);
     }

@@ -21,7 +21,7 @@ pub(super) enum Scope {
 
 /// The hardware drops translations.
 pub(super) fn invalidate(kx: &Kx, domain: Ptr<IommuDomain>, scope: Scope) {
-    if let Ok(object) = kx.k.mem.borrow().heap.get(domain)
+    if let Ok(object) = kx.k.mem.object(domain)
         && let Some(cookie) = object.cookie.borrow_mut().as_mut()
     {
         let id = object.id.get();

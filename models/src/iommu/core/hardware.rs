@@ -36,7 +36,7 @@ fn translate(
     addr: DmaAddr,
     write: bool,
 ) -> DmaTarget {
-    let Ok(object) = kx.k.mem.borrow().heap.get(domain) else {
+    let Ok(object) = kx.k.mem.object(domain) else {
         return DmaTarget::Fault("the domain's structure has been freed");
     };
     let id = object.id.get();
@@ -86,7 +86,7 @@ fn translate(
 #[must_use]
 pub(crate) fn peek_translation(kx: &Kx, node: &DeviceNode, addr: DmaAddr) -> Option<PhysAddr> {
     let DeviceEntry::Domain(domain) = kx.k.iommu.entry(node.index) else { return None };
-    let object = kx.k.mem.borrow().heap.get(domain).ok()?;
+    let object = kx.k.mem.object(domain).ok()?;
     let cookie = object.cookie.borrow();
     let leaf = cookie.as_ref()?.table.lookup(addr)?;
     Some(PhysAddr(leaf.phys.0 + (addr.0 - leaf.iova.0)))

@@ -2,7 +2,7 @@
 //!
 //! Source: `drivers/iommu/iova.c: queue_iova()`, `fq_ring_free()`, `fq_flush_timeout()`, v5.13.
 
-use std::cell::Cell;
+use sim::cell::Cell;
 use std::rc::Rc;
 
 use sim::{SpawnSpec, Timer};

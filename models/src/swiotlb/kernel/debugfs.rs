@@ -18,7 +18,7 @@ pub fn swiotlb_debugfs(kx: &Kx) -> Option<SwiotlbDebugfs> {
 /// The same of any allocator.
 #[must_use]
 pub fn swiotlb_debugfs_of(kx: &Kx, mem: Ptr<IoTlbMem>) -> Option<SwiotlbDebugfs> {
-    let object = kx.k.mem.borrow().heap.get(mem).ok()?;
+    let object = kx.k.mem.object(mem).ok()?;
     let growth = object.growth.get();
     let usage = object.usage.get();
     // The total is kept from 6.4 on; before, the areas' counters are added up.
