@@ -116,7 +116,7 @@ impl Kernel {
     ) -> Self {
         let image = KernelImage::new(&scenario.machine, &scenario.map);
         let order = StoreOrder::new(&scenario.machine);
-        let iommu = IommuCore::new(scenario.machine.devices.len());
+        let iommu = IommuCore::new(&scenario.machine.devices);
         Self {
             scenario,
             draws,

@@ -1,6 +1,7 @@
 //! The hardware's side: where a device's access ends up.
 
 use super::objects::TlbEntry;
+use super::copied::translate_copied;
 use super::recorded::{cached_translation, forgot_translation};
 use super::{DeviceEntry, IommuDomain, IommuDriver};
 use crate::device::DeviceNode;
@@ -25,6 +26,12 @@ pub fn device_access(kx: &Kx, node: &DeviceNode, addr: DmaAddr, write: bool) -> 
     match kx.k.iommu.entry(node.index) {
         DeviceEntry::Off | DeviceEntry::Identity => DmaTarget::Memory(PhysAddr(addr.0 & !(1 << 47))),
         DeviceEntry::Blocked => DmaTarget::Fault("the device is attached to no domain"),
+        DeviceEntry::Copied => translate_copied(kx, node, addr),
+        DeviceEntry::Misread => DmaTarget::Fault("its copied entry has another format"),
+        DeviceEntry::Domain(domain) => match kx.k.iommu.copied_tlb.lookup(node.index, addr) {
+            Some(stale) => DmaTarget::Memory(stale),
+            None => translate(kx, domain, addr, write),
+        },
         DeviceEntry::Domain(domain) => translate(kx, node, domain, addr, write),
     }
 }
