@@ -32,7 +32,7 @@ pub(crate) use fuzz::FuzzArgs;
 pub(crate) use import::ImportArgs;
 pub(crate) use list::{ListArgs, Listed};
 pub(crate) use merge::MergeArgs;
-pub(crate) use replay::{ReplayArgs, TraceLevel};
+pub(crate) use replay::{ReplayArgs, StateArgs, TraceLevel};
 pub(crate) use report::{Report, ReportKind};
 pub(crate) use run::RunArgs;
 pub(crate) use save::SaveArgs;
