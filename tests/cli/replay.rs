@@ -32,7 +32,7 @@ fn every_view_is_shown_at_the_step_of_the_finding() {
     at("swiotlb").says(&["/sys/kernel/debug/swiotlb"]);
     at("iommu").says(&["/sys/kernel/iommu_groups/0/type:", "/devices/0000:02:00.0", "domain 1"]);
     at("devices").says(&["0000:02:00.0 card", "driver card", "dma_mask 0xffffffff", "iommu_group"]);
-    at("locks").says(&["Showing all locks held in the system:", "--> &group->mutex"]);
+    at("locks").says(&["Showing all locks held in the system:", "Order in which classes were taken:"]);
     at("contexts").says(&["card: play (task on cpu", "Call Trace:", "card_play"]);
     let both = at("locks,contexts");
     assert!(both.stdout.find("locks") < both.stdout.find("contexts"), "{both:?}");

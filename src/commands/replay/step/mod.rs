@@ -198,7 +198,7 @@ impl Session<'_> {
         match next.iter().find(|event| matches!(event.kind, EventKind::Step { .. })) {
             Some(event) => {
                 let text = line(trace, event, Level::Full).unwrap_or_default();
-                out.line(&out.paint.dim(&format!("next:{}", text.get(5..).unwrap_or_default())));
+                out.line(&out.paint.dim(&format!("next: {}", text.trim_start())));
             }
             None => out.line("the run ends here"),
         }
