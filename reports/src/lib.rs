@@ -19,6 +19,7 @@ mod layout;
 pub mod merge;
 pub mod pair;
 pub mod perfetto;
+pub mod state;
 pub mod summary;
 pub mod trace;
 

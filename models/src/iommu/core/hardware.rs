@@ -1,5 +1,6 @@
 //! The hardware's side: where a device's access ends up.
 
+use super::copied::translate_copied;
 use super::objects::TlbEntry;
 use super::recorded::{cached_translation, forgot_translation};
 use super::{DeviceEntry, IommuDomain, IommuDriver};
@@ -25,18 +26,17 @@ pub fn device_access(kx: &Kx, node: &DeviceNode, addr: DmaAddr, write: bool) -> 
     match kx.k.iommu.entry(node.index) {
         DeviceEntry::Off | DeviceEntry::Identity => DmaTarget::Memory(PhysAddr(addr.0 & !(1 << 47))),
         DeviceEntry::Blocked => DmaTarget::Fault("the device is attached to no domain"),
-        DeviceEntry::Domain(domain) => translate(kx, node, domain, addr, write),
+        DeviceEntry::Copied => translate_copied(kx, node, addr),
+        DeviceEntry::Misread => DmaTarget::Fault("its copied entry has another format"),
+        DeviceEntry::Domain(domain) => match kx.k.iommu.copied_tlb.lookup(node.index, addr) {
+            Some(stale) => DmaTarget::Memory(stale),
+            None => translate(kx, node, domain, addr, write),
+        },
     }
 }
 
-fn translate(
-    kx: &Kx,
-    node: &DeviceNode,
-    domain: Ptr<IommuDomain>,
-    addr: DmaAddr,
-    write: bool,
-) -> DmaTarget {
-    let Ok(object) = kx.k.mem.borrow().heap.get(domain) else {
+fn translate(kx: &Kx, node: &DeviceNode, domain: Ptr<IommuDomain>, addr: DmaAddr, write: bool) -> DmaTarget {
+    let Ok(object) = kx.k.mem.object(domain) else {
         return DmaTarget::Fault("the domain's structure has been freed");
     };
     let id = object.id.get();
@@ -86,7 +86,7 @@ fn translate(
 #[must_use]
 pub(crate) fn peek_translation(kx: &Kx, node: &DeviceNode, addr: DmaAddr) -> Option<PhysAddr> {
     let DeviceEntry::Domain(domain) = kx.k.iommu.entry(node.index) else { return None };
-    let object = kx.k.mem.borrow().heap.get(domain).ok()?;
+    let object = kx.k.mem.object(domain).ok()?;
     let cookie = object.cookie.borrow();
     let leaf = cookie.as_ref()?.table.lookup(addr)?;
     Some(PhysAddr(leaf.phys.0 + (addr.0 - leaf.iova.0)))

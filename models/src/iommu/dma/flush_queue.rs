@@ -2,7 +2,7 @@
 //!
 //! Source: `drivers/iommu/iova.c: queue_iova()`, `fq_ring_free()`, `fq_flush_timeout()`, v5.13.
 
-use std::cell::Cell;
+use sim::cell::Cell;
 use std::rc::Rc;
 
 use sim::{SpawnSpec, Timer};
@@ -38,6 +38,12 @@ impl FlushQueue {
     #[must_use]
     pub fn new(cpus: usize) -> Self {
         Self { rings: FqRings::new(cpus), timer: None, handler: Rc::default() }
+    }
+
+    /// What waits, by CPU.
+    #[must_use]
+    pub const fn rings(&self) -> &FqRings {
+        &self.rings
     }
 
     /// Entries that wait on all CPUs.

@@ -138,7 +138,7 @@ async fn pool_exists(kx: &Kx, dev: Ptr<Device>, mem: Ptr<IoTlbMem>) -> bool {
         }
         return false;
     }
-    let empty = kx.k.mem.borrow().heap.get_ref(mem).is_ok_and(|object| object.pool.borrow().is_none());
+    let empty = kx.k.mem.object(mem).is_ok_and(|object| object.pool.borrow().is_none());
     if empty && kx.k.has(Behaviour::SwiotlbAreas) {
         // No pool, no areas: the search stops at once.
         let title = "kernel BUG at kernel/dma/swiotlb.c: BUG_ON(area_index >= mem->nareas)".to_owned();
@@ -223,12 +223,12 @@ pub(super) async fn find_slots(
     request: &MapRequest,
 ) -> Slots {
     let held = kx.raw_spin_lock_irqsave(mem, IoTlbMem::lock, POOL_LOCK, IoTlbMem::lock_of).await;
-    let live = kx.k.mem.borrow().heap.get(mem);
+    let live = kx.k.mem.object(mem);
     let found = match live {
         Err(_) => junk::find_slots(kx, mem, limits, request).await,
         Ok(_) => take(kx, mem, limits, request).await,
     };
-    if let Ok(object) = kx.k.mem.borrow().heap.get_ref(mem) {
+    if let Ok(object) = kx.k.mem.object(mem) {
         object.publish();
     }
     let found = match found {
@@ -281,7 +281,7 @@ async fn take(kx: &Kx, mem: Ptr<IoTlbMem>, limits: DmaLimits, request: &MapReque
     let Some(mapping) = pool.with(kx, |pool| pool.record(&prepared, slot, nslots)) else {
         return Found::Full;
     };
-    if let Ok(object) = kx.k.mem.borrow().heap.get_ref(mem) {
+    if let Ok(object) = kx.k.mem.object(mem) {
         object.count_taken(nslots);
     }
     kx.sim().mix(u64::from(slot));

@@ -99,7 +99,7 @@ async fn release(kx: &Kx, dev: Ptr<Device>, pool: PoolPtr, limits: DmaLimits, tl
         return;
     }
     let held = kx.raw_spin_lock_irqsave(mem, IoTlbMem::lock, POOL_LOCK, IoTlbMem::lock_of).await;
-    let live = kx.k.mem.borrow().heap.get(mem);
+    let live = kx.k.mem.object(mem);
     match live {
         Ok(object) => {
             let released = object.pool.borrow_mut().as_mut().map(|pool| pool.release_slots(limits, tlb_addr));
