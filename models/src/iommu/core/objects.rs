@@ -1,6 +1,6 @@
 //! `struct iommu_domain`, `struct iommu_group`.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use sim::cell::{Cell, OnceCell, RefCell};
 
 use sim::sync::{LockClass, Mutex, SpinLock};
 
@@ -111,6 +111,8 @@ crate::kobject! {
         members: RefCell<Vec<usize>>,
         /// The scenario's isolation number, if the group stands for one.
         isolation: Cell<Option<u32>>,
+        /// Whether somebody has claimed it for himself (`owner`).
+        owner: Cell<bool>,
         /// Drivers that use the group for the DMA API (`owner_cnt`).
         owners: Cell<u32>,
     }
