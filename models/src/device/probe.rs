@@ -8,7 +8,9 @@ use sim::choices::Stream;
 use super::ranges::{device_unbind_cleanup, of_dma_configure};
 use super::{Device, DeviceNode};
 use crate::driver::{self, Instance};
-use crate::iommu::core::{dma_configure, iommu_device_unuse_default_domain, iommu_device_use_default_domain};
+use crate::iommu::core::{
+    NotConfigured, dma_configure, iommu_device_unuse_default_domain, iommu_device_use_default_domain,
+};
 use crate::kernel::Kx;
 use crate::profile::Behaviour;
 use crate::scenario::intern;
@@ -66,12 +68,16 @@ pub async fn driver_probe_device(kx: &Kx, node: &Rc<DeviceNode>, index: usize) {
     kx.store(node.ptr.get(), Device::driver, 1 + index as u64).await;
     let configured = match dma_configure(kx, node).await {
         Ok(()) => iommu_device_use_default_domain(kx, node).await,
-        Err(later) => Err(later),
+        Err(later) => Err(later.into()),
     };
-    if configured.is_err() {
+    if let Err(why) = configured {
         device_unbind_cleanup(kx, node).await;
         kx.store(node.ptr.get(), Device::driver, 0).await;
         node.lock.unlock(kx.cx());
+        if why == NotConfigured::Busy {
+            kx.note(|| format!("{} is another user's: -EBUSY", node.bdf));
+            return;
+        }
         node.deferrals.set(node.deferrals.get() + 1);
         if node.deferrals.get() < DEFERRALS {
             defer_probe(kx, node, index);

@@ -31,7 +31,10 @@ pub async fn iommu_group_claim_dma_owner(kx: &Kx, group: Ptr<IommuGroup>) -> Res
     lock(kx, group).await;
     let busy = with_group(kx, group, |object| object.owners.get() > 0).unwrap_or(true);
     if !busy {
-        with_group(kx, group, |object| object.owners.set(1));
+        with_group(kx, group, |object| {
+            object.owners.set(1);
+            object.claimed.set(true);
+        });
         // The blocking domain: no address goes through.
         kx.step(sim::Kind::Io, kx.memory_label()).await;
         for node in members(kx, group) {
@@ -54,7 +57,10 @@ pub async fn iommu_group_release_dma_owner(kx: &Kx, group: Ptr<IommuGroup>) {
     lock(kx, group).await;
     let default = kx.load(group, IommuGroup::default_domain).await;
     reattach(kx, group, default).await;
-    with_group(kx, group, |object| object.owners.set(0));
+    with_group(kx, group, |object| {
+        object.owners.set(0);
+        object.claimed.set(false);
+    });
     unlock(kx, group);
 }
 

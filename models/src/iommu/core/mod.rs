@@ -23,7 +23,7 @@ pub use attach::{
     Errno, iommu_attach_group, iommu_detach_group, iommu_group_claim_dma_owner,
     iommu_group_release_dma_owner, user_domain_alloc, user_domain_free, user_map, user_unmap,
 };
-pub use domain::{DomainType, iommu_get_dma_domain};
+pub use domain::{DomainType, MSI_WINDOW, iommu_get_dma_domain};
 pub use firmware::{dma_configure, load_iommu_modules};
 pub use flush::iotlb_flush_domain;
 pub use hardware::fault_line;
@@ -32,7 +32,7 @@ pub use objects::{Cookie, DevIommu, IommuDomain, IommuFwspec, IommuGroup, TlbEnt
 pub use policy::{DomainPolicy, amd_translates, intel_translates};
 pub use probe::domain_type_of;
 pub use probe::{
-    ComeAgain, bus_set_iommu, iommu_bus_notifier_add, iommu_device_unuse_default_domain,
+    ComeAgain, NotConfigured, bus_set_iommu, iommu_bus_notifier_add, iommu_device_unuse_default_domain,
     iommu_device_use_default_domain,
 };
 pub use queue::CommandQueue;

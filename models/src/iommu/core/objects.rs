@@ -111,8 +111,10 @@ crate::kobject! {
         members: RefCell<Vec<usize>>,
         /// The scenario's isolation number, if the group stands for one.
         isolation: Cell<Option<u32>>,
-        /// Drivers that use the group for the DMA API (`owner_cnt`).
+        /// Drivers that use the group for the DMA API, or its other user (`owner_cnt`).
         owners: Cell<u32>,
+        /// Whether a user other than the DMA API has it (`owner`).
+        claimed: Cell<bool>,
     }
     size 0x140;
 }

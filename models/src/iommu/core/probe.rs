@@ -250,8 +250,8 @@ fn init_dma_domain(kx: &Kx, node: &DeviceNode) {
 /// v6.1, v6.12.
 ///
 /// # Errors
-/// The group has no default domain yet: come again.
-pub async fn iommu_device_use_default_domain(kx: &Kx, node: &DeviceNode) -> Result<(), ComeAgain> {
+/// The group has no default domain yet, or is another user's.
+pub async fn iommu_device_use_default_domain(kx: &Kx, node: &DeviceNode) -> Result<(), NotConfigured> {
     if !kx.k.has(Behaviour::DmaOwnership) {
         return Ok(());
     }
@@ -263,8 +263,11 @@ pub async fn iommu_device_use_default_domain(kx: &Kx, node: &DeviceNode) -> Resu
     }
     lock(kx, group).await;
     let default = kx.load(group, IommuGroup::default_domain).await;
+    let claimed = with_group(kx, group, |object| object.claimed.get()).unwrap_or(false);
     let result = if default.is_null() && kx.k.has(Behaviour::DeferWithoutDomain) {
-        Err(ComeAgain)
+        Err(NotConfigured::Defer)
+    } else if claimed {
+        Err(NotConfigured::Busy)
     } else {
         with_group(kx, group, |object| object.owners.set(object.owners.get() + 1));
         node.owns_dma.set(true);
@@ -277,6 +280,21 @@ pub async fn iommu_device_use_default_domain(kx: &Kx, node: &DeviceNode) -> Resu
 /// `-EPROBE_DEFER`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ComeAgain;
+
+/// Why a device is not ready for a driver that uses the DMA API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotConfigured {
+    /// It is tried again (`-EPROBE_DEFER`).
+    Defer,
+    /// Somebody else has its group (`-EBUSY`).
+    Busy,
+}
+
+impl From<ComeAgain> for NotConfigured {
+    fn from(ComeAgain: ComeAgain) -> Self {
+        Self::Defer
+    }
+}
 
 /// The driver gives the group up.
 ///
