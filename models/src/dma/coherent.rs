@@ -6,7 +6,7 @@ use crate::device::Device;
 use crate::iommu::dma::{iommu_dma_map_coherent, iommu_dma_unmap_coherent};
 use crate::kernel::{GfpFlags, Kx};
 use crate::mem::{DmaAddr, Gfp, PhysAddr, Ptr, Source};
-use crate::oracle::{MapKind, NewMapping, Unmapped};
+use crate::oracle::{MapKind, NewMapping, Unmapped, check_cleared};
 use crate::swiotlb::Direction;
 use crate::swiotlb::kernel::{is_swiotlb_for_alloc, swiotlb_alloc, swiotlb_free};
 
@@ -69,6 +69,7 @@ pub async fn dma_alloc_attrs(kx: &Kx, dev: Ptr<Device>, size: u64) -> Option<Coh
         entries: 0,
     };
     kx.k.ledger.mapped(kx, dev, &new, &[(new.dma, new.phys, size)]);
+    check_cleared(kx, dev, coherent.phys, size);
     Some(coherent)
 }
 

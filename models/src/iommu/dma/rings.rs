@@ -67,6 +67,12 @@ impl FqRings {
         self.rings.iter().map(Vec::len).sum()
     }
 
+    /// First page frames of the ranges that wait on all CPUs.
+    #[must_use]
+    pub fn waiting(&self) -> Vec<u64> {
+        self.rings.iter().flatten().map(|entry| entry.pfn.0).collect()
+    }
+
     /// Whether the ring of `cpu` takes no further entry (`fq_full`).
     #[must_use]
     pub fn is_full(&self, cpu: usize) -> bool {

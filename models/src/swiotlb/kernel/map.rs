@@ -12,6 +12,7 @@ use crate::device::{Device, DeviceDmaParameters};
 use crate::dma::{Attrs, dma_capable, phys_to_dma};
 use crate::kernel::Kx;
 use crate::mem::{DmaAddr, PhysAddr, PhysRange, Ptr};
+use crate::oracle::check_high_water;
 use crate::profile::Behaviour;
 use crate::swiotlb::{Direction, DmaLimits, MapRequest, Prepared, Way};
 
@@ -88,6 +89,10 @@ pub async fn swiotlb_tbl_map_single(
     let (pool, tlb_addr) = match slots_for(kx, dev, mem, limits, request, attrs).await? {
         Slots::Taken(pool, tlb_addr) => {
             kx.bounce_given(asked, tlb_addr);
+            let usage = kx.k.mem.borrow().heap.get_ref(mem).map(|object| object.usage.get());
+            if let Ok(usage) = usage {
+                check_high_water(kx, usage);
+            }
             (pool, tlb_addr)
         }
         Slots::Full => return None,
