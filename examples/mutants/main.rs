@@ -1,12 +1,12 @@
 //! Whether deliberate faults in the models are noticed, and by what.
 //!
 //!     mutants [--faults DIR] [--work DIR] [--profile release|dev] [--seeds N] [--jobs N] [--only N,N...]
-//!             [--program FILE] [--write FILE]
+//!             [--program FILE] [--recordings] [--write FILE]
 //!
 //! Each patch in `models/tests/mutants` plants a small fault, which comes alive when the environment names its number. The
 //! tree is copied, all patches are applied, and one program is built of it, in a folder of its own. Then, fault by fault,
-//! cheapest first and until something notices: the scenarios against their expectations, and the generator. The
-//! recordings of real kernels are compared beside that, and not counted. Results are kept in the work folder, so that
+//! cheapest first and until something notices: the generator, and the scenarios against their expectations. With
+//! `--recordings`, recordings of real kernels are compared beside that, which takes longer and is not counted. Results are kept in the work folder, so that
 //! `--only` runs some faults again and the table still shows all; `--write` puts it into a page, and `--program` takes one
 //! that was built before.
 
@@ -33,6 +33,7 @@ struct Wanted {
     jobs: usize,
     only: Vec<u32>,
     program: Option<PathBuf>,
+    recordings: bool,
     write: Option<PathBuf>,
 }
 
@@ -55,6 +56,7 @@ fn wanted() -> Result<Wanted, String> {
         jobs: std::thread::available_parallelism().map_or(1, usize::from),
         only: Vec::new(),
         program: None,
+        recordings: false,
         write: None,
     };
     let mut words = std::env::args().skip(1);
@@ -73,6 +75,7 @@ fn wanted() -> Result<Wanted, String> {
                 wanted.only = list.split(',').map(number).collect::<Result<_, _>>()?;
             }
             "--program" => wanted.program = Some(value()?.into()),
+            "--recordings" => wanted.recordings = true,
             "--write" => wanted.write = Some(value()?.into()),
             other => return Err(format!("unknown word {other}; the head of the source says what there is")),
         }
@@ -93,7 +96,7 @@ fn run(wanted: &Wanted) -> Result<(), String> {
     };
     let program = Program { path };
     eprintln!("what comes up without a fault is looked for first");
-    let baseline = Baseline::of(&program, wanted.seeds, wanted.jobs)?;
+    let baseline = Baseline::of(&program, wanted.seeds, wanted.jobs, wanted.recordings)?;
     eprintln!("{}", baseline.in_words());
     let results = Mutex::new(Results::read(&wanted.work.join("results.tsv")));
     let chosen: Vec<&Fault> = faults
@@ -104,7 +107,8 @@ fn run(wanted: &Wanted) -> Result<(), String> {
     let worker = || {
         while let Some(fault) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
             let noticed = suites::noticed(&program, &baseline, fault.number, wanted.seeds);
-            let differs = suites::recordings_differ(&program, &baseline, fault.number);
+            let differs =
+                wanted.recordings.then(|| suites::recordings_differ(&program, &baseline, fault.number));
             println!("{:3} {:36} {}", fault.number, fault.slug, noticed.in_words());
             let mut results = results.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             results.set(fault, &noticed, differs);

@@ -30,7 +30,7 @@ impl Results {
         fs::write(path, lines.collect::<String>())
     }
 
-    pub(crate) fn set(&mut self, fault: &Fault, noticed: &Noticed, recordings: bool) {
+    pub(crate) fn set(&mut self, fault: &Fault, noticed: &Noticed, recordings: Option<bool>) {
         let (suite, what) = match noticed {
             Noticed::Scenario(name, said) => {
                 let name = name.strip_prefix("scenarios/").unwrap_or(name);
@@ -42,8 +42,14 @@ impl Results {
             Noticed::Broken(why) => ("broken", (*why).to_owned()),
             Noticed::Nothing => ("escaped", String::new()),
         };
-        let recordings = if recordings { "yes" } else { "no" };
-        self.0.insert(fault.slug.clone(), [suite.to_owned(), what, recordings.to_owned()]);
+        let before = self.0.get(&fault.slug).map_or("", |cells| cells[2].as_str());
+        let recordings = match recordings {
+            Some(true) => "yes",
+            Some(false) => "no",
+            None => before,
+        };
+        let recordings = recordings.to_owned();
+        self.0.insert(fault.slug.clone(), [suite.to_owned(), what, recordings]);
     }
 
     pub(crate) fn table(&self, faults: &[Fault]) -> Table {
