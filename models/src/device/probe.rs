@@ -9,7 +9,7 @@ use super::ranges::{device_unbind_cleanup, of_dma_configure};
 use super::{Device, DeviceNode};
 use crate::driver::{self, Instance};
 use crate::iommu::core::{
-    NotConfigured, dma_configure, iommu_device_unuse_default_domain, iommu_device_use_default_domain,
+    ComeAgain, Refused, dma_configure, iommu_device_unuse_default_domain, iommu_device_use_default_domain,
 };
 use crate::kernel::Kx;
 use crate::profile::Behaviour;
@@ -18,6 +18,9 @@ use crate::swiotlb::kernel::rmem_swiotlb_device_init;
 
 /// `-EPROBE_DEFER`.
 pub(super) const EPROBE_DEFER: u32 = 517;
+
+/// `-EBUSY`.
+const EBUSY: u32 = 16;
 
 /// A device whose IOMMU does not come is tried again so often, which is for as long as `deferred_probe_timeout` (10 s).
 const DEFERRALS: u32 = 2_000;
@@ -68,14 +71,14 @@ pub async fn driver_probe_device(kx: &Kx, node: &Rc<DeviceNode>, index: usize) {
     kx.store(node.ptr.get(), Device::driver, 1 + index as u64).await;
     let configured = match dma_configure(kx, node).await {
         Ok(()) => iommu_device_use_default_domain(kx, node).await,
-        Err(later) => Err(later.into()),
+        Err(ComeAgain) => Err(Refused::ComeAgain),
     };
-    if let Err(why) = configured {
+    if let Err(refused) = configured {
         device_unbind_cleanup(kx, node).await;
         kx.store(node.ptr.get(), Device::driver, 0).await;
         node.lock.unlock(kx.cx());
-        if why == NotConfigured::Busy {
-            kx.note(|| format!("{} is another user's: -EBUSY", node.bdf));
+        if refused == Refused::Busy {
+            failed(kx, node, index, EBUSY);
             return;
         }
         node.deferrals.set(node.deferrals.get() + 1);
@@ -108,13 +111,17 @@ pub async fn driver_probe_device(kx: &Kx, node: &Rc<DeviceNode>, index: usize) {
                 node.deferred.set(true);
                 defer_probe(kx, node, index);
             } else {
-                kx.log(|| {
-                    let driver = &kx.k.scenario.drivers[index].name;
-                    format!("{driver}: probe of {} failed with error -{errno}", node.bdf)
-                });
+                failed(kx, node, index, errno);
             }
         }
     }
+}
+
+fn failed(kx: &Kx, node: &DeviceNode, index: usize, errno: u32) {
+    kx.log(|| {
+        let driver = &kx.k.scenario.drivers[index].name;
+        format!("{driver}: probe of {} failed with error -{errno}", node.bdf)
+    });
 }
 
 /// Puts a device on the list of those to be probed again, and lets the work run after a while.

@@ -1,7 +1,7 @@
 //! Boot memory on code paths: memblock while it is there, what becomes of it at the hand-over and after, and the oracle
 //! that watches who asks for what when.
 
-use std::cell::{Cell, RefCell};
+use sim::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use sim::{Draft, Kind, Nanos};
@@ -214,7 +214,7 @@ impl Kx {
         align: u64,
         bounds: Bounds,
     ) -> Result<PhysAddr, MemblockError> {
-        let owner = Owner::new(self.function(), self.now());
+        let owner = Owner::new(self.function(), self.stamp());
         let misuse = self.k.mem.borrow().memblock.misuse(Request::Alloc);
         let addr =
             self.k.mem.borrow_mut().memblock.alloc_try_nid(size, align, bounds, NodeId::NO_NODE, owner)?;
@@ -257,7 +257,7 @@ impl Kx {
     /// The same for somebody named.
     pub fn memblock_reserve_for(&self, who: &'static str, range: PhysRange) {
         let misuse = self.k.mem.borrow().memblock.misuse(Request::Reserve(range));
-        let owner = Owner::new(who, self.now());
+        let owner = Owner::new(who, self.stamp());
         let _ = self.k.mem.borrow_mut().memblock.reserve(range.start, range.size(), owner);
         self.k.bootmem.taken(range);
         self.check_reachable(range);
@@ -362,7 +362,7 @@ impl Kx {
     }
 
     fn note_given_back(&self, range: PhysRange) {
-        let given = GivenBack { range, by: self.function(), at: self.now() };
+        let given = GivenBack { range, by: self.function(), at: self.stamp() };
         self.k.bootmem.given_back.borrow_mut().push(given);
     }
 

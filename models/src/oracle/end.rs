@@ -23,7 +23,7 @@ pub fn end_of_run(kx: &Kx) {
     }
     let devices: Vec<_> = kx.k.devices.borrow().iter().map(|node| node.ptr.get()).collect();
     for dev in devices {
-        let own = kx.k.mem.borrow().heap.get_ref(dev).map(|dev| dev.io_tlb.transient_pools());
+        let own = kx.k.mem.object(dev).map(|dev| dev.io_tlb.transient_pools());
         for pool in own.iter().flat_map(|pools| pools.iter()) {
             check_pool(kx, *pool);
         }
@@ -35,7 +35,7 @@ pub fn end_of_run(kx: &Kx) {
 
 /// All pools of an allocator, and its own counters.
 fn check_allocator(kx: &Kx, mem: Ptr<IoTlbMem>) {
-    let object = kx.k.mem.borrow().heap.get(mem);
+    let object = kx.k.mem.object(mem);
     let Ok(object) = object else { return };
     let only = || Rc::from([PoolPtr::First(mem)]);
     let pools = object.growth.get().map_or_else(only, |growth| growth.pools());

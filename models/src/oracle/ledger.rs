@@ -3,7 +3,7 @@
 //! The rules that DMA-API debugging checks are in [`super::dma_debug`]; here is what they are checked against, and what the
 //! kernel cannot see: where the bytes are.
 
-use std::cell::RefCell;
+use sim::cell::RefCell;
 
 use sim::Draft;
 use smallvec::SmallVec;
@@ -114,7 +114,7 @@ pub(super) struct Mapping {
 /// All live mappings, and the last of those that are gone.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    live: RefCell<Vec<Mapping>>,
+    pub(super) live: RefCell<Vec<Mapping>>,
     gone: RefCell<Vec<(usize, DmaAddr, u64, Site)>>,
 }
 
@@ -327,6 +327,18 @@ impl Ledger {
             drop(live);
             kx.report(Draft::warning("leak-mapping", title), || vec![("left".to_owned(), vec![line])]);
         }
+    }
+
+    /// The live mappings as text, without when and by whom they were made.
+    pub(crate) fn describe(&self, out: &mut String) {
+        let mut list: Vec<_> = self
+            .live
+            .borrow()
+            .iter()
+            .map(|one| format!("{} {:?} {:?} {} {} {}\n", one.device, one.new, one.pieces, one.written, one.leaving, one.unchecked))
+            .collect();
+        list.sort_unstable();
+        out.extend(list);
     }
 
     /// Whether any live mapping leads into a range of memory.

@@ -6,6 +6,8 @@
 
 use std::ops::Range;
 
+use super::schema::MAX_DEPTH;
+
 /// One step from a value to one inside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Seg {
@@ -65,9 +67,6 @@ pub(super) struct SpanIndex {
     /// Where values nest too deeply, if they do.
     pub(super) too_deep: Option<usize>,
 }
-
-/// How deep values may nest. Each nested body of statements takes two levels.
-pub(super) const MAX_DEPTH: usize = 64;
 
 impl SpanIndex {
     pub(super) fn new(text: &str) -> Self {

@@ -4,15 +4,14 @@ use std::io::{self, Read as _};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use serde::de::DeserializeOwned;
-
 use super::error::{LoadError, Problem, SourceText};
 use super::index::Seg;
 use super::limits;
 use super::nearest::nearest;
 use super::parse::parse;
 use super::schema::{
-    Driver, DriverRef, Expect, Explore, Inject, Kernel, Machine, MachineRef, Process, ScenarioFile, Variant,
+    Driver, DriverRef, Expect, Explore, Inject, Kernel, Machine, MachineRef, Process, ScenarioFile, Text,
+    Variant,
 };
 
 /// Where scenario files come from.
@@ -190,6 +189,10 @@ impl Reader<'_> {
     fn similar(&self, path: &Path) -> String {
         let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
         let names = self.files.neighbours(path);
+        if names.iter().any(|other| other == name) {
+            // It is there; the trouble is another.
+            return String::new();
+        }
         match nearest(name, names.iter().map(String::as_str)) {
             Some(near) => format!("did you mean `{}`?", shown(&path.with_file_name(near))),
             None => "a path is seen from the file that names it".to_owned(),
@@ -212,8 +215,8 @@ impl Reader<'_> {
         }
     }
 
-    fn parsed<T: DeserializeOwned>(&mut self, source: &Arc<SourceText>) -> Option<T> {
-        parse(source).map_err(|problem| self.problems.push(problem)).ok()
+    fn parsed<T: Text>(&mut self, source: &Arc<SourceText>) -> Option<T> {
+        parse(source, T::read).map_err(|problem| self.problems.push(problem)).ok()
     }
 
     fn scenario(&mut self, path: &Path, source: Arc<SourceText>, chain: &mut Vec<PathBuf>) -> Option<Layers> {

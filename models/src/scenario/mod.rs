@@ -13,13 +13,21 @@ mod load;
 mod nearest;
 mod parse;
 mod resolve;
-pub mod schema;
 mod value;
 
+pub use ::schema;
+pub use ::schema::{
+    Access, AddrRange, AllocFail, Attr, BufferSource, Bus, Cap, Chance, CpuChoice, CpuVendor, Delay, Device,
+    DeviceArg, Dir, Dist, Driver, DriverRef, E820Change, E820Entry, E820Kind, Early, Expect, Explore,
+    FindingPattern, Freed, FreedAt, FreedBy, HotUnplug, Inject, Iommu, JunkClass, Kernel, Machine,
+    MachineRef, MadeBy, MapArgs, MapSgArgs, MemEncrypt, MemoryOrder, Node, OnError, OnFinding, PartArgs,
+    Plugged, ProbeType, ProcStmt, Process, Queue, Region, Registers, Reserved, ReservedAt, ScenarioFile,
+    SeedCount, Stmt, Strategy, SubmitArgs, SyncArgs, Trample, UnmapArgs, UnmapSgArgs, Unplugged, Variant,
+    WeightedFill, Window,
+};
 pub use error::{LoadError, Problem};
 pub use intern::{InternerFull, intern};
 pub use load::{Disk, ReadFile};
 pub use nearest::nearest;
 pub use resolve::{Digest, Loaded, Overrides, Resolved, load, load_from};
-pub use schema::*;
 pub use value::read_value;

@@ -4,29 +4,22 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use ron::error::{Error, Position, SpannedError};
-use ron::extensions::Extensions;
-use serde::de::DeserializeOwned;
 
 use super::error::{Problem, SourceText, floor_boundary};
-use super::index::MAX_DEPTH;
 use super::nearest::nearest;
+use super::schema::MAX_DEPTH;
 
-/// Each level of nesting costs the deserialiser up to four of its own.
-const RECURSION_LIMIT: usize = 4 * MAX_DEPTH + 8;
-
-/// Reads a value of type `T` from a whole text.
-pub(super) fn parse<T: DeserializeOwned>(source: &Arc<SourceText>) -> Result<T, Problem> {
+/// Has a whole text read, and puts the place to what is wrong with it.
+pub(super) fn parse<T>(
+    source: &Arc<SourceText>,
+    read: impl FnOnce(&str) -> Result<T, SpannedError>,
+) -> Result<T, Problem> {
     if let Some(at) = source.index.too_deep {
         let (path, ..) = source.index.path_at(&source.text, at);
         let message = format!("values nest deeper than {MAX_DEPTH} levels");
         return Err(Problem::at_span(source, at..at + 1, path, message));
     }
-    let options = ron::Options::default()
-        .with_default_extension(Extensions::IMPLICIT_SOME)
-        .with_default_extension(Extensions::UNWRAP_NEWTYPES)
-        .with_default_extension(Extensions::UNWRAP_VARIANT_NEWTYPES)
-        .with_recursion_limit(RECURSION_LIMIT);
-    options.from_str(&source.text).map_err(|error| translate(source, &error))
+    read(&source.text).map_err(|error| translate(source, &error))
 }
 
 fn translate(source: &Arc<SourceText>, error: &SpannedError) -> Problem {

@@ -10,7 +10,7 @@ use super::error::{LoadError, Problem, SourceText};
 use super::limits;
 use super::load::{Disk, Layer, Layers, Origin, ReadFile, read};
 use super::parse::allowed;
-use super::schema::{Driver, Expect, Explore, Inject, Kernel, Machine, Process};
+use super::schema::{Content, Driver, Expect, Explore, Inject, Kernel, Machine, Process};
 use crate::boot::cmdline::CommandLine;
 use crate::boot::e820::MemoryMap;
 use crate::profile::Profile;
@@ -216,7 +216,7 @@ fn lay_overrides(layer: &mut Layer, overrides: &Overrides, problems: &mut Vec<Pr
     kernel.value.revert.extend(overrides.revert.iter().cloned());
     if overrides.version.is_some() || !overrides.apply.is_empty() || !overrides.revert.is_empty() {
         // What the user wrote has no place in the file: blame a text that looks like what was asked for.
-        let text = ron::to_string(&kernel.value).unwrap_or_default();
+        let text = kernel.value.line().unwrap_or_default();
         kernel.origin = option("kernel", &text);
         if text.is_empty() {
             problems.push(Problem::at_path(&kernel.origin.source, &[], "the kernel cannot be written down"));
@@ -261,17 +261,17 @@ fn digest(scenario: &Resolved) -> Option<Digest> {
     for driver in &mut drivers {
         driver.about.clear();
     }
-    let behaviours: Vec<&str> = scenario.profile.set.iter().map(crate::profile::Behaviour::name).collect();
-    let content = (
-        scenario.profile.version.name(),
-        behaviours,
-        &scenario.kernel.config,
-        &scenario.cmdline,
-        machine,
-        drivers,
-        &scenario.processes,
-        &scenario.inject,
-        (scenario.explore.max_steps, scenario.explore.on_finding),
-    );
-    ron::to_string(&content).ok().map(|text| Digest(xxh3_128(text.as_bytes())))
+    let content = Content {
+        version: scenario.profile.version.name(),
+        behaviours: scenario.profile.set.iter().map(crate::profile::Behaviour::name).collect(),
+        config: &scenario.kernel.config,
+        cmdline: &scenario.cmdline,
+        machine: &machine,
+        drivers: &drivers,
+        processes: &scenario.processes,
+        inject: &scenario.inject,
+        max_steps: scenario.explore.max_steps,
+        on_finding: scenario.explore.on_finding,
+    };
+    content.text().ok().map(|text| Digest(xxh3_128(text.as_bytes())))
 }

@@ -222,6 +222,6 @@ fn a_group_that_another_user_has() {
             models::iommu::core::iommu_device_use_default_domain(&kx, &node).await
         })
     };
-    assert_eq!(path(true).result, Some(Err(models::iommu::core::NotConfigured::Busy)));
+    assert_eq!(path(true).result, Some(Err(models::iommu::core::Refused::Busy)));
     assert_eq!(path(false).result, Some(Ok(())));
 }

@@ -23,8 +23,8 @@ pub struct Rng {
     seed: u64,
     stream: u64,
     /// Made when the first word is drawn: most runs draw from one stream or two, and making one costs as much as a
-    /// dozen steps.
-    generator: Option<ChaCha8Rng>,
+    /// dozen steps. In a box, since it is large and what it stands in is moved about.
+    generator: Option<Box<ChaCha8Rng>>,
 }
 
 impl Rng {
@@ -41,7 +41,7 @@ impl Rng {
             key[8..14].copy_from_slice(b"dmasim");
             let mut generator = ChaCha8Rng::from_seed(key);
             generator.set_stream(stream);
-            generator
+            Box::new(generator)
         })
     }
 

@@ -254,6 +254,7 @@ impl Sim {
         if self.searching {
             self.search_ends();
         }
+        self.look_at_end();
         self.call_end_hook();
         self.tear_down()
     }
@@ -291,8 +292,8 @@ impl Sim {
         self.stopped.set(true);
         probe::listen(false);
         // Dropping a future may run guards, and guards do nothing once the run is stopped.
-        for slot in &self.slots {
-            let task = slot.future.borrow_mut().take();
+        for id in CtxSet(self.used.get()).iter() {
+            let task = self.slot(id).future.borrow_mut().take();
             drop(task);
         }
         self.clock.borrow_mut().clear();

@@ -6,7 +6,8 @@ use std::future::Future;
 use std::rc::{Rc, Weak};
 
 use super::cpu::Cpu;
-use super::state::{self, NOBODY, START, Slot, SpawnSpec, Task, ctx};
+use super::look::Look;
+use super::state::{NOBODY, START, Slot, Spare, SpawnSpec, Task, ctx};
 use super::timer::{Clock, Function};
 use super::{Class, Cx, Ended, RunConfig};
 use crate::choices::{Choices, Stream};
@@ -54,10 +55,10 @@ pub struct Sim {
     pub(super) stopped: Cell<bool>,
     pub(super) ended: Cell<Ended>,
     pub(super) digest: Cell<Digest>,
-    pub(super) pending: [Cell<Label>; MAX_CONTEXTS],
+    pub(super) pending: Box<[Cell<Label>]>,
     pub(super) slots: Vec<Slot>,
     /// Slots in which a context was.
-    used: Cell<u64>,
+    pub(super) used: Cell<u64>,
     pub(super) cpus: Vec<Cpu>,
     pub(super) clock: RefCell<Clock>,
     /// Functions of plain events.
@@ -85,7 +86,10 @@ pub struct Sim {
     pub(super) findings: RefCell<Vec<Finding>>,
     pub(super) trace: RefCell<Trace>,
     at_end: RefCell<Option<EndHook>>,
-    this: Weak<Self>,
+    /// At how many steps somebody wants to look, and ends the run.
+    pub(super) look_step: Cell<u64>,
+    pub(super) look: RefCell<Option<Look>>,
+    pub(super) this: Weak<Self>,
 }
 
 impl fmt::Debug for Sim {
@@ -96,7 +100,15 @@ impl fmt::Debug for Sim {
 
 impl Drop for Sim {
     fn drop(&mut self) {
-        state::give_back(std::mem::take(&mut self.slots), CtxSet(self.used.get()));
+        let spare = Spare {
+            slots: std::mem::take(&mut self.slots),
+            pending: std::mem::take(&mut self.pending),
+            clocks: std::mem::take(self.clocks.get_mut()),
+            objects: std::mem::take(self.objects.get_mut()),
+            names: std::mem::take(self.names.get_mut()),
+            cpus: std::mem::take(&mut self.cpus),
+        };
+        spare.give_back(CtxSet(self.used.get()));
     }
 }
 
@@ -111,11 +123,24 @@ struct Block {
 }
 
 /// Names of objects, looked up only when a run is recorded or replayed.
-#[derive(Default)]
-struct Objects {
+pub(super) struct Objects {
     /// By first id, rising.
     blocks: Vec<Block>,
     next: u32,
+}
+
+impl Default for Objects {
+    fn default() -> Self {
+        Self { blocks: Vec::new(), next: 1 }
+    }
+}
+
+impl Objects {
+    /// As new, but for the memory.
+    pub(super) fn clear(&mut self) {
+        self.blocks.clear();
+        self.next = 1;
+    }
 }
 
 type EndHook = Box<dyn FnOnce(Cx)>;
@@ -127,6 +152,9 @@ impl Sim {
         let cpus = config.cpus.max(1);
         // Replays and enumerations do not ask the strategy.
         let watched = choices.by_seed() && scheduler.watches();
+        let Spare { slots, pending, mut clocks, objects, names, cpus: mut spare_cpus } = Spare::take();
+        clocks.switch(config.races);
+        spare_cpus.extend((0..cpus).map(|_| Cpu::new()));
         let sim = Rc::new_cyclic(|this| Self {
             this: Weak::clone(this),
             config,
@@ -151,10 +179,10 @@ impl Sim {
             stopped: Cell::new(false),
             ended: Cell::new(Ended::Done),
             digest: Cell::new(Digest::new()),
-            pending: [const { Cell::new(START) }; MAX_CONTEXTS],
-            slots: state::slots(),
+            pending,
+            slots,
             used: Cell::new(0),
-            cpus: (0..cpus).map(|_| Cpu::new()).collect(),
+            cpus: spare_cpus,
             clock: RefCell::new(Clock::default()),
             handlers: RefCell::new(Vec::new()),
             choices: RefCell::new(choices),
@@ -162,20 +190,22 @@ impl Sim {
             delays: Cell::new(Delays::NONE),
             delay_due: Cell::new(u64::MAX),
             injection_ends: Cell::new(Nanos::MAX),
-            objects: RefCell::new(Objects { blocks: Vec::new(), next: 1 }),
-            names: RefCell::new(Vec::new()),
+            objects: RefCell::new(objects),
+            names: RefCell::new(names),
             serials: Cell::new(0),
-            contexts: RefCell::new(Vec::new()),
+            contexts: RefCell::new(Vec::with_capacity(8)),
             decisions: Cell::new(0),
             observed: config.record || config.coverage || watched,
             watched,
             coverage: RefCell::new(config.coverage.then(Box::default)),
             lockdep: RefCell::new(LockDep::new()),
-            clocks: RefCell::new(Clocks::new(config.races)),
+            clocks: RefCell::new(clocks),
             rcu: Rcu::new(),
             findings: RefCell::new(Vec::new()),
             trace: RefCell::new(Trace::default()),
             at_end: RefCell::new(None),
+            look_step: Cell::new(u64::MAX),
+            look: RefCell::new(None),
         });
         probe::listen(sim.searching);
         sim.scheduler.borrow_mut().begin(sim.choices.borrow_mut().schedule_rng());

@@ -4,8 +4,10 @@ use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
 
+use super::cpu::Cpu;
+use super::sim::Objects;
 use crate::label::{CtxId, CtxSet, MAX_CONTEXTS, Name, ObjId};
-use crate::sync::LockClass;
+use crate::sync::{Clocks, LockClass};
 use crate::{Label, Nanos};
 
 /// What kind of execution a context is; decides what may interrupt it and whether it may sleep.
@@ -115,26 +117,48 @@ pub(crate) struct Slot {
     pub(crate) held: RefCell<Vec<Held>>,
 }
 
+/// Memory that a run leaves to the next one on its thread, with nothing in it that a run could see: to ask for it anew
+/// cost a short run half of its time.
+#[derive(Default)]
+pub(super) struct Spare {
+    pub(super) slots: Vec<Slot>,
+    /// What contexts announced, by slot.
+    pub(super) pending: Box<[Cell<Label>]>,
+    pub(super) clocks: Clocks,
+    pub(super) objects: Objects,
+    pub(super) names: Vec<(&'static str, u32)>,
+    pub(super) cpus: Vec<Cpu>,
+}
+
 thread_local! {
-    /// The slots of the run that ended last on this thread, all empty: to make them anew cost a short run a third of
-    /// its time.
-    static SPARE: Cell<Vec<Slot>> = const { Cell::new(Vec::new()) };
+    static SPARE: Cell<Spare> = Cell::new(Spare::default());
 }
 
-/// Empty slots for a run.
-pub(super) fn slots() -> Vec<Slot> {
-    let spare = SPARE.take();
-    if spare.is_empty() { (0..MAX_CONTEXTS).map(|_| Slot::default()).collect() } else { spare }
-}
-
-/// The run is over; `used` is the set of slots in which a context was. They are emptied: nothing of a run is seen by
-/// another.
-pub(super) fn give_back(mut slots: Vec<Slot>, used: CtxSet) {
-    for id in used.iter() {
-        slots[id.index()].empty();
+impl Spare {
+    /// Memory for a run.
+    pub(super) fn take() -> Self {
+        let mut spare = SPARE.take();
+        if spare.slots.is_empty() {
+            spare.slots = (0..MAX_CONTEXTS).map(|_| Slot::default()).collect();
+            spare.pending = vec![Cell::new(START); MAX_CONTEXTS].into_boxed_slice();
+        }
+        spare
     }
-    // A thread that ends has no spare slots any more.
-    let _ = SPARE.try_with(|spare| spare.set(slots));
+
+    /// The run is over; `used` is the set of slots in which a context was. They are emptied: nothing of a run is seen
+    /// by another.
+    pub(super) fn give_back(mut self, used: CtxSet) {
+        for id in used.iter() {
+            self.slots[id.index()].empty();
+            self.pending[id.index()].set(START);
+        }
+        self.clocks.clear();
+        self.objects.clear();
+        self.names.clear();
+        self.cpus.clear();
+        // A thread that ends has no spare memory any more.
+        let _ = SPARE.try_with(|spare| spare.set(self));
+    }
 }
 
 impl Slot {

@@ -15,7 +15,7 @@ use std::cell::Cell;
 use std::fmt;
 
 use crate::choices::Rng;
-use crate::{CtxId, CtxSet, Kind, Label, MAX_CONTEXTS, Name, ObjId, Sim};
+use crate::{CtxId, CtxSet, Kind, Label, Name, ObjId, Sim};
 
 pub use delay::Delay;
 pub use estimate::{ContextWork, Estimate};
@@ -36,7 +36,7 @@ pub struct View<'a> {
     /// The context that ran last, if it could go on.
     pub current: Option<CtxId>,
     /// What each context is about to do.
-    pub pending: &'a [Cell<Label>; MAX_CONTEXTS],
+    pub pending: &'a [Cell<Label>],
     /// Steps executed so far.
     pub step: u64,
     pub(crate) sim: &'a Sim,
@@ -66,7 +66,7 @@ pub struct Executed<'a> {
     /// All contexts that have not ended.
     pub alive: CtxSet,
     /// What each context is about to do, or waits to do.
-    pub pending: &'a [Cell<Label>; MAX_CONTEXTS],
+    pub pending: &'a [Cell<Label>],
     pub(crate) sim: &'a Sim,
 }
 

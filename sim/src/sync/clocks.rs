@@ -37,7 +37,7 @@ pub(crate) struct Race {
 }
 
 /// All clocks of a run.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Clocks {
     on: bool,
     contexts: Vec<Vector>,
@@ -45,9 +45,15 @@ pub(crate) struct Clocks {
 }
 
 impl Clocks {
-    pub(crate) fn new(on: bool) -> Self {
-        let some = if on { 8 } else { 0 };
-        Self { on, contexts: Vec::with_capacity(some), objects: Vec::with_capacity(some) }
+    /// Whether they are kept.
+    pub(crate) const fn switch(&mut self, on: bool) {
+        self.on = on;
+    }
+
+    /// As new, but for the memory.
+    pub(crate) fn clear(&mut self) {
+        self.contexts.clear();
+        self.objects.clear();
     }
 
     /// `child` starts; what `parent` did so far happened before. A reused slot goes on counting, so that epochs of

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::copied::{is_attach_deferred, overwritten};
 use super::{Cookie, DeviceEntry, IommuDomain, IommuDriver, IommuGroup};
 use crate::device::{Device, DeviceNode};
 use crate::iommu::dma::{FlushQueue, free_flush_queue};
@@ -89,7 +90,11 @@ pub(super) async fn iommu_domain_alloc(
     let _frame = kx.enter("__iommu_domain_alloc");
     let object = Rc::new(IommuDomain::default());
     let domain = kx.kzalloc(0x50, Rc::clone(&object)).await?;
-    let id = kx.k.iommu.next_domain.get();
+    // The numbers of copied domains are taken.
+    let copied = |id: &u16| {
+        kx.k.scenario.machine.devices.iter().any(|device| device.in_flight.is_some_and(|left| left.domain == *id))
+    };
+    let id = (kx.k.iommu.next_domain.get()..).find(|id| !copied(id)).unwrap_or(u16::MAX - 1);
     kx.k.iommu.next_domain.set(id + 1);
     object.id.set(id);
     object.type_.set(type_.number());
@@ -112,7 +117,7 @@ pub(super) async fn iommu_domain_free(kx: &Kx, domain: Ptr<IommuDomain>) {
         let _frame = kx.enter("iommu_put_dma_cookie");
         free_flush_queue(kx, domain).await;
     }
-    let cookie = kx.k.mem.borrow().heap.get(domain).ok().and_then(|object| object.cookie.borrow_mut().take());
+    let cookie = kx.k.mem.object(domain).ok().and_then(|object| object.cookie.borrow_mut().take());
     for page in cookie.into_iter().flat_map(|cookie| cookie.table.free_pgtable()) {
         free_table_page(kx, page.page);
     }
@@ -191,7 +196,11 @@ pub(super) async fn iommu_attach_device(kx: &Kx, node: &DeviceNode, domain: Ptr<
         Some(DomainType::Dma | DomainType::DmaFq) => DeviceEntry::Domain(domain),
         None => DeviceEntry::Blocked,
     };
+    let deferred = is_attach_deferred(kx, node);
     kx.k.iommu.set_entry(node.index, entry);
+    if deferred {
+        overwritten(kx, node).await;
+    }
 }
 
 /// A page for a page table, without a step: the caller's step covers it.

@@ -1,6 +1,6 @@
 //! `struct iommu_domain`, `struct iommu_group`.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use sim::cell::{Cell, OnceCell, RefCell};
 
 use sim::sync::{LockClass, Mutex, SpinLock};
 
@@ -111,10 +111,10 @@ crate::kobject! {
         members: RefCell<Vec<usize>>,
         /// The scenario's isolation number, if the group stands for one.
         isolation: Cell<Option<u32>>,
-        /// Drivers that use the group for the DMA API, or its other user (`owner_cnt`).
+        /// Whether somebody has claimed it for himself (`owner`).
+        owner: Cell<bool>,
+        /// Drivers that use the group for the DMA API (`owner_cnt`).
         owners: Cell<u32>,
-        /// Whether a user other than the DMA API has it (`owner`).
-        claimed: Cell<bool>,
     }
     size 0x140;
 }

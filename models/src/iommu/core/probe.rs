@@ -15,6 +15,7 @@ use super::{DeviceEntry, DomainType, IommuDomain, IommuDriver, IommuGroup, iommu
 use crate::device::{Device, DeviceNode};
 use crate::kernel::{Kx, Symbol};
 use crate::mem::Ptr;
+use crate::oracle::check_refused;
 use crate::profile::Behaviour;
 
 /// From now on no device in the IOMMU's scope reaches memory until it is attached to a domain.
@@ -237,7 +238,7 @@ async fn setup_dma_ops(kx: &Kx, node: &DeviceNode) {
 /// Source: `drivers/iommu/dma-iommu.c: iommu_dma_init_domain()`, v5.13, v6.1, v6.12.
 fn init_dma_domain(kx: &Kx, node: &DeviceNode) {
     let domain = kx.peek(node.group.get(), IommuGroup::domain).unwrap_or_default();
-    if let Ok(object) = kx.k.mem.borrow().heap.get(domain)
+    if let Ok(object) = kx.k.mem.object(domain)
         && let Some(cookie) = object.cookie.borrow_mut().as_mut()
     {
         cookie.initialised = true;
@@ -250,8 +251,8 @@ fn init_dma_domain(kx: &Kx, node: &DeviceNode) {
 /// v6.1, v6.12.
 ///
 /// # Errors
-/// The group has no default domain yet, or is another user's.
-pub async fn iommu_device_use_default_domain(kx: &Kx, node: &DeviceNode) -> Result<(), NotConfigured> {
+/// The group has no default domain yet, or is somebody else's.
+pub async fn iommu_device_use_default_domain(kx: &Kx, node: &DeviceNode) -> Result<(), Refused> {
     if !kx.k.has(Behaviour::DmaOwnership) {
         return Ok(());
     }
@@ -263,11 +264,12 @@ pub async fn iommu_device_use_default_domain(kx: &Kx, node: &DeviceNode) -> Resu
     }
     lock(kx, group).await;
     let default = kx.load(group, IommuGroup::default_domain).await;
-    let claimed = with_group(kx, group, |object| object.claimed.get()).unwrap_or(false);
     let result = if default.is_null() && kx.k.has(Behaviour::DeferWithoutDomain) {
-        Err(NotConfigured::Defer)
-    } else if claimed {
-        Err(NotConfigured::Busy)
+        Err(Refused::ComeAgain)
+    } else if is_taken(kx, group, default).await {
+        let claimed = with_group(kx, group, |object| object.owner.get()).unwrap_or(true);
+        check_refused(kx, node, claimed);
+        Err(Refused::Busy)
     } else {
         with_group(kx, group, |object| object.owners.set(object.owners.get() + 1));
         node.owns_dma.set(true);
@@ -277,24 +279,34 @@ pub async fn iommu_device_use_default_domain(kx: &Kx, node: &DeviceNode) -> Resu
     result
 }
 
-/// `-EPROBE_DEFER`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ComeAgain;
+/// Whether a group that has users belongs to somebody else than the DMA API: it was claimed, or is attached to a domain of
+/// somebody's own. With `identity-counts-as-default` one identity domain is as good as another.
+///
+/// Source: `drivers/iommu/iommu.c: iommu_is_default_domain()`, v6.1.
+async fn is_taken(kx: &Kx, group: Ptr<IommuGroup>, default: Ptr<IommuDomain>) -> bool {
+    let used = with_group(kx, group, |object| (object.owners.get() > 0).then(|| object.owner.get()));
+    let Some(claimed) = used.flatten() else { return false };
+    let domain = kx.load(group, IommuGroup::domain).await;
+    if claimed || domain == default {
+        return claimed;
+    }
+    let identity =
+        |domain| kx.peek(domain, IommuDomain::type_).and_then(DomainType::of) == Some(DomainType::Identity);
+    !(kx.k.has(Behaviour::IdentityCountsAsDefault) && identity(domain) && identity(default))
+}
 
-/// Why a device is not ready for a driver that uses the DMA API.
+/// Why a driver cannot have its device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotConfigured {
-    /// It is tried again (`-EPROBE_DEFER`).
-    Defer,
-    /// Somebody else has its group (`-EBUSY`).
+pub enum Refused {
+    /// Not yet (`-EPROBE_DEFER`).
+    ComeAgain,
+    /// Its group is somebody else's (`-EBUSY`).
     Busy,
 }
 
-impl From<ComeAgain> for NotConfigured {
-    fn from(ComeAgain: ComeAgain) -> Self {
-        Self::Defer
-    }
-}
+/// `-EPROBE_DEFER`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ComeAgain;
 
 /// The driver gives the group up.
 ///

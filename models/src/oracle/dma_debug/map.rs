@@ -25,16 +25,16 @@ pub(in crate::oracle) fn check_map(kx: &Kx, dev: Ptr<Device>, new: &NewMapping, 
         return;
     }
     for &(phys, len) in pieces {
-        let addr = format!("[addr={:016x}]", phys.virt());
+        let addr = || format!("[addr={:016x}]", phys.virt());
         if is_own_stack(kx, phys) {
-            err_printk(kx, dev, Misuse::MapsStack, None, &format!(" {addr}"));
+            err_printk(kx, dev, Misuse::MapsStack, None, &format!(" {}", addr()));
         }
         // What the page allocator has given out is no part of the image any more.
         if kx.k.image.is_read_only(phys) && kx.k.mem.borrow().heap.shadow().object_at(phys) == 0 {
-            err_printk(kx, dev, Misuse::MapsKernelText, None, &format!(" {addr} [len={len}]"));
+            err_printk(kx, dev, Misuse::MapsKernelText, None, &format!(" {} [len={len}]", addr()));
         }
         if !kx.k.image.is_ram(phys) {
-            err_printk(kx, dev, Misuse::MapsInvalid, None, &format!(" {addr} [len={len}]"));
+            err_printk(kx, dev, Misuse::MapsInvalid, None, &format!(" {} [len={len}]", addr()));
         }
     }
 }

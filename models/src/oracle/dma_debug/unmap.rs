@@ -32,12 +32,13 @@ pub struct Unmapped {
 /// Source: `kernel/dma/debug.c: check_unmap()`, v6.12.
 pub(in crate::oracle) fn check_unmap(kx: &Kx, dev: Ptr<Device>, entry: Option<&Mapping>, unmap: &Unmapped) {
     let Unmapped { dma, size, .. } = *unmap;
-    let place = format!("[device address={:#018x}] [size={size} bytes]", dma.0);
+    // Written down only for what is wrong: this is on the way of every unmap.
+    let place = || format!("[device address={:#018x}] [size={size} bytes]", dma.0);
     let Some(mapping) = entry else {
         if dma.0 == DMA_MAPPING_ERROR {
             err_printk(kx, dev, Misuse::FreesInvalid, None, "");
         } else {
-            err_printk(kx, dev, Misuse::FreesUnknown, None, &format!(" {place}"));
+            err_printk(kx, dev, Misuse::FreesUnknown, None, &format!(" {}", place()));
         }
         return;
     };
@@ -49,11 +50,11 @@ pub(in crate::oracle) fn check_unmap(kx: &Kx, dev: Ptr<Device>, entry: Option<&M
     }
     if new.kind != unmap.kind {
         let types = format!("[mapped as {}] [unmapped as {}]", type_name(new.kind), type_name(unmap.kind));
-        wrong(Misuse::FreesWrongFunction, format!(" {place} {types}"));
+        wrong(Misuse::FreesWrongFunction, format!(" {} {types}", place()));
     } else if let Some(phys) = unmap.phys.filter(|phys| *phys != new.phys) {
         let addresses =
             format!("[cpu alloc address={:#018x}] [cpu free address={:#018x}]", new.phys.0, phys.0);
-        wrong(Misuse::FreesOtherAddress, format!(" {place} {addresses}"));
+        wrong(Misuse::FreesOtherAddress, format!(" {} {addresses}", place()));
     }
     if unmap.entries > 0 && unmap.kind == MapKind::Scatter && unmap.entries != new.entries {
         let counts = format!("[map count={}] [unmap count={}]", new.entries, unmap.entries);
@@ -62,9 +63,9 @@ pub(in crate::oracle) fn check_unmap(kx: &Kx, dev: Ptr<Device>, entry: Option<&M
     if new.dir != unmap.dir {
         let directions =
             format!("[mapped with {}] [unmapped with {}]", dir_name(new.dir), dir_name(unmap.dir));
-        wrong(Misuse::FreesOtherDirection, format!(" {place} {directions}"));
+        wrong(Misuse::FreesOtherDirection, format!(" {} {directions}", place()));
     }
     if mapping.unchecked {
-        wrong(Misuse::Unchecked, format!("{place} [mapped as {}]", type_name(new.kind)));
+        wrong(Misuse::Unchecked, format!("{} [mapped as {}]", place(), type_name(new.kind)));
     }
 }

@@ -1,6 +1,6 @@
 //! From a tree to lines.
 
-use super::tree::{Fields, Node};
+use super::super::schema::tree::{Fields, Node};
 
 /// No line is wider than this, unless a single word is.
 const WIDTH: usize = 100;

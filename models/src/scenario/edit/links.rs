@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use super::tree::{Fields, Node};
+use super::super::schema::tree::{Fields, Node};
 
 /// Fields by which a statement names what it makes or uses.
 const NAMES: [&str; 2] = ["name", "buffer"];

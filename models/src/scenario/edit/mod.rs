@@ -5,12 +5,10 @@
 //! or made simpler. Trees know the schema's shape (lists, fields with a default, numbers, statements with a body) and
 //! only a few of its names, so that what is added to the schema is taken apart too.
 
-mod defaults;
 mod layout;
 mod links;
 mod numbers;
 mod part;
-mod tree;
 
 use std::io;
 use std::path::Path;
@@ -20,8 +18,8 @@ pub use part::{Part, parts};
 use super::error::LoadError;
 use super::load::ReadFile;
 use super::resolve::{Overrides, Resolved, load_from};
+use super::schema::tree::Node;
 use super::schema::{DriverRef, MachineRef, ScenarioFile};
-use tree::Node;
 
 /// A scenario in one piece.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,9 +38,7 @@ impl Tree {
     /// Of a scenario file as it is.
     #[must_use]
     pub fn of(file: &ScenarioFile) -> Self {
-        let mut node = tree::of(file);
-        defaults::leave_out(&mut node);
-        Self(node)
+        Self(file.tree())
     }
 
     /// As a person would write it, without comments. What is read from it is equal to what the tree was made of.
@@ -56,7 +52,15 @@ impl Tree {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn resolve(&self, name: &str) -> Result<Resolved, LoadError> {
-        load_from(Path::new(name), &Text(&layout::line(&self.0)))?.resolve(&Overrides::default())
+        self.resolve_with(name, &Overrides::default())
+    }
+
+    /// The same, with what a user asks for on top.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, or with what is asked for.
+    pub fn resolve_with(&self, name: &str, overrides: &Overrides) -> Result<Resolved, LoadError> {
+        load_from(Path::new(name), &Text(&layout::line(&self.0)))?.resolve(overrides)
     }
 
     /// How many values it holds: a measure of how much there is to read.

@@ -1,6 +1,6 @@
 //! Smaller numbers, and a fixed number in place of one that is drawn.
 
-use super::tree::Node;
+use super::super::schema::tree::Node;
 
 /// Fields whose numbers name something, or bound the run and not what happens in it.
 const NAMES: [&str; 15] = [

@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
-use super::tree::{Fields, Node};
-use super::{Tree, defaults, links, numbers};
+use super::super::schema::may_be_left_out;
+use super::super::schema::tree::{Fields, Node};
+use super::{Tree, links, numbers};
 
 /// Fields that say what a scenario is about, and which no run depends on or every run needs.
 const KEPT: [(&str, &str); 7] = [
@@ -159,9 +160,7 @@ fn optional(fields: &Fields) -> Vec<usize> {
     let may = |name: &'static str| {
         let kept = KEPT.contains(&(fields.of.as_str(), name));
         // A driver goes with its devices, and the lists of statements one by one.
-        !kept
-            && name != "driver"
-            && (root && name != "drivers" || defaults::may_be_left_out(&fields.of, name))
+        !kept && name != "driver" && (root && name != "drivers" || may_be_left_out(&fields.of, name))
     };
     (0..fields.fields.len()).filter(|n| may(fields.fields[*n].0)).collect()
 }

@@ -123,12 +123,12 @@ pub async fn swiotlb_init_remap(kx: &Kx, addressing_limit: bool, guest_encrypted
         descriptor: mem.addr,
         kind: "static",
         force,
-        at: kx.now(),
+        at: kx.stamp(),
     });
 }
 
 fn with(kx: &Kx, mem: Ptr<IoTlbMem>, f: impl FnOnce(&IoTlbMem)) {
-    if let Ok(object) = kx.k.mem.borrow().heap.get_ref(mem) {
-        f(object);
+    if let Ok(object) = kx.k.mem.object(mem) {
+        f(&object);
     }
 }
