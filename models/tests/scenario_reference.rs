@@ -56,10 +56,7 @@ const REQUIRED: &[(&str, &[(&str, &str)])] = &[
     ("Early", &[("per_cpu", "0"), ("per_cpu_unit", "1")]),
     ("Freed", &[("by", "MemblockFree"), ("at", "SetupArch")]),
     ("Device", &[("bdf", "\"0000:00:00.0\"")]),
-    (
-        "InFlight",
-        &[("domain", "1"), ("iova", "0"), ("phys", "0"), ("size", "4096"), ("every_us", "1")],
-    ),
+    ("InFlight", &[("domain", "1"), ("iova", "0"), ("phys", "0"), ("size", "4096"), ("every_us", "1")]),
     ("Driver", &[("name", "\"d\"")]),
     ("Queue", &[("name", "\"q\""), ("body", "[]")]),
     ("MapArgs", &[("name", "\"m\""), ("dir", "ToDevice")]),

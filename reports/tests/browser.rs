@@ -37,7 +37,8 @@ fn acting(act: &str) -> String {
 }
 
 fn chromium() -> Option<&'static str> {
-    let there = |name: &&str| Command::new(name).arg("--version").output().is_ok_and(|out| out.status.success());
+    let there =
+        |name: &&str| Command::new(name).arg("--version").output().is_ok_and(|out| out.status.success());
     ["chromium", "chromium-browser", "google-chrome"].into_iter().find(there)
 }
 
@@ -53,7 +54,11 @@ fn browse(page: &str, width: u32, dark: bool, act: &str) -> Option<Value> {
     let page = page.replacen("</head>", &format!("{WATCH}</head>"), 1);
     let page = page.replacen("</body>", &format!("{}</body>", acting(act)), 1);
     // The campaign's page has no script, and a policy that allows none: the test's own is let in.
-    let page = page.replacen("style-src 'unsafe-inline'; img-src", "style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src", 1);
+    let page = page.replacen(
+        "style-src 'unsafe-inline'; img-src",
+        "style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src",
+        1,
+    );
     std::fs::write(&file, page).expect("it can be written");
     let dom = run(browser, folder.path(), &file, width, dark);
     let told = dom.split_once("<pre id=\"told\">").and_then(|(_, rest)| rest.split_once("</pre>"));

@@ -49,8 +49,7 @@ fn sarif_is_what_the_schema_of_sarif_reads() {
     let read: Sarif = serde_json::from_str(&text).expect("it can be read");
     let run = &read.runs[0];
     assert_eq!(run.tool.driver.name, "dmasim");
-    let rules: Vec<&str> =
-        run.tool.driver.rules.iter().flatten().map(|rule| rule.id.as_str()).collect();
+    let rules: Vec<&str> = run.tool.driver.rules.iter().flatten().map(|rule| rule.id.as_str()).collect();
     let results = run.results.as_ref().expect("there are results");
     assert_eq!(results.len(), 3);
     for result in results {
@@ -113,7 +112,8 @@ fn kunit(folder: &Path) -> Option<PathBuf> {
             return Some(unpacked);
         }
         let name = source.file_name()?.to_string_lossy().into_owned();
-        let Some(version) = name.strip_suffix(".tar.xz").filter(|name| name.starts_with("linux-source")) else {
+        let Some(version) = name.strip_suffix(".tar.xz").filter(|name| name.starts_with("linux-source"))
+        else {
             continue;
         };
         let wanted = format!("{version}/tools/testing/kunit");
@@ -138,7 +138,11 @@ fn ktap_is_what_the_kernels_parser_reads() {
         Err(error) => return skipped(&format!("the kernel's parser cannot be started: {error}")),
     };
     let text = String::from_utf8_lossy(&read.stdout);
-    assert!(text.contains("Ran 5 tests: passed: 3, failed: 2"), "{text}\n{}", String::from_utf8_lossy(&read.stderr));
+    assert!(
+        text.contains("Ran 5 tests: passed: 3, failed: 2"),
+        "{text}\n{}",
+        String::from_utf8_lossy(&read.stderr)
+    );
     for line in ["[PASSED] one.ron", "[FAILED] two.ron:sme", "[FAILED] three.ron", "[PASSED] four.ron"] {
         assert!(text.contains(line), "{line}\n{text}");
     }

@@ -70,7 +70,7 @@ fn conditions_are_the_same_again_and_end_with_their_budget() {
     let (_, none) = asked(file, "null-pointer", 0);
     assert_eq!((none.tried.len(), none.runs), (0, 0));
     let (_, some) = asked(file, "null-pointer", 20_000);
-    assert!(0 < some.tried.len() && some.left > 0 && some.runs < first.runs, "{some:?}");
+    assert!(!some.tried.is_empty() && some.left > 0 && some.runs < first.runs, "{some:?}");
     assert_eq!(some.tried.len() + some.left, none.left);
 }
 
@@ -83,12 +83,16 @@ fn walk(trace: &Trace, mut visit: impl FnMut(&EventKind, &BTreeMap<&str, BTreeMa
     let mut open: BTreeMap<&str, BTreeMap<u64, u64>> = BTreeMap::new();
     for event in &trace.events {
         if let EventKind::Interval { space, start, len, begins, what } = &event.kind
-            && !space.starts_with("physical") && !space.starts_with("addresses")
+            && !space.starts_with("physical")
+            && !space.starts_with("addresses")
         {
             let mine = open.entry(space).or_default();
             if *begins {
                 let before = mine.range(..=start).next_back();
-                assert!(before.is_none_or(|(at, len)| at + len <= *start || at == start), "{space}: {start} {what}");
+                assert!(
+                    before.is_none_or(|(at, len)| at + len <= *start || at == start),
+                    "{space}: {start} {what}"
+                );
                 mine.insert(*start, *len);
             } else {
                 assert!(mine.remove(start).is_some(), "{space}: {start} ends and never began");
@@ -105,9 +109,11 @@ fn walk(trace: &Trace, mut visit: impl FnMut(&EventKind, &BTreeMap<&str, BTreeMa
 #[test]
 fn used_slots_are_those_of_the_mappings() {
     let mut counted = 0;
-    for (file, seeds) in
-        [("debian/nvme-full-pool-6.12.ron", 3), ("lkml-2021-07/i915-force.ron", 3), ("check/restricted-pool.ron", 20)]
-    {
+    for (file, seeds) in [
+        ("debian/nvme-full-pool-6.12.ron", 3),
+        ("lkml-2021-07/i915-force.ron", 3),
+        ("check/restricted-pool.ron", 20),
+    ] {
         for seed in 0..seeds {
             let run = recorded(file, seed);
             let mut last: BTreeMap<String, u64> = BTreeMap::new();

@@ -34,7 +34,7 @@ pub(crate) use import::ImportArgs;
 pub(crate) use list::{ListArgs, Listed};
 pub(crate) use merge::MergeArgs;
 pub(crate) use nearest::with_nearest;
-pub(crate) use replay::{ReplayArgs, TraceLevel};
+pub(crate) use replay::{ReplayArgs, StateArgs, TraceLevel};
 pub(crate) use report::{Report, ReportKind};
 pub(crate) use run::RunArgs;
 pub(crate) use save::SaveArgs;

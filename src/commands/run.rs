@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use models::kernel::Draws;
 use models::run::{LogLine, Request, Simulation, Source};
-use models::shrink::Conditions;
 use models::scenario::{Expect, Resolved};
+use models::shrink::Conditions;
 use reports::campaign::{CampaignPage, campaign as campaign_page};
 use reports::case::{Case, Neighbour};
 use reports::compared::compared as compared_text;
@@ -116,7 +116,14 @@ pub(super) fn run(args: &RunArgs, out: &mut Out) -> Result<Exit, Failure> {
         Vec::new()
     };
     if human {
-        let told = Told { args, list: &list, explained: &explained, needs: &needs, saved: &saved, ran: result.summary.ran };
+        let told = Told {
+            args,
+            list: &list,
+            explained: &explained,
+            needs: &needs,
+            saved: &saved,
+            ran: result.summary.ran,
+        };
         cases(out, &simulation, &told);
         conclude(out, &expect, verdict.as_ref(), result.summary.failed);
     } else if !report::takes_stdout(&args.report) {
@@ -135,7 +142,14 @@ pub(super) fn run(args: &RunArgs, out: &mut Out) -> Result<Exit, Failure> {
     }
     let allowed = Draws::allowed(&simulation.scenario().inject);
     for wanted in &args.report {
-        let told = Told { args, list: &list, explained: &explained, needs: &needs, saved: &saved, ran: result.summary.ran };
+        let told = Told {
+            args,
+            list: &list,
+            explained: &explained,
+            needs: &needs,
+            saved: &saved,
+            ran: result.summary.ran,
+        };
         let text = if ReportKind::OF_RESULTS.contains(&wanted.kind) {
             report::of_results(wanted.kind, &as_test(&simulation, &result.summary, verdict.as_ref()), true)?
         } else if wanted.kind == ReportKind::Campaign {

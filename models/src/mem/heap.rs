@@ -177,7 +177,8 @@ impl Heap {
         if self.live.len() <= slot {
             self.live.resize_with(slot + 1, || None);
         }
-        self.live[slot] = Some(Live { lives: Cell::new(()), object, layout: T::layout(self.variant), start: addr });
+        self.live[slot] =
+            Some(Live { lives: Cell::new(()), object, layout: T::layout(self.variant), start: addr });
         Ok(Ptr::new(addr.virt(), id))
     }
 

@@ -128,8 +128,10 @@ fn check_shared(kx: &Kx, node: &DeviceNode, mapping: &Mapping, dma: DmaAddr, siz
         (globals.secure_guest.get() && !shared).then_some(piece.phys)
     };
     if let Some(at) = mapping.pieces.iter().find_map(private) {
-        let title =
-            format!("{} {access} {size} bytes at {dma}: the memory at {at} is not shared with the host", node.bdf);
+        let title = format!(
+            "{} {access} {size} bytes at {dma}: the memory at {at} is not shared with the host",
+            node.bdf
+        );
         kx.report(Draft::warning("private-memory", title), Vec::new);
     }
 }

@@ -335,7 +335,12 @@ impl Ledger {
             .live
             .borrow()
             .iter()
-            .map(|one| format!("{} {:?} {:?} {} {} {}\n", one.device, one.new, one.pieces, one.written, one.leaving, one.unchecked))
+            .map(|one| {
+                format!(
+                    "{} {:?} {:?} {} {} {}\n",
+                    one.device, one.new, one.pieces, one.written, one.leaving, one.unchecked
+                )
+            })
             .collect();
         list.sort_unstable();
         out.extend(list);

@@ -99,10 +99,8 @@ pub fn conditions(
 
 /// A behaviour that takes another one along, which is enough by itself, says nothing new: it is not told.
 fn keep_smallest(tried: &mut Vec<(Condition, Effect)>, changed: &[(usize, Vec<Behaviour>)]) {
-    let gone: Vec<&(usize, Vec<Behaviour>)> = changed
-        .iter()
-        .filter(|(n, all)| !all.is_empty() && matches!(tried[*n].1, Effect::Gone(_)))
-        .collect();
+    let gone: Vec<&(usize, Vec<Behaviour>)> =
+        changed.iter().filter(|(n, all)| !all.is_empty() && matches!(tried[*n].1, Effect::Gone(_))).collect();
     let superfluous: Vec<usize> = gone
         .iter()
         .filter(|(_, all)| {
@@ -146,8 +144,7 @@ fn candidates(scenario: &Resolved) -> Vec<(Condition, Option<Tree>)> {
                 from.retain(|other| other != name);
                 to.push(name.to_owned());
             }
-            let condition =
-                if has { Condition::With(*behaviour) } else { Condition::Without(*behaviour) };
+            let condition = if has { Condition::With(*behaviour) } else { Condition::Without(*behaviour) };
             all.push((condition, Some(Tree::of(&file))));
         }
     }

@@ -136,7 +136,8 @@ fn coherent_memory_that_the_host_still_reads() {
     assert!(given["freed-while-shared"].1.contains("dma_direct_alloc"), "{given:?}");
     let back = World { flips: r#"revert: ["leak-pages-not-encrypted"],"#, ..hard }.kinds(100);
     assert!(back["freed-while-shared"].1.contains("dma_direct_free"), "{back:?}");
-    World { flips: r#"revert: ["leak-pages-not-decrypted", "leak-pages-not-encrypted"],"#, ..GUEST }.is_silent();
+    World { flips: r#"revert: ["leak-pages-not-decrypted", "leak-pages-not-encrypted"],"#, ..GUEST }
+        .is_silent();
 }
 
 #[test]

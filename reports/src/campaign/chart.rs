@@ -56,7 +56,13 @@ fn draw(what: &str, lines: &[Line], text: &mut String) -> Result<(), Box<dyn std
         .label_style(letters())
         .axis_desc_style(letters())
         .x_label_formatter(&|seeds| format!("{seeds:.0}"))
-        .y_label_formatter(&|count| if *count < 10.0 && most > 9.0 || count.fract() == 0.0 || most > 20.0 { format!("{count:.0}") } else { format!("{count:.1}") })
+        .y_label_formatter(&|count| {
+            if *count < 10.0 && most > 9.0 || count.fract() == 0.0 || most > 20.0 {
+                format!("{count:.0}")
+            } else {
+                format!("{count:.1}")
+            }
+        })
         .draw()?;
     // The bold one lies over the others.
     for bold in [false, true] {

@@ -71,7 +71,8 @@ fn bar(part: u64, whole: u64) -> String {
 }
 
 fn section(body: &mut String, id: &str, heading: &str) {
-    let _ = writeln!(body, "<section class=\"panel\" aria-labelledby=\"{id}\"><h2 id=\"{id}\">{heading}</h2>");
+    let _ =
+        writeln!(body, "<section class=\"panel\" aria-labelledby=\"{id}\"><h2 id=\"{id}\">{heading}</h2>");
 }
 
 fn figure(body: &mut String, caption: &str, svg: &str) {
@@ -204,7 +205,16 @@ impl CampaignPage<'_> {
         let most = self.compared.iter().map(|one| one.known_after.len()).max().unwrap_or(0);
         table(
             body,
-            &["strategy", "seeds with findings", "signatures", "", "first found after", "different runs", "orders", "mean steps"],
+            &[
+                "strategy",
+                "seeds with findings",
+                "signatures",
+                "",
+                "first found after",
+                "different runs",
+                "orders",
+                "mean steps",
+            ],
         );
         let number = |number: Option<u64>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
         for (n, one) in self.compared.iter().enumerate() {
@@ -308,7 +318,11 @@ impl CampaignPage<'_> {
         let mut functions: Vec<_> = all.functions.iter().collect();
         functions.sort_by_key(|function| (std::cmp::Reverse(function.steps), &function.name));
         let most = functions.first().map_or(0, |function| function.steps);
-        let _ = writeln!(body, "<h3>{} entered, those with most steps</h3>", counted(functions.len() as u64, "function"));
+        let _ = writeln!(
+            body,
+            "<h3>{} entered, those with most steps</h3>",
+            counted(functions.len() as u64, "function")
+        );
         table(body, &["function", "entered", "steps", ""]);
         for function in functions.into_iter().take(FUNCTIONS) {
             let _ = writeln!(

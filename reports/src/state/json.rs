@@ -215,6 +215,8 @@ fn device(device: &DeviceState) -> Value {
         Translation::Off => json!("off"),
         Translation::Blocked => json!("blocked"),
         Translation::Identity => json!("identity"),
+        Translation::Copied => json!("copied"),
+        Translation::Misread => json!("misread"),
         Translation::Domain(id) => json!(id),
         Translation::FreedDomain => json!("freed domain"),
     };

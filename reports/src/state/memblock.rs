@@ -19,7 +19,7 @@ pub(super) fn lines(state: &MemblockState) -> Vec<String> {
     match state.stage {
         Stage::Early => lines.push("memblock is the allocator".to_owned()),
         Stage::HandedOver => {
-            lines.push("the page allocator has what was free; the lists still exist".to_owned())
+            lines.push("the page allocator has what was free; the lists still exist".to_owned());
         }
         Stage::Discarded => {
             lines.push("memblock_discard() has given the lists up: what was reserved at the end".to_owned());

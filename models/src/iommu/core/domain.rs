@@ -92,7 +92,11 @@ pub(super) async fn iommu_domain_alloc(
     let domain = kx.kzalloc(0x50, Rc::clone(&object)).await?;
     // The numbers of copied domains are taken.
     let copied = |id: &u16| {
-        kx.k.scenario.machine.devices.iter().any(|device| device.in_flight.is_some_and(|left| left.domain == *id))
+        kx.k.scenario
+            .machine
+            .devices
+            .iter()
+            .any(|device| device.in_flight.is_some_and(|left| left.domain == *id))
     };
     let id = (kx.k.iommu.next_domain.get()..).find(|id| !copied(id)).unwrap_or(u16::MAX - 1);
     kx.k.iommu.next_domain.set(id + 1);

@@ -1,7 +1,7 @@
 //! The hardware's side: where a device's access ends up.
 
-use super::objects::TlbEntry;
 use super::copied::translate_copied;
+use super::objects::TlbEntry;
 use super::recorded::{cached_translation, forgot_translation};
 use super::{DeviceEntry, IommuDomain, IommuDriver};
 use crate::device::DeviceNode;
@@ -30,19 +30,12 @@ pub fn device_access(kx: &Kx, node: &DeviceNode, addr: DmaAddr, write: bool) -> 
         DeviceEntry::Misread => DmaTarget::Fault("its copied entry has another format"),
         DeviceEntry::Domain(domain) => match kx.k.iommu.copied_tlb.lookup(node.index, addr) {
             Some(stale) => DmaTarget::Memory(stale),
-            None => translate(kx, domain, addr, write),
+            None => translate(kx, node, domain, addr, write),
         },
-        DeviceEntry::Domain(domain) => translate(kx, node, domain, addr, write),
     }
 }
 
-fn translate(
-    kx: &Kx,
-    node: &DeviceNode,
-    domain: Ptr<IommuDomain>,
-    addr: DmaAddr,
-    write: bool,
-) -> DmaTarget {
+fn translate(kx: &Kx, node: &DeviceNode, domain: Ptr<IommuDomain>, addr: DmaAddr, write: bool) -> DmaTarget {
     let Ok(object) = kx.k.mem.object(domain) else {
         return DmaTarget::Fault("the domain's structure has been freed");
     };

@@ -21,6 +21,10 @@ pub enum Translation {
     Domain(u16),
     /// They are translated by a domain that was freed.
     FreedDomain,
+    /// They are translated by a domain of the kernel before, which crashed.
+    Copied,
+    /// The same, copied in another format than the hardware reads: everything faults.
+    Misread,
 }
 
 /// A device.
@@ -111,6 +115,8 @@ fn translation(kx: &Kx, node: &DeviceNode) -> Translation {
         DeviceEntry::Off => Translation::Off,
         DeviceEntry::Blocked => Translation::Blocked,
         DeviceEntry::Identity => Translation::Identity,
+        DeviceEntry::Copied => Translation::Copied,
+        DeviceEntry::Misread => Translation::Misread,
         DeviceEntry::Domain(domain) => {
             domain_number(kx, domain).map_or(Translation::FreedDomain, Translation::Domain)
         }

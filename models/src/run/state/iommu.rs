@@ -125,7 +125,11 @@ pub(super) fn state(kx: &Kx, mappings: &[MappingState]) -> IommuState {
     for node in &nodes {
         note(match kx.k.iommu.entry(node.index) {
             DeviceEntry::Domain(domain) => Some(domain),
-            DeviceEntry::Off | DeviceEntry::Blocked | DeviceEntry::Identity => None,
+            DeviceEntry::Off
+            | DeviceEntry::Blocked
+            | DeviceEntry::Identity
+            | DeviceEntry::Copied
+            | DeviceEntry::Misread => None,
         });
     }
     let mut list: Vec<DomainState> = domains

@@ -5,8 +5,8 @@ use super::super::limits;
 use super::super::schema::{
     Device, E820Entry, E820Kind, InFlight, Iommu, Machine, Plugged, Region, Unplugged,
 };
-use crate::mem::PAGE_SIZE;
 use super::{Checker, World, did_you_mean, is_bdf};
+use crate::mem::PAGE_SIZE;
 
 pub(super) fn check(checker: &mut Checker<'_>, machine: &Machine, world: &World<'_>) {
     checker.name("name", &machine.name);
@@ -190,7 +190,10 @@ fn in_flight(checker: &mut Checker<'_>, machine: &Machine, left: InFlight) {
         e.kind == E820Kind::Usable && left.phys <= e.end && e.start < left.phys.saturating_add(left.size)
     };
     if let Some(entry) = machine.e820.iter().find(taken) {
-        let message = format!("memory of the kernel before cannot be usable ({:#x} to {:#x} is)", entry.start, entry.end);
+        let message = format!(
+            "memory of the kernel before cannot be usable ({:#x} to {:#x} is)",
+            entry.start, entry.end
+        );
         checker.error(&[Seg::Field("phys")], message);
     }
 }

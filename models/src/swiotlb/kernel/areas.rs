@@ -153,8 +153,7 @@ pub(super) async fn release_slots(
     if kx.k.has(Behaviour::OneMappingSize) {
         kx.step(Kind::Atomic, kx.label(mem.id, IoTlbMem::used.index)).await;
     }
-    if let (Ok(object), Some(Release::Done { nslots, .. })) = (kx.k.mem.object(mem), released)
-    {
+    if let (Ok(object), Some(Release::Done { nslots, .. })) = (kx.k.mem.object(mem), released) {
         object.count_given_back(nslots);
     }
 }

@@ -26,9 +26,7 @@ pub(super) fn took_slots(
     let place = pool.with(kx, |pool| (pool.start(), pool.run_of(limits, tlb_addr)));
     let Some((start, run)) = place else { return };
     let (Ok(first), Ok(nslots)) = (u64::try_from(run.first), u64::try_from(run.nslots)) else { return };
-    kx.interval_begins(|| {
-        (slots_of(start), first, nslots, format!("{}: {}", kx.k.dev_string(dev), what()))
-    });
+    kx.interval_begins(|| (slots_of(start), first, nslots, format!("{}: {}", kx.k.dev_string(dev), what())));
     count_used(kx, pool);
 }
 

@@ -24,7 +24,7 @@ pub(super) struct Found {
 
 impl Found {
     /// An object that was found by its address.
-    pub(super) fn of(state: ObjectState) -> Self {
+    pub(super) fn of(state: &ObjectState) -> Self {
         let what = format!("{} at {:016x}", state.type_name, state.at);
         Self { what, labels: BTreeSet::new(), range: Some(state.labels), objects: 1 }
     }

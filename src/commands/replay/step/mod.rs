@@ -218,7 +218,7 @@ impl Session<'_> {
             return Ok(self.index.named(name));
         };
         let found = self.machine.look(self.at, move |kx| ObjectState::at(kx, addr))?;
-        Ok(found.map(Found::of).ok_or_else(|| {
+        Ok(found.as_ref().map(Found::of).ok_or_else(|| {
             format!("no object lies at {addr:#x} at step {}, and none ever lay there before", self.at)
         }))
     }
