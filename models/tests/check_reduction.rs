@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use models::run::{Request, Simulation};
 use models::scenario::{Overrides, ReadFile, load_from};
 use sim::explore::Search;
-use sim::explore::dpor::{Counts, Focus, Limits, Planted};
+use sim::explore::dpor::{Counts, Focus, Limits};
 
 struct OneFile(String);
 
@@ -167,11 +167,11 @@ fn what_is_left_out_within_a_bound_shows_nothing_new() {
     ] {
         for bodies in [[MAP, MAP], [UNMAP, WRITTEN]] {
             let simulation = scenario(kernel, cmdline, device, &bodies);
-            for bound in 0..2 {
+            for bound in 0..3 {
                 let (reduced, plain) = both(&simulation, &limits(from, Some(bound)));
                 let same = ends(&reduced) == ends(&plain);
                 assert!(same, "{kernel} {cmdline} {from} {bodies:?}, {bound} preemptions");
-                println!(
+                eprintln!(
                     "{kernel} {from} {bound}: {} of {}, {} ends",
                     reduced.counts.runs(),
                     plain.counts.runs(),
@@ -208,24 +208,8 @@ fn a_search_without_a_bound_shows_what_one_with_a_bound_shows() {
     }
 }
 
-/// A search that does not hear what the models touch misses something, and this comparison notices.
-#[test]
-fn not_to_hear_the_models_is_noticed() {
-    let planted = Planted { deaf: true, ..Planted::default() };
-    let missed = [(OLD, RESTRICTED, "tiny_request"), (OLD, BEHIND_IOMMU, "dma_unmap_page_attrs")]
-        .into_iter()
-        .any(|(kernel, device, from)| {
-            let simulation = scenario(kernel, "", device, &[UNMAP, WRITTEN]);
-            let deaf = explore(&simulation, &Limits { planted, ..limits(from, None) }, MOST);
-            let bounded = Limits { opaque: true, ..limits(from, Some(1)) };
-            let plain = explore(&simulation, &bounded, MOST).expect("it ends");
-            deaf.is_none_or(|deaf| !ends(&plain).is_subset(&ends(&deaf)))
-        });
-    assert!(missed, "nobody noticed");
-}
-
 /// Files in which something else than a telling cell may hold what changes, and why no search need know of it.
-const EXCEPTIONS: [(&str, &str); 9] = [
+const EXCEPTIONS: [(&str, &str); 10] = [
     ("iommu/dma/range.rs", "counts within one step"),
     ("kernel/memory.rs", "is what tells of memory"),
     ("kernel/mod.rs", "labels are written once, call stacks are for the record"),
@@ -233,6 +217,7 @@ const EXCEPTIONS: [(&str, &str); 9] = [
     ("scenario/edit/defaults.rs", "belongs to no run"),
     ("scenario/intern.rs", "the same text gives the same name"),
     ("shrink/judge.rs", "belongs to no run"),
+    ("swiotlb/alloc/", "is for threads, and no run has it"),
     ("swiotlb/literal.rs", "lives within one call"),
     ("swiotlb/pool.rs", "lives within one call"),
 ];
@@ -252,7 +237,7 @@ fn everything_that_contexts_share_tells() {
             }
             files += 1;
             let name = path.strip_prefix(&root).expect("below").to_string_lossy().replace('\\', "/");
-            if EXCEPTIONS.iter().any(|(file, _)| *file == name) {
+            if EXCEPTIONS.iter().any(|(file, _)| name.starts_with(file)) {
                 continue;
             }
             let text = std::fs::read_to_string(&path).expect("text");
