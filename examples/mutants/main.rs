@@ -99,10 +99,8 @@ fn run(wanted: &Wanted) -> Result<(), String> {
     let baseline = Baseline::of(&program, wanted.seeds, wanted.jobs, wanted.recordings)?;
     eprintln!("{}", baseline.in_words());
     let results = Mutex::new(Results::read(&wanted.work.join("results.tsv")));
-    let chosen: Vec<&Fault> = faults
-        .iter()
-        .filter(|fault| wanted.only.is_empty() || wanted.only.contains(&fault.number))
-        .collect();
+    let chosen: Vec<&Fault> =
+        faults.iter().filter(|fault| wanted.only.is_empty() || wanted.only.contains(&fault.number)).collect();
     let next = AtomicUsize::new(0);
     let worker = || {
         while let Some(fault) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {

@@ -105,7 +105,8 @@ impl Program {
         kernel: &str,
         (from, to): (u64, u64),
     ) -> Result<BTreeMap<String, (String, u64)>, &'static str> {
-        let mut arguments = words(&["fuzz", "--quiet", "--format", "json", "--jobs", "1", "--version", kernel]);
+        let mut arguments =
+            words(&["fuzz", "--quiet", "--format", "json", "--jobs", "1", "--version", kernel]);
         arguments.extend(["--seeds".to_owned(), format!("{from}..{to}")]);
         let all = self.json(fault, &arguments)?;
         let findings = all["findings"].as_array().cloned().unwrap_or_default();
@@ -192,7 +193,10 @@ impl Baseline {
         };
         let all = std::thread::scope(|scope| {
             let handles: Vec<_> = (0..jobs).map(|_| scope.spawn(worker)).collect();
-            handles.into_iter().map(|handle| handle.join().unwrap_or(Err("a worker panicked"))).collect::<Vec<_>>()
+            handles
+                .into_iter()
+                .map(|handle| handle.join().unwrap_or(Err("a worker panicked")))
+                .collect::<Vec<_>>()
         });
         for found in all {
             for (kernel, names) in found.map_err(|why| format!("without a fault: {why}"))? {
@@ -246,7 +250,13 @@ pub(crate) fn noticed(program: &Program, baseline: &Baseline, fault: u32, seeds:
         .or_else(|| scenarios(program, baseline, fault, SCENARIO_SEEDS[1]))
         .or_else(|| {
             let rest = |kernel: &&'static str| {
-                generated(program, baseline, fault, kernel, (if *kernel == KERNELS[0] { few } else { 0 }, seeds))
+                generated(
+                    program,
+                    baseline,
+                    fault,
+                    kernel,
+                    (if *kernel == KERNELS[0] { few } else { 0 }, seeds),
+                )
             };
             KERNELS.iter().find_map(rest)
         })
