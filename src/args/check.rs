@@ -15,6 +15,9 @@ pub(crate) struct CheckArgs {
     /// Only interleavings with at most K switches away from a context that could go on [default: all]
     #[arg(short = 'k', long, value_name = "K")]
     pub(crate) preemptions: Option<u32>,
+    /// Run every order, also those that differ only in the order of steps that touch nothing in common
+    #[arg(long)]
+    pub(crate) no_reduction: bool,
     /// Stop after so many runs
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) limit: u64,

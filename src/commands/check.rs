@@ -88,8 +88,7 @@ fn limits(args: &CheckArgs) -> Limits {
     Limits {
         preemptions: args.preemptions,
         answers: args.answers,
-        // The models do not tell all that they touch beside what they announce.
-        opaque: true,
+        opaque: args.no_reduction,
         focus: Arc::new(Focus {
             from: args.focus.from_us.map(|us| us.saturating_mul(1_000)),
             from_function: args.focus.from_function.clone(),
@@ -167,6 +166,7 @@ fn cases(out: &mut Out, args: &CheckArgs, scenario: &Resolved, report: &Report, 
             choices: &explained.choices,
             drawn: &explained.drawn,
             shortened: explained.shortened,
+            conditions: None,
             neighbours: neighbours
                 .map(|(at, finding)| Neighbour {
                     finding,

@@ -53,8 +53,9 @@ fn a_clean_scenario_is_proved_clean_and_the_bound_is_named() {
     let folder = folder();
     let done = folder.dmasim(&words("clean.ron", "1", &[])).exits(0);
     let done = done.says(&[
-        "Proved: no finding in all",
+        "Proved: no finding in any interleaving of this scenario",
         "with at most 1 preemption, where the order of tiny* is varied from the first call of tiny_request on",
+        "runs stand for all of them",
     ]);
     assert!(!done.stdout.contains("Stopped"));
     let stopped = folder.dmasim(&words("clean.ron", "1", &["--limit", "3"])).exits(0);
@@ -118,8 +119,8 @@ fn a_search_that_was_killed_fifty_times_ends_like_one_that_was_not() {
     };
     let whole = wanted("leak.ron", &[]);
     let mut random: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mut seen = 0;
-    for _ in 0..50 {
+    let (mut kills, mut kept, mut ends) = (0, 0, 0);
+    while kills < 50 {
         let mut child = Command::new(binary())
             .current_dir(folder.path())
             .args(words("leak.ron", "2", &["--limit", "1200", "--resume", "state"]))
@@ -129,11 +130,19 @@ fn a_search_that_was_killed_fifty_times_ends_like_one_that_was_not() {
             .expect("it starts");
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         std::thread::sleep(Duration::from_millis(2 + (random >> 33) % 120));
+        let ended = child.try_wait().expect("it can be asked").is_some();
         child.kill().expect("it is killed or has ended");
         child.wait().expect("it is gone");
-        seen += usize::from(folder.path().join("state").exists());
+        kept += usize::from(folder.path().join("state").exists());
+        if ended {
+            assert_eq!(wanted("leak.ron", &["--resume", "state"]), whole, "after {kills} kills");
+            std::fs::remove_file(folder.path().join("state")).expect("it was kept");
+            ends += 1;
+        } else {
+            kills += 1;
+        }
     }
-    assert!(seen > 0, "nothing was ever kept");
+    assert!(kept > ends, "nothing was kept when it was killed");
     assert_eq!(wanted("leak.ron", &["--resume", "state"]), whole);
 }
 

@@ -68,7 +68,7 @@ async fn device_add(kx: &Kx, node: &Rc<DeviceNode>) {
     kx.step(sim::Kind::Signal, kx.memory_label()).await;
     {
         let mut devices = kx.k.devices.borrow_mut();
-        if let Ok(object) = kx.k.mem.borrow().heap.get_ref(node.ptr.get()) {
+        if let Ok(object) = kx.k.mem.object(node.ptr.get()) {
             object.place.set(devices.len());
         }
         devices.push(Rc::clone(node));

@@ -1,6 +1,6 @@
 //! What the driver core keeps of a device and of a driver.
 
-use std::cell::{Cell, RefCell};
+use sim::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use sim::sync::{LockClass, Mutex};
@@ -103,7 +103,7 @@ impl Kernel {
     /// The driver core's view of the device of a structure, also while the device is being removed.
     #[must_use]
     pub fn node_of(&self, dev: Ptr<Device>) -> Option<Rc<DeviceNode>> {
-        let place = self.mem.borrow().heap.get_ref(dev).ok()?.place.get();
+        let place = self.mem.object(dev).ok()?.place.get();
         self.devices.borrow().get(place).cloned()
     }
 

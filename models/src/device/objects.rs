@@ -43,7 +43,7 @@ crate::kobject! {
     }
     beside {
         /// Place in the driver core's list.
-        place: std::cell::Cell<usize>,
+        place: sim::cell::Cell<usize>,
         /// Its bounce buffers, where pools grow (`dma_io_tlb_pools`, `dma_io_tlb_lock`, `dma_uses_io_tlb`).
         io_tlb: crate::swiotlb::kernel::DeviceIoTlb,
     }

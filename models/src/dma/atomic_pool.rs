@@ -2,7 +2,7 @@
 //!
 //! They are set up only where something takes from them: with encrypted memory, and where memory is mapped a second time.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use sim::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
 use sim::Kind;

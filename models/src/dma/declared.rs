@@ -2,7 +2,7 @@
 //!
 //! Source: `kernel/dma/coherent.c`, v6.1, v6.12. Only with `CONFIG_DMA_DECLARE_COHERENT`, which x86 has not by itself.
 
-use std::cell::RefCell;
+use sim::cell::RefCell;
 use std::rc::Rc;
 
 use sim::Kind;
@@ -114,7 +114,7 @@ pub(super) async fn dma_alloc_from_dev_coherent(
         return Some(None);
     }
     kx.step(Kind::Write, kx.label(mem.id, 0)).await;
-    let found = kx.k.mem.borrow().heap.get(mem).ok().and_then(|object| take(&object.bitmap, size));
+    let found = kx.k.mem.object(mem).ok().and_then(|object| take(&object.bitmap, size));
     Some(found.map(|at| {
         let offset = at * PAGE_SIZE;
         (PhysAddr((pfn * PAGE_SIZE).wrapping_add(offset)), DmaAddr(device_base.wrapping_add(offset)))
@@ -158,7 +158,7 @@ pub(super) async fn dma_release_from_dev_coherent(
     let bytes = u64::from(kx.load(mem, DmaCoherentMem::pages).await) * PAGE_SIZE;
     let Some(offset) = phys.virt().checked_sub(base).filter(|offset| *offset < bytes) else { return false };
     kx.step(Kind::Write, kx.label(mem.id, 0)).await;
-    if let Ok(object) = kx.k.mem.borrow().heap.get(mem) {
+    if let Ok(object) = kx.k.mem.object(mem) {
         let at = usize::try_from(offset / PAGE_SIZE).unwrap_or(usize::MAX);
         let count = usize::try_from(pages_of(size)).unwrap_or(0);
         let mut taken = object.bitmap.borrow_mut();

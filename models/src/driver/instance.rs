@@ -1,6 +1,6 @@
 //! A driver bound to a device: its state, its probe, its work, its removal.
 
-use std::cell::{Cell, RefCell};
+use sim::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use sim::SpawnSpec;

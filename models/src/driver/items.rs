@@ -1,6 +1,6 @@
 //! What names of a driver stand for at run time, and what is drawn.
 
-use std::cell::RefCell;
+use sim::cell::RefCell;
 use std::rc::Rc;
 
 use sim::choices::Stream;

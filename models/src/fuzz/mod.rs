@@ -16,9 +16,12 @@ mod machine;
 mod process;
 mod words;
 
+use crate::profile::Version;
 use crate::run::{Request, Simulation};
 use crate::scenario::edit::Tree;
-use crate::scenario::{DriverRef, Expect, Explore, Kernel, LoadError, MachineRef, Resolved, ScenarioFile};
+use crate::scenario::{
+    DriverRef, Expect, Explore, Kernel, LoadError, MachineRef, Overrides, Resolved, ScenarioFile,
+};
 use dice::Dice;
 use sim::explore::Outcome;
 
@@ -34,9 +37,11 @@ pub fn generate(seed: u64, kernel: &Kernel) -> ScenarioFile {
     let cmdline = words::cmdline(&mut dice, &machine);
     let processes = process::processes(&mut dice, &machine);
     let inject = process::inject(&mut dice, !process::needs_memory(&processes));
+    let mut kernel = kernel.clone();
+    kernel.config.extend(words::config(&mut dice, &machine));
     ScenarioFile {
         about: Some(format!("generated from seed {seed}")),
-        kernel: Some(kernel.clone()),
+        kernel: Some(kernel),
         cmdline: Some(cmdline),
         machine: Some(MachineRef::Inline(Box::new(machine))),
         drivers: Some(drivers.into_iter().map(DriverRef::Inline).collect()),
@@ -59,7 +64,22 @@ pub fn text(seed: u64, kernel: &Kernel) -> String {
 /// # Errors
 /// When there is no such kernel. What is generated has no other mistakes.
 pub fn resolve(seed: u64, kernel: &Kernel) -> Result<Resolved, LoadError> {
-    Tree::of(&generate(seed, kernel)).resolve(&format!("seed-{seed}"))
+    Tree::of(&generate(seed, kernel))
+        .resolve(&format!("seed-{seed}"))
+        .map_err(|error| blamed(kernel).unwrap_or(error))
+}
+
+/// What is wrong with the kernel that was asked for, shown in what was asked for and not in what was generated.
+fn blamed(kernel: &Kernel) -> Option<LoadError> {
+    let newest = Version::supported_names().last()?.to_owned();
+    let any = Kernel { version: newest, apply: Vec::new(), revert: Vec::new(), config: Vec::new() };
+    let overrides = Overrides {
+        version: Some(kernel.version.clone()),
+        apply: kernel.apply.clone(),
+        revert: kernel.revert.clone(),
+        ..Overrides::default()
+    };
+    Tree::of(&generate(0, &any)).resolve_with("seed-0", &overrides).err()
 }
 
 /// One seed: its scenario, run with that seed as `dmasim run --seed` runs the file.

@@ -28,7 +28,7 @@ impl Kx {
 
     /// Loads a field as part of a step that was taken already.
     pub async fn load_within<T: Kobject, V: Raw>(&self, ptr: Ptr<T>, field: Field<T, V>) -> V {
-        let access = self.k.mem.borrow().heap.load(ptr, field);
+        let access = self.k.mem.load(ptr, field);
         match access {
             Access::Live(value) => value,
             Access::Stale(value, dangling) => {
@@ -44,11 +44,11 @@ impl Kx {
     pub async fn store<T: Kobject, V: Raw>(&self, ptr: Ptr<T>, field: Field<T, V>, value: V) {
         self.step(Kind::Write, self.label(ptr.id, field.index)).await;
         let spot = Spot::of(ptr, field);
-        let dead = self.k.mem.borrow().heap.get_ref(ptr).err();
+        let dead = self.k.mem.object(ptr).err();
         if let Some(dangling) = dead {
             self.stale_store(&spot, dangling).await;
         }
-        let access = self.k.mem.borrow_mut().heap.store(ptr, field, value);
+        let access = self.k.mem.store(ptr, field, value);
         if let Access::Oops(dangling) = access {
             self.stale_store(&spot, dangling).await;
         }
@@ -58,7 +58,7 @@ impl Kx {
     /// object does not live.
     #[must_use]
     pub fn peek<T: Kobject, V: Raw>(&self, ptr: Ptr<T>, field: Field<T, V>) -> Option<V> {
-        match self.k.mem.borrow().heap.load(ptr, field) {
+        match self.k.mem.load(ptr, field) {
             Access::Live(value) => Some(value),
             Access::Stale(..) | Access::Oops(_) => None,
         }
@@ -66,8 +66,8 @@ impl Kx {
 
     /// Stores a field without a step: for objects that nobody else can see yet.
     pub fn poke<T: Kobject, V: Raw>(&self, ptr: Ptr<T>, field: Field<T, V>, value: V) {
-        if let Ok(object) = self.k.mem.borrow().heap.get_ref(ptr) {
-            (field.set)(object, value);
+        if let Ok(object) = self.k.mem.object(ptr) {
+            (field.set)(&object, value);
         }
     }
 

@@ -1,6 +1,6 @@
 //! The modelled kernel's global variables.
 
-use std::cell::{Cell, RefCell};
+use sim::cell::{Cell, RefCell};
 
 use sim::Nanos;
 

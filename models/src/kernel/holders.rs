@@ -1,6 +1,6 @@
 //! Who holds pointers to what: noted whenever a pointer is stored in a kernel object.
 
-use std::cell::RefCell;
+use sim::cell::RefCell;
 
 use super::{Kernel, Kx};
 use crate::mem::{Field, Kobject, Ptr, Raw, Site};
@@ -67,6 +67,19 @@ impl Kernel {
     #[must_use]
     pub fn held_since(&self, object: u32, field: &str) -> Option<Site> {
         self.holders.now.borrow().iter().find(|h| h.object == object && h.field == field).map(|h| h.since)
+    }
+
+    /// Who holds what: the object, its field, and what that points at.
+    pub(crate) fn holdings(&self) -> Vec<(u32, &'static str, u32)> {
+        let mut list: Vec<_> = self
+            .holders
+            .now
+            .borrow()
+            .iter()
+            .map(|h| (h.object, if h.object == 0 { h.holder } else { h.field }, h.target))
+            .collect();
+        list.sort_unstable();
+        list
     }
 
     pub(super) fn note_holder(&self, holder: Holder) {

@@ -10,6 +10,7 @@ mod draws;
 mod encryption;
 mod globals;
 mod holders;
+mod memory;
 mod oops;
 mod ordering;
 mod qspinlock;
@@ -17,13 +18,14 @@ mod recorded;
 mod stacks;
 mod symbols;
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell;
 use std::collections::BTreeSet;
 use std::fmt;
-use std::ops::{Deref, DerefMut};
+use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use sim::cell::{Cell, OnceCell, RefCell};
 use sim::sync::Mutex;
 use sim::{Cx, ObjId};
 
@@ -32,7 +34,6 @@ use crate::dma::atomic_pool::AtomicPools;
 use crate::driver::Programs;
 use crate::iommu::core::IommuCore;
 use crate::mem::Site;
-use crate::memblock::Memblock;
 use crate::oracle::Ledger;
 use crate::profile::{Behaviour, Profile};
 use crate::run::Facts;
@@ -44,34 +45,12 @@ pub use bootmem::BootMemory;
 pub use draws::Draws;
 pub use globals::{Globals, Phase, SwiotlbForce};
 pub use holders::Holder;
+pub use memory::{Memory, MemoryCell};
 pub use oops::{reserved_by, seconds};
 pub use ordering::{Shared, StoreOrder};
 pub use qspinlock::{LockCell, LockHeld};
 pub use stacks::Stacks;
 pub use symbols::{KernelImage, Symbol};
-
-/// Simulated memory and those who manage it. A worker keeps it from run to run.
-#[derive(Debug)]
-pub struct Memory {
-    /// Pages, slabs, objects, content, owners.
-    pub ram: crate::mem::Memory,
-    /// The boot-time allocator.
-    pub memblock: Memblock,
-}
-
-impl Deref for Memory {
-    type Target = crate::mem::Memory;
-
-    fn deref(&self) -> &Self::Target {
-        &self.ram
-    }
-}
-
-impl DerefMut for Memory {
-    fn deref_mut(&mut self) -> &mut Self::Target {
-        &mut self.ram
-    }
-}
 
 /// The world of one run.
 pub struct Kernel {
@@ -80,7 +59,7 @@ pub struct Kernel {
     /// What was drawn for this run as a whole.
     pub draws: Draws,
     /// Simulated memory.
-    pub mem: RefCell<Memory>,
+    pub mem: MemoryCell,
     /// Global variables and state.
     pub globals: Globals,
     /// What became of boot memory.
@@ -107,10 +86,11 @@ pub struct Kernel {
     pub facts: RefCell<Facts>,
     /// The drivers' and processes' programs.
     pub programs: Arc<Programs>,
-    /// Engine labels of objects, by heap id.
-    labels: RefCell<Vec<ObjId>>,
+    /// Engine labels of objects, by heap id. Each is written once, before anybody has the id: no search need know.
+    labels: cell::RefCell<Vec<ObjId>>,
     holders: holders::Holders,
-    stacks: RefCell<stacks::StackTable>,
+    /// For the record alone.
+    stacks: cell::RefCell<stacks::StackTable>,
     reported: RefCell<BTreeSet<(u32, &'static str)>>,
     wild: ObjId,
     details: bool,
@@ -140,7 +120,7 @@ impl Kernel {
         Self {
             scenario,
             draws,
-            mem: RefCell::new(mem),
+            mem: MemoryCell::new(mem),
             globals: Globals::default(),
             bootmem: BootMemory::default(),
             atomic_pools: AtomicPools::default(),
@@ -154,9 +134,9 @@ impl Kernel {
             ledger: Ledger::default(),
             facts: RefCell::new(Facts::default()),
             programs,
-            labels: RefCell::new(Vec::new()),
+            labels: cell::RefCell::new(Vec::new()),
             holders: holders::Holders::default(),
-            stacks: RefCell::default(),
+            stacks: cell::RefCell::default(),
             reported: RefCell::default(),
             wild: sim.object("memory"),
             details,
@@ -261,7 +241,7 @@ impl Kx {
 
     /// Notes a decision that later code paths act on, for reports.
     pub fn decide(&self, about: &'static str, text: &'static str) {
-        let decision = globals::Decision { about, by: self.function(), at: self.now(), text };
+        let decision = globals::Decision { about, by: self.function(), at: self.stamp(), text };
         self.k.globals.decisions.borrow_mut().push(decision);
         self.note(|| text.to_owned());
     }
@@ -269,6 +249,11 @@ impl Kx {
     /// Here and now, by this context, in its innermost function.
     #[must_use]
     pub fn site(&self) -> Site {
-        Site { func: self.function(), ctx: self.serial(), time_ns: self.now(), step: self.sim().steps() }
+        Site {
+            func: self.function(),
+            ctx: self.serial(),
+            time_ns: self.stamp(),
+            step: self.sim().stamped_steps(),
+        }
     }
 }

@@ -8,7 +8,7 @@
 //! Source: `Documentation/memory-barriers.txt`. Stores become visible to all other CPUs at one time (multi-copy
 //! atomicity), and no CPU sees a location go back in time (coherence).
 
-use std::cell::{Cell, RefCell};
+use sim::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use sim::choices::Stream;
@@ -82,7 +82,15 @@ impl Kx {
         }
     }
 
+    /// When it is, where that matters: on a machine that orders all stores nothing depends on it.
+    fn time_of_order(&self) -> Nanos {
+        if self.k.order.weak { self.now() } else { 0 }
+    }
+
     fn order_loads(&self) {
+        if !self.k.order.weak {
+            return;
+        }
         let now = self.now();
         self.k.order.with(self.cpu(), |view| view.read_at = now);
     }
@@ -123,7 +131,7 @@ impl<T: Clone + Default + PartialEq> Shared<T> {
     /// A store that nothing orders (`WRITE_ONCE`).
     pub async fn write_once(&self, kx: &Kx, label: ObjId, value: T) {
         kx.step(Kind::Write, label).await;
-        let now = kx.now();
+        let now = kx.time_of_order();
         let settled = |store: &Store<T>| store.value == value && store.seen.get() <= now;
         if self.stores.borrow().last().is_some_and(settled) {
             return;
@@ -146,11 +154,11 @@ impl<T: Clone + Default + PartialEq> Shared<T> {
     pub async fn store_release(&self, kx: &Kx, label: ObjId, value: T) {
         kx.step(Kind::Write, label).await;
         kx.order_stores();
-        self.push(kx, Store { value, cpu: kx.cpu(), seen: Rc::new(Cell::new(kx.now())) });
+        self.push(kx, Store { value, cpu: kx.cpu(), seen: Rc::new(Cell::new(kx.time_of_order())) });
     }
 
     fn push(&self, kx: &Kx, store: Store<T>) {
-        let now = kx.now();
+        let now = kx.time_of_order();
         let mut stores = self.stores.borrow_mut();
         // Nobody can look behind a store that all have been seeing for so long.
         let oldest = if kx.k.order.weak { now.saturating_sub(WINDOW) } else { now };

@@ -1,6 +1,6 @@
 //! Spinlocks that lie in kernel objects, and what a queued spinlock does when its word is not a lock at all.
 
-use std::cell::{Cell, OnceCell};
+use sim::cell::{Cell, OnceCell};
 use std::rc::Rc;
 
 use sim::choices::Stream;
@@ -56,7 +56,7 @@ impl Kx {
         lock: fn(&T) -> &LockCell,
     ) -> LockHeld {
         let _frame = self.enter("_raw_spin_lock_irqsave");
-        let live = self.k.mem.borrow().heap.get(ptr);
+        let live = self.k.mem.object(ptr);
         match live {
             Ok(object) => {
                 let cell = lock(&object);

@@ -4,9 +4,11 @@ use std::any::Any;
 use std::fmt;
 use std::rc::Rc;
 
+use sim::cell::Cell;
+
 use super::addr::{PhysAddr, PhysRange};
 use super::content::{Content, ContentError};
-use super::layout::{AnyKobject, Field, Kobject, Layout, encode, trample};
+use super::layout::{AnyKobject, Field, FieldInfo, Kobject, Layout, encode, trample};
 use super::object::{ObjectRecord, Site};
 use super::ptr::{Ptr, Raw};
 use super::shadow::{Shadow, ShadowError};
@@ -84,6 +86,8 @@ impl<V> Access<V> {
 
 #[derive(Debug)]
 struct Live {
+    /// Written when it is freed: who follows a pointer to it looks whether it was.
+    lives: Cell<()>,
     object: Rc<dyn AnyKobject>,
     layout: &'static Layout,
     start: PhysAddr,
@@ -141,6 +145,21 @@ impl Heap {
         self.shadow.objects().get(id)
     }
 
+    /// The fields of a living object: what each is, where it lies in the object, and what it holds. None if it has no
+    /// fields, or does not live.
+    pub fn fields(&self, id: u32) -> impl Iterator<Item = (&'static FieldInfo, u64, u64)> {
+        let live = self.live.get(id as usize).and_then(Option::as_ref);
+        live.into_iter().flat_map(|live| {
+            let fields = live.object.fields().iter().zip(live.layout.offsets).zip(0_u8..);
+            fields.map(|((info, offset), index)| (info, u64::from(*offset), live.object.load_raw(index)))
+        })
+    }
+
+    /// The fields of a living object and what the models keep beside them, as text; `None` for what has no fields.
+    pub(crate) fn describe(&self, id: u32) -> Option<String> {
+        self.live.get(id as usize)?.as_ref().map(|live| format!("{:?}", live.object))
+    }
+
     /// Places an object of `size` bytes (at least the layout's, more with a flexible array) at `addr`. Content is not
     /// changed: bytes that are no field keep what was there.
     ///
@@ -158,7 +177,8 @@ impl Heap {
         if self.live.len() <= slot {
             self.live.resize_with(slot + 1, || None);
         }
-        self.live[slot] = Some(Live { object, layout: T::layout(self.variant), start: addr });
+        self.live[slot] =
+            Some(Live { lives: Cell::new(()), object, layout: T::layout(self.variant), start: addr });
         Ok(Ptr::new(addr.virt(), id))
     }
 
@@ -182,9 +202,24 @@ impl Heap {
     pub fn free_object(&mut self, id: u32, site: Site) -> Result<PhysRange, ShadowError> {
         let range = self.shadow.remove_object(id, site)?;
         if let Some(live) = self.live.get_mut(id as usize).and_then(Option::take) {
+            live.lives.set(());
             flush_one(&mut self.content, &live, range);
         }
         Ok(range)
+    }
+
+    /// Whether a living object is a structure, and no plain memory.
+    #[must_use]
+    pub fn is_structure(&self, id: u32) -> bool {
+        matches!(self.live.get(id as usize), Some(Some(_)))
+    }
+
+    /// The fields of a living structure that are as long as a pointer.
+    #[must_use]
+    pub fn words_of(&self, id: u32) -> Vec<u64> {
+        let Some(Some(live)) = self.live.get(id as usize) else { return Vec::new() };
+        let fields = (0_u8..).zip(live.object.fields()).filter(|(_, field)| field.size == 8);
+        fields.map(|(index, _)| live.object.load_raw(index)).collect()
     }
 
     /// The living object.
@@ -194,6 +229,7 @@ impl Heap {
     #[inline]
     pub fn get<T: Kobject>(&self, ptr: Ptr<T>) -> Result<Rc<T>, Dangling> {
         if let Some(Some(live)) = self.live.get(ptr.id as usize) {
+            live.lives.get();
             let any: Rc<dyn Any> = Rc::<dyn AnyKobject>::clone(&live.object);
             return any.downcast().map_err(|_| Dangling {
                 fault: Fault::WrongType,
@@ -211,6 +247,7 @@ impl Heap {
     #[inline]
     pub fn get_ref<T: Kobject>(&self, ptr: Ptr<T>) -> Result<&T, Dangling> {
         if let Some(Some(live)) = self.live.get(ptr.id as usize) {
+            live.lives.get();
             let any: &dyn Any = &*live.object;
             let wrong = Dangling { fault: Fault::WrongType, addr: ptr.addr, id: ptr.id };
             return any.downcast_ref().ok_or(wrong);

@@ -245,7 +245,7 @@ macro_rules! kobject {
         $(#[$meta])*
         #[derive(Debug, Default)]
         $vis struct $name {
-            $( $(#[$field_meta])* pub $field: ::std::cell::Cell<$type>, )+
+            $( $(#[$field_meta])* pub $field: ::sim::cell::Cell<$type>, )+
             $( $( $(#[$extra_meta])* pub $extra: $extra_type, )+ )?
         }
 

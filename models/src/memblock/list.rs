@@ -82,7 +82,10 @@ impl RegionList {
     #[inline]
     pub(super) fn search(&self, addr: PhysAddr) -> Option<&Region> {
         if self.sorted {
-            return self.regions.get(count_ending_by(&self.regions, addr)).filter(|region| region.base <= addr);
+            return self
+                .regions
+                .get(count_ending_by(&self.regions, addr))
+                .filter(|region| region.base <= addr);
         }
         self.bisect(addr)
     }

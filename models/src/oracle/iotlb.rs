@@ -10,7 +10,7 @@ use crate::mem::{DmaAddr, PAGE_SHIFT, Ptr};
 /// from its cache that the page table does not translate now.
 pub fn check_flushed(kx: &Kx, domain: Ptr<IommuDomain>, addr: DmaAddr, size: u64) {
     let (first, last) = (addr.0 >> PAGE_SHIFT, addr.0.wrapping_add(size.max(1) - 1) >> PAGE_SHIFT);
-    let object = kx.k.mem.borrow().heap.get(domain);
+    let object = kx.k.mem.object(domain);
     let Ok(object) = object else { return };
     let cookie = object.cookie.borrow();
     let Some(cookie) = cookie.as_ref() else { return };

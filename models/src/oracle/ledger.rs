@@ -3,7 +3,7 @@
 //! The rules that DMA-API debugging checks are in [`super::dma_debug`]; here is what they are checked against, and what the
 //! kernel cannot see: where the bytes are.
 
-use std::cell::RefCell;
+use sim::cell::RefCell;
 
 use sim::Draft;
 use smallvec::SmallVec;
@@ -114,7 +114,7 @@ pub(super) struct Mapping {
 /// All live mappings, and the last of those that are gone.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    live: RefCell<Vec<Mapping>>,
+    pub(super) live: RefCell<Vec<Mapping>>,
     gone: RefCell<Vec<(usize, DmaAddr, u64, Site)>>,
 }
 
@@ -329,10 +329,37 @@ impl Ledger {
         }
     }
 
+    /// The live mappings as text, without when and by whom they were made.
+    pub(crate) fn describe(&self, out: &mut String) {
+        let mut list: Vec<_> = self
+            .live
+            .borrow()
+            .iter()
+            .map(|one| {
+                format!(
+                    "{} {:?} {:?} {} {} {}\n",
+                    one.device, one.new, one.pieces, one.written, one.leaving, one.unchecked
+                )
+            })
+            .collect();
+        list.sort_unstable();
+        out.extend(list);
+    }
+
     /// Whether any live mapping leads into a range of memory.
     pub(super) fn reaches(&self, range: PhysRange) -> bool {
         let live = self.live.borrow();
         live.iter().flat_map(|mapping| &mapping.pieces).any(|piece| range.contains(piece.target))
+    }
+
+    /// Whether a mapping of one of these devices has any of a range of addresses that an IOMMU translates.
+    pub(super) fn covers(&self, devices: &[usize], dma: DmaAddr, size: u64) -> bool {
+        let (first, last) = (dma.0, dma.0.wrapping_add(size.max(1) - 1));
+        self.live.borrow().iter().any(|mapping| {
+            let new = &mapping.new;
+            let end = new.dma.0.wrapping_add(new.size.max(1) - 1);
+            new.ops == Ops::Iommu && devices.contains(&mapping.device) && new.dma.0 <= last && first <= end
+        })
     }
 
     /// The mapping at an address that fits best: without an IOMMU one buffer may be mapped several times, at one address.

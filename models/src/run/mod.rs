@@ -1,6 +1,8 @@
 //! One run of one scenario: what the command line and the reports see of the models.
 
+mod end_state;
 mod facts;
+pub mod state;
 mod worker;
 
 use std::sync::Arc;
@@ -54,6 +56,8 @@ pub struct Request {
     pub guide: Option<Guide>,
     /// Whether every question that a choice answers is kept.
     pub record_questions: bool,
+    /// Whether the state at the end is kept as text.
+    pub record_state: bool,
 }
 
 impl Request {
@@ -72,6 +76,7 @@ impl Request {
             coverage: false,
             guide: None,
             record_questions: false,
+            record_state: false,
         }
     }
 
@@ -90,6 +95,7 @@ impl Request {
             coverage: false,
             guide: None,
             record_questions: false,
+            record_state: false,
         }
     }
 }
@@ -103,6 +109,9 @@ pub struct Run {
     pub facts: Facts,
     /// What was asked of the default bounce pool, if that was wanted.
     pub bounces: Option<Workload>,
+    /// The state at the end as text, if that was wanted: what memory holds, who owns what, what is mapped. Two runs
+    /// that differ only in the order of steps that commute end in the same one.
+    pub state: Option<String>,
 }
 
 /// A line of the modelled kernel's log.

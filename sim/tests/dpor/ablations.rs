@@ -42,3 +42,22 @@ ablation!(reading_the_clock_does_not_commute, clock_commutes);
 ablation!(masking_does_not_commute, masks_commute);
 ablation!(sleepers_wake, deep_sleep);
 ablation!(reads_do_not_commute_with_writes, reads_commute);
+
+#[test]
+fn a_bounded_search_tries_the_beginning_of_a_run_of_transitions() {
+    let planted = Planted { no_block_start: true, ..Planted::default() };
+    let differs = |seed, flavour, bound| {
+        let source = generate(flavour, seed);
+        let program = build(&source);
+        let limits = Limits { preemptions: Some(bound), ..Limits::default() };
+        let plain = Limits { opaque: true, ..limits.clone() };
+        let Some((_, expected)) = search(source.config, &plain, &program, MOST) else { return false };
+        let limits = Limits { planted, ..limits };
+        search(source.config, &limits, &program, MOST).is_none_or(|(_, found)| found != expected)
+    };
+    let all = (0..1_500).flat_map(|seed| FLAVOURS.map(|flavour| (seed, flavour)));
+    assert!(
+        all.into_iter().any(|(seed, flavour)| (0..3).any(|bound| differs(seed, flavour, bound))),
+        "nobody noticed"
+    );
+}

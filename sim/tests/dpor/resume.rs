@@ -121,12 +121,12 @@ fn a_bound_of_preemptions_and_opaque_worlds_are_enumerated_plainly() {
         assert_eq!((counts.complete, counts.blocked), (all, 0), "{:?}", source.contexts);
         let mut former = 0;
         for bound in 0..4 {
-            let limits = Limits { preemptions: Some(bound), ..Limits::default() };
+            let limits = Limits { preemptions: Some(bound), opaque: true, ..Limits::default() };
             let (counts, found) = search(source.config, &limits, &program, u64::MAX).expect("it ends");
             assert!(found.is_subset(&outcomes) && counts.complete >= former && counts.complete <= all);
             former = counts.complete;
         }
-        let limits = Limits { preemptions: Some(1_000), ..Limits::default() };
+        let limits = Limits { preemptions: Some(1_000), opaque: true, ..Limits::default() };
         let (counts, found) = search(source.config, &limits, &program, u64::MAX).expect("it ends");
         assert_eq!((counts.complete, found), (all, outcomes));
         compared += 1;

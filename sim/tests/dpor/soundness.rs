@@ -45,3 +45,30 @@ fn the_search_finds_what_enumeration_finds() {
         compare(flavour, first..first + count);
     }
 }
+
+/// With a bound, the search finds exactly what all orders within the bound show.
+#[test]
+fn a_bounded_search_finds_what_the_orders_within_the_bound_show() {
+    let count = std::env::var("DPOR_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(250);
+    let (mut compared, mut runs, mut of) = (0, 0, 0);
+    for seed in 0..count {
+        for flavour in FLAVOURS {
+            let source = generate(flavour, seed);
+            let program = build(&source);
+            for bound in 0..4 {
+                let limits = Limits { preemptions: Some(bound), ..Limits::default() };
+                let plain = Limits { opaque: true, ..limits.clone() };
+                let Some((all, expected)) = search(source.config, &plain, &program, MOST) else { continue };
+                let found = search(source.config, &limits, &program, MOST);
+                let Some((counts, found)) = found else {
+                    panic!("{flavour:?} {seed}: more runs than orders")
+                };
+                assert_eq!(found, expected, "{flavour:?} {seed}, {bound} preemptions: {:?}", source.contexts);
+                compared += 1;
+                runs += counts.complete;
+                of += all.complete;
+            }
+        }
+    }
+    assert!(runs * 4 < of * 3, "hardly anything is left out: {runs} runs of {of}");
+}

@@ -8,10 +8,20 @@ pub(super) fn claim(report: &Report, limits: &Limits, interrupted: bool) -> Stri
     let runs = report.counts.complete;
     let within = within(limits);
     let mut text = if report.complete {
-        match report.failed {
-            0 => format!("Proved: no finding in all {runs} interleavings of this scenario {within}."),
-            failed => format!(
+        match (report.failed, limits.opaque) {
+            (0, true) => format!("Proved: no finding in all {runs} interleavings of this scenario {within}."),
+            (failed, true) => format!(
                 "All {runs} interleavings of this scenario {within} were run: {failed} of them have findings."
+            ),
+            (0, false) => {
+                format!(
+                    "Proved: no finding in any interleaving of this scenario {within}. {}",
+                    stand_for(runs)
+                )
+            }
+            (failed, false) => format!(
+                "All interleavings of this scenario {within} were covered: {failed} of {runs} runs have findings. {}",
+                stand_for(runs)
             ),
         }
     } else {
@@ -38,6 +48,20 @@ pub(super) fn claim(report: &Report, limits: &Limits, interrupted: bool) -> Stri
     }
     text.push_str(&answers(report, limits));
     text
+}
+
+/// What the number of runs means where not every order was run. Two of them may stand for the same orders: parts of a
+/// search know nothing of one another.
+fn stand_for(runs: u64) -> String {
+    if runs == 1 {
+        return "One run stands for all of them: no others differ in more than the order of steps that touch nothing \
+                in common."
+            .to_owned();
+    }
+    format!(
+        "{runs} runs stand for all of them: each other one differs from one of these only in the order of steps that \
+         touch nothing in common."
+    )
 }
 
 /// What was and was not tried of the other choices.

@@ -23,6 +23,7 @@ pub(super) fn key(scenario: u128, args: &CheckArgs) -> u128 {
     let options = (
         sim::ENGINE_VERSION,
         args.preemptions,
+        args.no_reduction,
         args.answers,
         args.max_steps,
         args.on_finding,

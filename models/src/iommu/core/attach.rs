@@ -198,7 +198,7 @@ pub async fn iommu_detach_group(kx: &Kx, group: Ptr<IommuGroup>) {
 pub async fn user_map(kx: &Kx, domain: Ptr<IommuDomain>, addr: DmaAddr, phys: PhysAddr, size: u64) -> bool {
     let _frame = kx.enter("iommu_map");
     kx.step(sim::Kind::Write, kx.label(domain.id, 29)).await;
-    let object = kx.k.mem.borrow().heap.get(domain);
+    let object = kx.k.mem.object(domain);
     let Ok(object) = object else { return false };
     let prot = Prot { read: true, write: true };
     let mapped = object
@@ -213,7 +213,7 @@ pub async fn user_map(kx: &Kx, domain: Ptr<IommuDomain>, addr: DmaAddr, phys: Ph
 pub async fn user_unmap(kx: &Kx, domain: Ptr<IommuDomain>, addr: DmaAddr, size: u64) {
     let _frame = kx.enter("iommu_unmap");
     kx.step(sim::Kind::Write, kx.label(domain.id, 29)).await;
-    let object = kx.k.mem.borrow().heap.get(domain);
+    let object = kx.k.mem.object(domain);
     let Ok(object) = object else { return };
     let freed = object.cookie.borrow_mut().as_mut().map(|cookie| cookie.table.unmap(addr, size).freed);
     super::flush::iotlb_flush_range(kx, domain, addr, size).await;

@@ -1,6 +1,7 @@
 //! Invalidation of cached translations: what the driver asks for, and what the hardware drops.
 
 use super::queue;
+use super::recorded::forgot_translation;
 use super::{IommuDomain, IommuDriver};
 use crate::kernel::Kx;
 use crate::mem::{DmaAddr, PAGE_SHIFT, Ptr};
@@ -22,15 +23,21 @@ pub(super) enum Scope {
 
 /// The hardware drops translations.
 pub(super) fn invalidate(kx: &Kx, domain: Ptr<IommuDomain>, scope: Scope) {
-    if let Ok(object) = kx.k.mem.borrow().heap.get(domain)
+    if let Ok(object) = kx.k.mem.object(domain)
         && let Some(cookie) = object.cookie.borrow_mut().as_mut()
     {
-        match scope {
-            Scope::Domain => cookie.iotlb.clear(),
-            Scope::Pages(first, last) => {
-                cookie.iotlb.retain(|entry| entry.page < first || last < entry.page);
+        let id = object.id.get();
+        let (first, last) = match scope {
+            Scope::Domain => (0, u64::MAX),
+            Scope::Pages(first, last) => (first, last),
+        };
+        cookie.iotlb.retain(|entry| {
+            let goes = first <= entry.page && entry.page <= last;
+            if goes {
+                forgot_translation(kx, id, entry.page);
             }
-        }
+            !goes
+        });
     }
 }
 

@@ -63,7 +63,7 @@ pub(super) async fn iommu_group_get_for_dev(
 
 /// Does something with a living group.
 pub(super) fn with_group<R>(kx: &Kx, group: Ptr<IommuGroup>, f: impl FnOnce(&IommuGroup) -> R) -> Option<R> {
-    let object = kx.k.mem.borrow().heap.get(group).ok()?;
+    let object = kx.k.mem.object(group).ok()?;
     Some(f(&object))
 }
 
@@ -239,7 +239,7 @@ pub(super) async fn attach_to_group(kx: &Kx, group: Ptr<IommuGroup>, node: &Devi
 
 /// Takes `group->mutex`.
 pub(super) async fn lock(kx: &Kx, group: Ptr<IommuGroup>) {
-    let object = kx.k.mem.borrow().heap.get(group);
+    let object = kx.k.mem.object(group);
     if let Ok(object) = object
         && let Some(mutex) = object.mutex.get()
     {
@@ -249,7 +249,7 @@ pub(super) async fn lock(kx: &Kx, group: Ptr<IommuGroup>) {
 
 /// Gives it back.
 pub(super) fn unlock(kx: &Kx, group: Ptr<IommuGroup>) {
-    let object = kx.k.mem.borrow().heap.get(group);
+    let object = kx.k.mem.object(group);
     if let Ok(object) = object
         && let Some(mutex) = object.mutex.get()
     {

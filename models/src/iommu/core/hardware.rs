@@ -2,6 +2,10 @@
 
 use super::copied::translate_copied;
 use super::objects::TlbEntry;
+<<<<<<< HEAD
+=======
+use super::recorded::{cached_translation, forgot_translation};
+>>>>>>> main
 use super::{DeviceEntry, IommuDomain, IommuDriver};
 use crate::device::DeviceNode;
 use crate::iommu::pagetable::Access;
@@ -29,15 +33,16 @@ pub fn device_access(kx: &Kx, node: &DeviceNode, addr: DmaAddr, write: bool) -> 
         DeviceEntry::Misread => DmaTarget::Fault("its copied entry has another format"),
         DeviceEntry::Domain(domain) => match kx.k.iommu.copied_tlb.lookup(node.index, addr) {
             Some(stale) => DmaTarget::Memory(stale),
-            None => translate(kx, domain, addr, write),
+            None => translate(kx, node, domain, addr, write),
         },
     }
 }
 
-fn translate(kx: &Kx, domain: Ptr<IommuDomain>, addr: DmaAddr, write: bool) -> DmaTarget {
-    let Ok(object) = kx.k.mem.borrow().heap.get(domain) else {
+fn translate(kx: &Kx, node: &DeviceNode, domain: Ptr<IommuDomain>, addr: DmaAddr, write: bool) -> DmaTarget {
+    let Ok(object) = kx.k.mem.object(domain) else {
         return DmaTarget::Fault("the domain's structure has been freed");
     };
+    let id = object.id.get();
     let mut cookie = object.cookie.borrow_mut();
     let Some(cookie) = cookie.as_mut() else { return DmaTarget::Fault("the domain translates nothing") };
     let page = addr.0 >> PAGE_SHIFT;
@@ -58,12 +63,20 @@ fn translate(kx: &Kx, domain: Ptr<IommuDomain>, addr: DmaAddr, write: bool) -> D
                     cookie.iotlb[at].readable |= fresh.readable;
                     cookie.iotlb[at].writable |= fresh.writable;
                 }
-                Some(at) => cookie.iotlb[at] = fresh,
-                None if cookie.iotlb.len() < IOTLB_ENTRIES => cookie.iotlb.push(fresh),
+                Some(at) => {
+                    cookie.iotlb[at] = fresh;
+                    cached_translation(kx, node, id, fresh);
+                }
+                None if cookie.iotlb.len() < IOTLB_ENTRIES => {
+                    cookie.iotlb.push(fresh);
+                    cached_translation(kx, node, id, fresh);
+                }
                 None => {
                     cookie.iotlb_next %= IOTLB_ENTRIES;
-                    cookie.iotlb[cookie.iotlb_next] = fresh;
+                    let old = std::mem::replace(&mut cookie.iotlb[cookie.iotlb_next], fresh);
                     cookie.iotlb_next += 1;
+                    forgot_translation(kx, id, old.page);
+                    cached_translation(kx, node, id, fresh);
                 }
             }
             DmaTarget::Memory(phys)
@@ -76,7 +89,7 @@ fn translate(kx: &Kx, domain: Ptr<IommuDomain>, addr: DmaAddr, write: bool) -> D
 #[must_use]
 pub(crate) fn peek_translation(kx: &Kx, node: &DeviceNode, addr: DmaAddr) -> Option<PhysAddr> {
     let DeviceEntry::Domain(domain) = kx.k.iommu.entry(node.index) else { return None };
-    let object = kx.k.mem.borrow().heap.get(domain).ok()?;
+    let object = kx.k.mem.object(domain).ok()?;
     let cookie = object.cookie.borrow();
     let leaf = cookie.as_ref()?.table.lookup(addr)?;
     Some(PhysAddr(leaf.phys.0 + (addr.0 - leaf.iova.0)))

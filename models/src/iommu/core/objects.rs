@@ -1,6 +1,6 @@
 //! `struct iommu_domain`, `struct iommu_group`.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use sim::cell::{Cell, OnceCell, RefCell};
 
 use sim::sync::{LockClass, Mutex, SpinLock};
 

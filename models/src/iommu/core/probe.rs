@@ -238,7 +238,7 @@ async fn setup_dma_ops(kx: &Kx, node: &DeviceNode) {
 /// Source: `drivers/iommu/dma-iommu.c: iommu_dma_init_domain()`, v5.13, v6.1, v6.12.
 fn init_dma_domain(kx: &Kx, node: &DeviceNode) {
     let domain = kx.peek(node.group.get(), IommuGroup::domain).unwrap_or_default();
-    if let Ok(object) = kx.k.mem.borrow().heap.get(domain)
+    if let Ok(object) = kx.k.mem.object(domain)
         && let Some(cookie) = object.cookie.borrow_mut().as_mut()
     {
         cookie.initialised = true;

@@ -1,7 +1,7 @@
 //! The command queue of AMD's IOMMU: commands are written by CPUs and done by the hardware later, in order; a completion wait
 //! writes a number to memory when everything before it is done.
 
-use std::cell::{Cell, RefCell};
+use sim::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 

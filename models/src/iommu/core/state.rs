@@ -1,6 +1,6 @@
 //! What the IOMMU core and the hardware keep.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use sim::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
 use sim::sync::Mutex;

@@ -28,7 +28,7 @@ fn too_small(kx: &Kx, domain: Ptr<IommuDomain>, last: u64) -> bool {
 /// increase_address_space()`, v5.13, v6.12.
 async fn increase_address_space(kx: &Kx, domain: Ptr<IommuDomain>, last: u64) -> bool {
     let _frame = kx.enter("increase_address_space");
-    let object = kx.k.mem.borrow().heap.get(domain);
+    let object = kx.k.mem.object(domain);
     let Ok(object) = object else { return false };
     let flags = GfpFlags { atomic: true, ..GfpFlags::ZEROED };
     if !kx.k.has(Behaviour::AddressSpaceGrownOnce) {

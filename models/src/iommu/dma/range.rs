@@ -21,7 +21,7 @@ pub(super) fn with_cookie<R>(
     domain: Ptr<IommuDomain>,
     f: impl FnOnce(&mut Cookie) -> R,
 ) -> Option<R> {
-    let object = kx.k.mem.borrow().heap.get(domain).ok()?;
+    let object = kx.k.mem.object(domain).ok()?;
     let mut cookie = object.cookie.borrow_mut();
     cookie.as_mut().map(f)
 }

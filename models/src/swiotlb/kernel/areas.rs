@@ -7,6 +7,7 @@ use sim::{Draft, Kind};
 use super::grow;
 use super::map::{Found, Slots};
 use super::object::{AREA_LOCK, IoTlbArea, IoTlbMem, PoolPtr};
+use super::recorded::left_slots;
 use super::search::search_area;
 use crate::device::Device;
 use crate::kernel::Kx;
@@ -74,7 +75,7 @@ pub(super) async fn search_pool_area(
         // inc_used_and_hiwater: one atomic counter for all areas.
         kx.step(Kind::Atomic, kx.label(mem.id, IoTlbMem::used.index)).await;
     }
-    if let Ok(object) = kx.k.mem.borrow().heap.get_ref(mem) {
+    if let Ok(object) = kx.k.mem.object(mem) {
         object.count_taken(nslots);
     }
     Some(TakenSlots { pool, slot, nslots })
@@ -147,12 +148,12 @@ pub(super) async fn release_slots(
     if let Some(Release::Done { first, nslots, .. }) = released {
         kx.sim().mix(first.cast_unsigned());
         kx.note(|| format!("swiotlb: slots {first}..{} free again", first + nslots));
+        left_slots(kx, pool, first, nslots);
     }
     if kx.k.has(Behaviour::OneMappingSize) {
         kx.step(Kind::Atomic, kx.label(mem.id, IoTlbMem::used.index)).await;
     }
-    if let (Ok(object), Some(Release::Done { nslots, .. })) = (kx.k.mem.borrow().heap.get_ref(mem), released)
-    {
+    if let (Ok(object), Some(Release::Done { nslots, .. })) = (kx.k.mem.object(mem), released) {
         object.count_given_back(nslots);
     }
 }
@@ -161,7 +162,7 @@ pub(super) async fn release_slots(
 ///
 /// Source: `kernel/dma/swiotlb.c: mem_used()`, v6.1; `mem_pool_used()`, v6.12.
 pub(super) async fn mem_used(kx: &Kx, mem: Ptr<IoTlbMem>) -> u64 {
-    let areas = kx.k.mem.borrow().heap.get(mem).map(|object| object.areas.borrow().clone());
+    let areas = kx.k.mem.object(mem).map(|object| object.areas.borrow().clone());
     let mut used: u64 = 0;
     for area in areas.into_iter().flatten() {
         used = used.wrapping_add(kx.load(area, IoTlbArea::used).await);
@@ -172,7 +173,7 @@ pub(super) async fn mem_used(kx: &Kx, mem: Ptr<IoTlbMem>) -> u64 {
 /// The pool behind a descriptor. One that is no descriptor is followed to its areas, wherever that leads: mostly into an
 /// oops.
 async fn pool_object(kx: &Kx, mem: Ptr<IoTlbMem>) -> Option<Rc<IoTlbMem>> {
-    if let Ok(object) = kx.k.mem.borrow().heap.get(mem) {
+    if let Ok(object) = kx.k.mem.object(mem) {
         return Some(object);
     }
     // Where the pointer to the areas lies; v6.12 has no `used` and `debugfs` before it.

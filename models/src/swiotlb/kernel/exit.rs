@@ -35,9 +35,9 @@ pub async fn swiotlb_exit(kx: &Kx) {
         kx.k.globals
             .decision("swiotlb")
             .map_or_else(String::new, |decision| format!("{} ({})", decision.text, decision.by));
-    kx.k.facts.borrow_mut().torn_down = Some(TornDown { at: kx.now(), frames: kx.frames(), why });
+    kx.k.facts.borrow_mut().torn_down = Some(TornDown { at: kx.stamp(), frames: kx.frames(), why });
     let start = kx.load(mem, IoTlbMem::start).await;
-    let Ok(object) = kx.k.mem.borrow().heap.get(mem) else { return };
+    let Ok(object) = kx.k.mem.object(mem) else { return };
     object.publish();
     free_areas(kx, &object).await;
     if kx.k.has(Behaviour::SwiotlbExitFreesBuffer) {

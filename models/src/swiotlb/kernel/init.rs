@@ -86,7 +86,7 @@ pub async fn swiotlb_init(kx: &Kx) {
                 return;
             };
             let mem = globals.io_tlb_default_mem.get();
-            if let Ok(object) = kx.k.mem.borrow().heap.get(mem) {
+            if let Ok(object) = kx.k.mem.object(mem) {
                 object.slots_at.set(slots);
             }
             mem
@@ -115,14 +115,14 @@ pub async fn swiotlb_init(kx: &Kx) {
             (false, false) => "heap",
         },
         force,
-        at: kx.now(),
+        at: kx.stamp(),
     };
     kx.k.facts.borrow_mut().pool = Some(facts);
 }
 
 /// Sets an object up that nobody else can see yet (`swiotlb_init_io_tlb_mem`, `swiotlb_init_io_tlb_pool`).
 pub(super) fn fill(kx: &Kx, mem: Ptr<IoTlbMem>, start: PhysAddr, size: PoolSize, force: bool, buffer: u32) {
-    let Ok(object) = kx.k.mem.borrow().heap.get(mem) else { return };
+    let Ok(object) = kx.k.mem.object(mem) else { return };
     let nslabs = u64::from(size.nslabs);
     object.start.set(start);
     object.end.set(start.wrapping_add(nslabs << IO_TLB_SHIFT));
@@ -131,7 +131,7 @@ pub(super) fn fill(kx: &Kx, mem: Ptr<IoTlbMem>, start: PhysAddr, size: PoolSize,
     object.buffer_id.set(buffer);
     object.lock_of().init();
     for area in object.areas.borrow().iter() {
-        if let Ok(area) = kx.k.mem.borrow().heap.get_ref(*area) {
+        if let Ok(area) = kx.k.mem.object(*area) {
             area.lock_of().init();
         }
     }
@@ -153,7 +153,7 @@ async fn panic_no_memory(kx: &Kx, bytes: u64) {
 /// Source: `kernel/dma/swiotlb.c: swiotlb_print_info()`, v5.13, v6.1, v6.12.
 pub fn swiotlb_print_info(kx: &Kx) {
     let mem = kx.k.globals.io_tlb_default_mem.get();
-    let object = kx.k.mem.borrow().heap.get(mem);
+    let object = kx.k.mem.object(mem);
     match object {
         Ok(object) if object.nslabs.get() > 0 => kx.log(|| {
             let (start, end) = (object.start.get().0, object.end.get().0);
@@ -168,7 +168,7 @@ pub fn swiotlb_print_info(kx: &Kx) {
 ///
 /// Source: `kernel/dma/swiotlb.c: swiotlb_update_mem_attributes()`, v5.13 to v6.12.
 pub fn swiotlb_update_mem_attributes(kx: &Kx) {
-    let object = kx.k.mem.borrow().heap.get(kx.k.globals.io_tlb_default_mem.get());
+    let object = kx.k.mem.object(kx.k.globals.io_tlb_default_mem.get());
     if kx.memory_encrypted()
         && let Ok(object) = object
         && object.nslabs.get() > 0
@@ -205,7 +205,7 @@ pub async fn rmem_swiotlb_device_init(kx: &Kx, node: &DeviceNode) -> Result<(), 
                 for area in new_areas(size.nareas) {
                     areas.push(kx.kzalloc(IoTlbArea::SIZE, area).await?);
                 }
-                if let Ok(object) = kx.k.mem.borrow().heap.get_ref(mem) {
+                if let Ok(object) = kx.k.mem.object(mem) {
                     object.areas.replace(areas);
                 }
             }

@@ -23,7 +23,7 @@ const BYTES_PER_SLOT: u64 = 12;
 pub async fn xen_swiotlb_init(kx: &Kx) {
     let _frame = kx.enter("xen_swiotlb_init");
     let mem = kx.k.globals.io_tlb_default_mem.get();
-    let Ok(object) = kx.k.mem.borrow().heap.get(mem) else { return };
+    let Ok(object) = kx.k.mem.object(mem) else { return };
     if kx.load(mem, IoTlbMem::start).await.0 != 0 {
         // Boot has made one.
         return;
@@ -62,6 +62,6 @@ pub async fn xen_swiotlb_init(kx: &Kx) {
         descriptor: mem.addr,
         kind: "variables",
         force: false,
-        at: kx.now(),
+        at: kx.stamp(),
     });
 }

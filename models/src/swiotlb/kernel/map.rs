@@ -4,6 +4,7 @@ use sim::Draft;
 
 use super::lookup::{device_pool, mem_nslabs};
 use super::object::{IoTlbMem, IoTlbPool, POOL_LOCK, PoolPtr};
+use super::recorded::took_slots;
 use super::rules::search_rules;
 use super::search::search_area;
 use super::unmap::swiotlb_tbl_unmap_single;
@@ -12,6 +13,7 @@ use crate::device::{Device, DeviceDmaParameters};
 use crate::dma::{Attrs, dma_capable, phys_to_dma};
 use crate::kernel::Kx;
 use crate::mem::{DmaAddr, PhysAddr, PhysRange, Ptr};
+use crate::oracle::check_high_water;
 use crate::profile::Behaviour;
 use crate::swiotlb::{Direction, DmaLimits, MapRequest, Prepared, Way};
 
@@ -88,6 +90,13 @@ pub async fn swiotlb_tbl_map_single(
     let (pool, tlb_addr) = match slots_for(kx, dev, mem, limits, request, attrs).await? {
         Slots::Taken(pool, tlb_addr) => {
             kx.bounce_given(asked, tlb_addr);
+            let usage = kx.k.mem.borrow().heap.get_ref(mem).map(|object| object.usage.get());
+            if let Ok(usage) = usage {
+                check_high_water(kx, usage);
+            }
+            took_slots(kx, dev, pool, limits, tlb_addr, || {
+                format!("{mapping_size} bytes of {:#x}", orig_addr.0)
+            });
             (pool, tlb_addr)
         }
         Slots::Full => return None,
@@ -134,7 +143,7 @@ async fn pool_exists(kx: &Kx, dev: Ptr<Device>, mem: Ptr<IoTlbMem>) -> bool {
         }
         return false;
     }
-    let empty = kx.k.mem.borrow().heap.get_ref(mem).is_ok_and(|object| object.pool.borrow().is_none());
+    let empty = kx.k.mem.object(mem).is_ok_and(|object| object.pool.borrow().is_none());
     if empty && kx.k.has(Behaviour::SwiotlbAreas) {
         // No pool, no areas: the search stops at once.
         let title = "kernel BUG at kernel/dma/swiotlb.c: BUG_ON(area_index >= mem->nareas)".to_owned();
@@ -219,12 +228,12 @@ pub(super) async fn find_slots(
     request: &MapRequest,
 ) -> Slots {
     let held = kx.raw_spin_lock_irqsave(mem, IoTlbMem::lock, POOL_LOCK, IoTlbMem::lock_of).await;
-    let live = kx.k.mem.borrow().heap.get(mem);
+    let live = kx.k.mem.object(mem);
     let found = match live {
         Err(_) => junk::find_slots(kx, mem, limits, request).await,
         Ok(_) => take(kx, mem, limits, request).await,
     };
-    if let Ok(object) = kx.k.mem.borrow().heap.get_ref(mem) {
+    if let Ok(object) = kx.k.mem.object(mem) {
         object.publish();
     }
     let found = match found {
@@ -277,7 +286,7 @@ async fn take(kx: &Kx, mem: Ptr<IoTlbMem>, limits: DmaLimits, request: &MapReque
     let Some(mapping) = pool.with(kx, |pool| pool.record(&prepared, slot, nslots)) else {
         return Found::Full;
     };
-    if let Ok(object) = kx.k.mem.borrow().heap.get_ref(mem) {
+    if let Ok(object) = kx.k.mem.object(mem) {
         object.count_taken(nslots);
     }
     kx.sim().mix(u64::from(slot));

@@ -14,20 +14,21 @@ mod late;
 mod lookup;
 mod map;
 mod object;
+mod recorded;
 mod rules;
 mod search;
 mod unmap;
 mod watch;
 
 pub use alloc::{swiotlb_alloc, swiotlb_free};
-pub use debugfs::swiotlb_debugfs;
+pub use debugfs::{swiotlb_debugfs, swiotlb_debugfs_of};
 pub use exit::swiotlb_exit;
 pub use grow::{DeviceIoTlb, Growth, Tlb};
 pub use init::{
     rmem_swiotlb_device_init, setup_static_pool, swiotlb_init, swiotlb_print_info,
     swiotlb_update_mem_attributes,
 };
-pub use init_remap::{setup_io_tlb_npages, swiotlb_init_remap};
+pub use init_remap::{setup_io_tlb_npages, swiotlb_adjust_size, swiotlb_init_remap};
 pub use late::xen_swiotlb_init;
 pub use lookup::{
     default_pool, device_pool, find_pool, is_swiotlb_active, is_swiotlb_buffer, is_swiotlb_for_alloc,

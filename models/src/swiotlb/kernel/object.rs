@@ -1,6 +1,6 @@
 //! `struct io_tlb_mem`.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use sim::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
 use sim::sync::{LockClass, SpinLock};
@@ -197,11 +197,11 @@ impl PoolPtr {
     pub fn with<R>(self, kx: &Kx, f: impl FnOnce(&mut Pool) -> R) -> Option<R> {
         match self {
             Self::First(mem) => {
-                let object = kx.k.mem.borrow().heap.get(mem).ok()?;
+                let object = kx.k.mem.object(mem).ok()?;
                 object.pool.borrow_mut().as_mut().map(f)
             }
             Self::Added(pool) => {
-                let object = kx.k.mem.borrow().heap.get(pool).ok()?;
+                let object = kx.k.mem.object(pool).ok()?;
                 object.pool.borrow_mut().as_mut().map(f)
             }
         }
@@ -211,14 +211,14 @@ impl PoolPtr {
     pub(super) async fn lock_area(self, kx: &Kx, area: u32) -> Option<LockHeld> {
         match self {
             Self::First(mem) => {
-                let object = kx.k.mem.borrow().heap.get(mem).ok()?;
+                let object = kx.k.mem.object(mem).ok()?;
                 let ptr = *object.areas.borrow().get(area as usize)?;
                 Some(kx.raw_spin_lock_irqsave(ptr, IoTlbArea::lock, AREA_LOCK, IoTlbArea::lock_of).await)
             }
             Self::Added(pool) => {
                 // Following pool->areas asks whether the pool lives.
                 kx.load(pool, IoTlbPool::nareas).await;
-                let object = kx.k.mem.borrow().heap.get(pool).ok()?;
+                let object = kx.k.mem.object(pool).ok()?;
                 let lock = Rc::clone(object.locks.borrow().get(area as usize)?);
                 Some(kx.raw_spin_lock_irqsave_of(&lock).await)
             }
@@ -228,7 +228,7 @@ impl PoolPtr {
     /// What memory says of counters follows the slots.
     pub(super) fn publish(self, kx: &Kx, area: u32) {
         let Self::First(mem) = self else { return };
-        let Ok(object) = kx.k.mem.borrow().heap.get(mem) else { return };
+        let Ok(object) = kx.k.mem.object(mem) else { return };
         object.publish();
         let pool = object.pool.borrow();
         let counters = pool.as_ref().and_then(|pool| pool.areas().get(area as usize));

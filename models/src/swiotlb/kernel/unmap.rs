@@ -3,6 +3,7 @@
 use super::lookup::{find_pool, is_swiotlb_buffer, pool_of};
 use super::map::{bounce, dma_limits};
 use super::object::{IoTlbMem, POOL_LOCK, PoolPtr};
+use super::recorded::left_slots;
 use super::{areas, grow, junk};
 use crate::device::Device;
 use crate::dma::Attrs;
@@ -98,7 +99,7 @@ async fn release(kx: &Kx, dev: Ptr<Device>, pool: PoolPtr, limits: DmaLimits, tl
         return;
     }
     let held = kx.raw_spin_lock_irqsave(mem, IoTlbMem::lock, POOL_LOCK, IoTlbMem::lock_of).await;
-    let live = kx.k.mem.borrow().heap.get(mem);
+    let live = kx.k.mem.object(mem);
     match live {
         Ok(object) => {
             let released = object.pool.borrow_mut().as_mut().map(|pool| pool.release_slots(limits, tlb_addr));
@@ -107,6 +108,7 @@ async fn release(kx: &Kx, dev: Ptr<Device>, pool: PoolPtr, limits: DmaLimits, tl
                 object.count_given_back(nslots);
                 kx.sim().mix(first.cast_unsigned());
                 kx.note(|| format!("swiotlb: slots {first}..{} free again", first + nslots));
+                left_slots(kx, pool, first, nslots);
             }
         }
         Err(_) => junk::release_slots(kx, mem, limits, tlb_addr).await,

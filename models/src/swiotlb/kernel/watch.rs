@@ -23,7 +23,7 @@ impl Kx {
         }
         let mut bounces = bounces.borrow_mut();
         let device = bounces.device(&self.k.dev_string(dev), limits);
-        bounces.map(self.now(), u32::from(self.cpu()), device, *request)
+        bounces.map(self.stamp(), u32::from(self.cpu()), device, *request)
     }
 
     /// It was made.
@@ -40,7 +40,7 @@ impl Kx {
         if let Some(bounces) = &self.k.bounces
             && mem == default_pool(self)
         {
-            bounces.borrow_mut().unmap(self.now(), u32::from(self.cpu()), tlb_addr.0);
+            bounces.borrow_mut().unmap(self.stamp(), u32::from(self.cpu()), tlb_addr.0);
         }
     }
 }

@@ -9,6 +9,7 @@
 //! object, of which one changes it; that take the same lock; of which one changes who may run on the other's CPU; of
 //! which one reads the clock or comes next to a deadline (then with all others).
 
+mod bounded;
 mod clock;
 mod options;
 mod parts;

@@ -1,5 +1,6 @@
 //! Which transitions of the current run could have come in another order, and where to try that.
 
+use super::bounded::Step;
 use super::clock::Clock;
 use super::search::{Search, Waiting};
 use crate::probe::{Access, Op};
@@ -48,12 +49,14 @@ impl Search {
             }
         }
         all.add(ctx, self.trace.events.len());
-        if self.limits.preemptions.is_none() {
-            races.sort_unstable();
-            races.dedup();
-            for event in races {
-                self.reverse(event, ctx, &all);
-            }
+        if self.limits.preemptions.is_some() {
+            self.try_before(ctx, &Step { cpu, barrier, mask, accesses });
+            return all;
+        }
+        races.sort_unstable();
+        races.dedup();
+        for event in races {
+            self.reverse(event, ctx, &all);
         }
         all
     }
@@ -135,10 +138,13 @@ impl Search {
 
     /// Contexts that wait for a lock or their CPU could have been first.
     pub(super) fn look_at_waiting(&mut self, waiting: &[Waiting]) {
-        if self.limits.preemptions.is_some() {
-            return;
-        }
         for one in waiting {
+            if self.limits.preemptions.is_some() {
+                let lock = one.lock.map(|obj| Access { obj, op: Op::Acquire });
+                let step = Step { cpu: one.cpu, barrier: false, mask: false, accesses: lock.as_slice() };
+                self.try_before(one.id.0, &step);
+                continue;
+            }
             let pre = self.trace.before_next_of(one.id.0);
             let mut races = Vec::new();
             if let Some(lock) = one.lock {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::bounded::Step;
 use super::options::Limits;
 use super::trace::{Event, Trace};
 use crate::probe::{self, Access, Op, Seen};
@@ -333,8 +334,13 @@ impl Search {
             return None;
         }
         node.choice = u32::from(first.0);
-        node.backtrack = if bounded || self.depth.is_some() { all } else { first.bit() };
+        node.backtrack = if self.enumerates() || self.depth.is_some() { all } else { first.bit() };
         Some(node)
+    }
+
+    /// Whether every order is tried that the bound allows.
+    pub(super) const fn enumerates(&self) -> bool {
+        self.limits.opaque && self.limits.preemptions.is_some()
     }
 
     fn at_depth(&self) -> bool {
@@ -413,7 +419,7 @@ impl Search {
         };
         let number = self.done;
         self.done += 1;
-        if number < self.trace.events.len() || self.limits.preemptions.is_some() {
+        if number < self.trace.events.len() || self.enumerates() {
             // Known already; or every order is tried that the bound allows, whatever commutes.
             probe::forget();
             return;
@@ -429,6 +435,12 @@ impl Search {
         }
         if self.limits.opaque {
             accesses.push(Access { obj: probe::WORLD, op: Op::Write });
+        }
+        if planted.deaf {
+            accesses.retain(|access| !probe::of_a_model(access.obj));
+        }
+        if let Some(one) = planted.deaf_to {
+            accesses.retain(|access| access.obj.0 != one);
         }
         if planted.reads_commute {
             accesses.retain(|access| access.op != Op::Read);
@@ -540,11 +552,6 @@ impl Search {
 
 /// Whether `event` does something that does not commute with what `sleeper` is about to do.
 fn disturbed(sleeper: &Sleeper, event: &Event) -> bool {
-    sleeper.barrier
-        || event.barrier
-        || (sleeper.cpu.is_some() && sleeper.cpu == event.cpu && (sleeper.mask || event.mask))
-        || event
-            .accesses
-            .iter()
-            .any(|a| sleeper.accesses.iter().any(|b| a.obj == b.obj && a.op.conflicts(b.op)))
+    let Sleeper { cpu, barrier, mask, ref accesses, .. } = *sleeper;
+    Step { cpu, barrier, mask, accesses }.depends_on(event)
 }

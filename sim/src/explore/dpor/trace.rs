@@ -2,7 +2,7 @@
 
 use super::clock::Clock;
 use crate::MAX_CONTEXTS;
-use crate::probe::{Access, FIRST_OF_ENGINE, Op};
+use crate::probe::{Access, FIRST_CELL, FIRST_OF_ENGINE, FIRST_OF_MODEL, Op};
 
 /// One transition.
 #[derive(Clone, Debug)]
@@ -33,7 +33,8 @@ pub(super) struct Entry {
 #[derive(Clone, Debug)]
 pub(super) struct Trace {
     pub(super) events: Vec<Event>,
-    objects: Vec<Vec<Entry>>,
+    /// Objects, cells, and variables of the model.
+    objects: [Vec<Vec<Entry>>; 3],
     of_engine: Vec<Vec<Entry>>,
     /// By CPU: who ran there, and whether that changed who may.
     pub(super) cpus: Vec<Vec<(usize, bool)>>,
@@ -51,7 +52,7 @@ impl Trace {
     pub(super) fn new() -> Self {
         Self {
             events: Vec::new(),
-            objects: Vec::new(),
+            objects: [const { Vec::new() }; 3],
             of_engine: vec![Vec::new(); 1024],
             cpus: Vec::new(),
             barriers: Vec::new(),
@@ -66,11 +67,16 @@ impl Trace {
         if obj >= FIRST_OF_ENGINE {
             return &mut self.of_engine[(obj - FIRST_OF_ENGINE) as usize];
         }
-        let at = obj as usize;
-        if self.objects.len() <= at {
-            self.objects.resize_with(at + 1, Vec::new);
+        let (space, first) = match obj {
+            FIRST_OF_MODEL.. => (2, FIRST_OF_MODEL),
+            FIRST_CELL.. => (1, FIRST_CELL),
+            _ => (0, 0),
+        };
+        let (objects, at) = (&mut self.objects[space], (obj - first) as usize);
+        if objects.len() <= at {
+            objects.resize_with(at + 1, Vec::new);
         }
-        &mut self.objects[at]
+        &mut objects[at]
     }
 
     pub(super) fn last_of(&self, ctx: u8) -> Option<usize> {
@@ -93,6 +99,11 @@ impl Trace {
             clock.join(base);
         }
         clock
+    }
+
+    /// How many events there were when the clock last went on by itself.
+    pub(super) fn last_tick(&self) -> usize {
+        self.ticks.last().map_or(0, |(at, _)| *at)
     }
 
     /// Notes that the clock goes on since nobody can run.

@@ -39,7 +39,7 @@ pub(in super::super) async fn find_slots(
         Some(taken) => taken,
         None => search_transient(kx, dev, mem, growth, limits, request).await?,
     };
-    let object = kx.k.mem.borrow().heap.get(dev).ok()?;
+    let object = kx.k.mem.object(dev).ok()?;
     object.io_tlb.uses.write_once(kx, kx.label(dev.id, USES), true).await;
     if kx.k.has(Behaviour::GrownPoolBarriers) {
         // Before whatever tells another CPU of the address, and after the list was read.
@@ -107,13 +107,13 @@ async fn search_transient(
         return None;
     };
     kx.store(pool, IoTlbPool::transient, true).await;
-    let object = kx.k.mem.borrow().heap.get(dev).ok()?;
+    let object = kx.k.mem.object(dev).ok()?;
     let held = kx.raw_spin_lock_irqsave_of(&object.io_tlb.lock(kx)).await;
     let mut list = vec![added];
     list.extend(object.io_tlb.pools.last().iter());
     object.io_tlb.pools.store_release(kx, pools_label(kx, dev), list.into()).await;
     kx.raw_spin_unlock_irqrestore(held);
-    if let Ok(mem) = kx.k.mem.borrow().heap.get_ref(mem) {
+    if let Ok(mem) = kx.k.mem.object(mem) {
         mem.transient_nslabs.set(mem.transient_nslabs.get() + u64::from(nslabs));
     }
     Some(taken)
@@ -149,7 +149,7 @@ pub(in super::super) async fn find_pool_if_used(
         // After whatever told of the address.
         kx.smp_rmb().await;
     }
-    let object = kx.k.mem.borrow().heap.get(dev).ok()?;
+    let object = kx.k.mem.object(dev).ok()?;
     if !object.io_tlb.uses.read_once(kx, kx.label(dev.id, USES)).await {
         return None;
     }
@@ -168,7 +168,7 @@ pub(in super::super) async fn find_pool(
 ) -> Option<PoolPtr> {
     let name = if kx.k.has(Behaviour::PoolFoundOnce) { "__swiotlb_find_pool" } else { "swiotlb_find_pool" };
     let _frame = kx.enter(name);
-    let object = kx.k.mem.borrow().heap.get(dev).ok()?;
+    let object = kx.k.mem.object(dev).ok()?;
     kx.rcu_read_lock();
     let mut found = in_list(kx, &growth.pools.read_once(kx, kx.label(mem.id, POOLS)).await, paddr).await;
     if found.is_none() {

@@ -9,7 +9,7 @@ mod find;
 mod memory;
 mod pool;
 
-use std::cell::{Cell, OnceCell};
+use sim::cell::{Cell, OnceCell};
 use std::rc::Rc;
 
 use sim::sync::{LockClass, SpinLock};
@@ -133,7 +133,7 @@ fn grows(kx: &Kx) -> bool {
 
 /// What lets the allocator grow, if this kernel's can.
 pub(super) fn of(kx: &Kx, mem: Ptr<IoTlbMem>) -> Option<Rc<Growth>> {
-    kx.k.mem.borrow().heap.get_ref(mem).ok()?.growth.get().cloned()
+    kx.k.mem.object(mem).ok()?.growth.get().cloned()
 }
 
 /// Prepares an allocator that was set up, where pools can grow. Its own pool comes with [`first_pool`].
@@ -143,7 +143,7 @@ pub(super) fn setup(kx: &Kx, mem: Ptr<IoTlbMem>, can_grow: bool, phys_limit: u64
     if !grows(kx) {
         return;
     }
-    if let Ok(object) = kx.k.mem.borrow().heap.get_ref(mem) {
+    if let Ok(object) = kx.k.mem.object(mem) {
         object.growth.get_or_init(|| {
             Rc::new(Growth {
                 can_grow,
@@ -170,7 +170,7 @@ pub(super) async fn first_pool(kx: &Kx, mem: Ptr<IoTlbMem>, size: PoolSize, defa
 pub(super) async fn total_used(kx: &Kx, mem: Ptr<IoTlbMem>) -> Option<u64> {
     of(kx, mem)?;
     kx.step(Kind::Read, kx.label(mem.id, IoTlbMem::used.index)).await;
-    kx.k.mem.borrow().heap.get_ref(mem).ok().map(|object| object.usage.get().total_used)
+    kx.k.mem.object(mem).ok().map(|object| object.usage.get().total_used)
 }
 
 fn pools_label(kx: &Kx, dev: Ptr<Device>) -> ObjId {

@@ -7,6 +7,7 @@ use sim::sync::SpinLock;
 
 use super::super::areas::SLOTS;
 use super::super::object::{AREA_LOCK, IO_TLB_SLOT_SIZE, IoTlbMem, IoTlbPool, PoolPtr};
+use super::super::recorded::left_slots;
 use super::super::rules::{bounce_rules, search_rules};
 use super::memory::{Tlb, alloc_tlb, descriptor_bytes, free_descriptor, free_tlb};
 use super::{Growth, pools_label};
@@ -60,7 +61,7 @@ async fn init_pool(kx: &Kx, ptr: Ptr<IoTlbPool>, tlb: Tlb, size: PoolSize, slots
     kx.step(Kind::Write, kx.label(ptr.id, SLOTS)).await;
     let range = tlb.range();
     let _ = kx.k.mem.borrow_mut().heap.write_at(range.start, range.size(), Source::Zero, 0);
-    let Ok(object) = kx.k.mem.borrow().heap.get(ptr) else { return };
+    let Ok(object) = kx.k.mem.object(ptr) else { return };
     object.start.set(range.start);
     object.end.set(range.end);
     object.nslabs.set(u64::from(size.nslabs));
@@ -101,7 +102,7 @@ pub(super) async fn swiotlb_dyn_alloc(kx: &Kx, mem: Ptr<IoTlbMem>, growth: &Grow
 /// Source: `kernel/dma/swiotlb.c: swiotlb_dyn_free()`, v6.12.
 pub(super) async fn dyn_free(kx: &Kx, pool: Ptr<IoTlbPool>) {
     let _frame = kx.enter("swiotlb_dyn_free");
-    let Ok(object) = kx.k.mem.borrow().heap.get(pool) else { return };
+    let Ok(object) = kx.k.mem.object(pool) else { return };
     let (slots, id, order) = object.slots_at.get();
     let tlb = object.tlb.get();
     drop(object);
@@ -125,14 +126,14 @@ pub(in super::super) async fn del_transient(
     if !kx.load(pool, IoTlbPool::transient).await {
         return false;
     }
-    let Ok(object) = kx.k.mem.borrow().heap.get(dev) else { return true };
+    let Ok(object) = kx.k.mem.object(dev) else { return true };
     let nslabs = kx.load(pool, IoTlbPool::nslabs).await;
     let mem = object.dma_io_tlb_mem.get();
     kx.bounce_returned(mem, tlb_addr);
     kx.step(Kind::Atomic, kx.label(mem.id, IoTlbMem::used.index)).await;
     let with_mem = |f: &dyn Fn(&IoTlbMem)| {
-        if let Ok(mem) = kx.k.mem.borrow().heap.get_ref(mem) {
-            f(mem);
+        if let Ok(mem) = kx.k.mem.object(mem) {
+            f(&mem);
         }
     };
     with_mem(&|mem| mem.count_given_back(nslabs.cast_signed()));
@@ -142,6 +143,7 @@ pub(in super::super) async fn del_transient(
     object.io_tlb.pools.store_release(kx, pools_label(kx, dev), left.into()).await;
     kx.raw_spin_unlock_irqrestore(held);
     kx.note(|| "swiotlb: the pool of this mapping is off its list".to_owned());
+    left_slots(kx, PoolPtr::Added(pool), 0, nslabs.cast_signed());
     let k = Rc::clone(&kx.k);
     kx.call_rcu(move |cx| async move { dyn_free(&Kx::new(cx, k), pool).await });
     with_mem(&|mem| mem.transient_nslabs.set(mem.transient_nslabs.get().wrapping_sub(nslabs)));

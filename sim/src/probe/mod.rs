@@ -3,9 +3,21 @@
 //! Reduction is sound only if everything that a transition reads or changes, and that another context could change or
 //! read, is told here. It is off, and costs one look at a flag, unless a search listens on this thread.
 
+mod cells;
+
 use std::cell::{Cell, RefCell};
 
 use crate::{CtxId, ObjId};
+
+/// Cells that tell a search who looks into them and who changes them.
+///
+/// In safe code contexts share what can change through cells alone. A model whose cells are all of this kind, beside
+/// what the engine offers, can thus forget nothing. While nobody listens they cost one look at a flag.
+pub mod cell {
+    pub use super::cells::{Cell, OnceCell, RefCell};
+}
+
+pub(crate) use cells::FIRST_CELL;
 
 /// How a transition touches an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +74,21 @@ pub(crate) const TIMERS: ObjId = ObjId(FIRST_OF_ENGINE + 4);
 /// Everything that a model shares and does not tell apart.
 pub const WORLD: ObjId = ObjId(FIRST_OF_ENGINE + 5);
 
+/// Variables of a model that are no cells begin here.
+pub(crate) const FIRST_OF_MODEL: u32 = 1 << 31;
+
+/// A variable of a model that is no cell, by a number of the model's own below 2^30.
+#[must_use]
+pub const fn of_model(nth: u32) -> ObjId {
+    assert!(nth < 1 << 30, "too large a number for a variable");
+    ObjId(FIRST_OF_MODEL + nth)
+}
+
+/// Whether a model's cells or variables are meant.
+pub(crate) const fn of_a_model(obj: ObjId) -> bool {
+    obj.0 >= FIRST_CELL && obj.0 < FIRST_OF_ENGINE
+}
+
 /// In which states of the CPU locks of a class are taken.
 pub(crate) const fn lock_usage(class: u8) -> ObjId {
     ObjId(FIRST_OF_ENGINE + 128 + class as u32)
@@ -97,6 +124,7 @@ thread_local! {
 pub(crate) fn listen(on: bool) {
     ON.set(on);
     if on {
+        cells::begin_run();
         forget();
     }
 }
