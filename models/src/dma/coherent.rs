@@ -9,11 +9,7 @@ use crate::device::Device;
 use crate::iommu::dma::{iommu_dma_map_coherent, iommu_dma_unmap_coherent};
 use crate::kernel::{GfpFlags, Kx, NoMemory};
 use crate::mem::{DmaAddr, Gfp, PAGE_SIZE, PhysAddr, Ptr, Source};
-<<<<<<< HEAD
-use crate::oracle::{MapKind, NewMapping, Unmapped};
-=======
 use crate::oracle::{MapKind, NewMapping, Unmapped, check_cleared};
->>>>>>> main
 use crate::profile::Behaviour;
 use crate::swiotlb::Direction;
 use crate::swiotlb::kernel::{is_swiotlb_for_alloc, swiotlb_alloc, swiotlb_free};

@@ -2,10 +2,7 @@
 
 use super::copied::translate_copied;
 use super::objects::TlbEntry;
-<<<<<<< HEAD
-=======
 use super::recorded::{cached_translation, forgot_translation};
->>>>>>> main
 use super::{DeviceEntry, IommuDomain, IommuDriver};
 use crate::device::DeviceNode;
 use crate::iommu::pagetable::Access;
