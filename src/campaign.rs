@@ -51,6 +51,11 @@ impl Tweaks {
         Self { coverage, until_flat, ..self }
     }
 
+    /// The same with another strategy, and all seeds.
+    pub(crate) fn with_strategy(self, strategy: Strategy) -> Self {
+        Self { strategy: Some(strategy), until_flat: None, ..self }
+    }
+
     /// Who goes on in runs of this scenario.
     pub(crate) fn strategy(self, scenario: &Resolved) -> Strategy {
         self.strategy.unwrap_or_else(|| scenario.explore.strategy.into())

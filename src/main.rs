@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
-    let cli = args::Cli::parse();
+    let cli = args::Cli::try_parse().unwrap_or_else(|error| args::with_nearest(error).exit());
     let mut out = output::Out::new(cli.color, cli.quiet);
     let exit = match commands::dispatch(&cli, &mut out) {
         Ok(exit) => exit,

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use models::scenario::intern;
 use serde::{Deserialize, Serialize};
-use sim::explore::{SignatureStats, Summary};
+use sim::explore::{SignatureStats, Slow, Summary};
 use sim::{Finding, Name, Severity};
 
 use crate::expect::Tally;
@@ -19,7 +19,7 @@ use crate::keep::write_for_user;
 
 /// A larger file is something else.
 const MAX_BYTES: u64 = 256 << 20;
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// What a campaign was asked for: a state belongs to one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +53,8 @@ struct File {
     digest: String,
     steps: u64,
     max_steps: u64,
+    /// Steps and seed.
+    slowest: Vec<(u64, u64)>,
     rechecked: u64,
     endings: BTreeMap<String, u64>,
     signatures: Vec<Signature>,
@@ -161,6 +163,7 @@ impl State {
             digest,
             steps: file.steps,
             max_steps: file.max_steps,
+            slowest: file.slowest.into_iter().map(|(steps, seed)| Slow { steps, seed }).collect(),
             rechecked: file.rechecked,
             endings: file.endings,
             signatures,
@@ -181,6 +184,7 @@ impl State {
             digest: format!("{:032x}", summary.digest),
             steps: summary.steps,
             max_steps: summary.max_steps,
+            slowest: summary.slowest.iter().map(|slow| (slow.steps, slow.seed)).collect(),
             rechecked: summary.rechecked,
             endings: summary.endings.clone(),
             signatures: summary.signatures.values().map(Signature::of).collect(),

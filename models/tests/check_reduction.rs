@@ -171,12 +171,6 @@ fn what_is_left_out_within_a_bound_shows_nothing_new() {
                 let (reduced, plain) = both(&simulation, &limits(from, Some(bound)));
                 let same = ends(&reduced) == ends(&plain);
                 assert!(same, "{kernel} {cmdline} {from} {bodies:?}, {bound} preemptions");
-                eprintln!(
-                    "{kernel} {from} {bound}: {} of {}, {} ends",
-                    reduced.counts.runs(),
-                    plain.counts.runs(),
-                    plain.ends.len()
-                );
                 runs += reduced.counts.runs();
                 of += plain.counts.runs();
             }
@@ -197,13 +191,6 @@ fn a_search_without_a_bound_shows_what_one_with_a_bound_shows() {
         let reduced = explore(&simulation, &limits(from, None), MOST).expect("it ends");
         let bounded = Limits { opaque: true, ..limits(from, Some(1)) };
         let plain = explore(&simulation, &bounded, MOST).expect("it ends");
-        println!(
-            "{from}: {:?} {} ends, {:?} {} ends",
-            reduced.counts,
-            reduced.ends.len(),
-            plain.counts,
-            plain.ends.len()
-        );
         assert!(ends(&plain).is_subset(&ends(&reduced)), "{from} {bodies:?}");
     }
 }

@@ -1,9 +1,11 @@
 //! One finding, told to a kernel engineer.
 
+use models::shrink::Conditions;
 use sim::choices::{Answer, ChoiceList, Record};
 use sim::trace::{EventKind, Trace};
 use sim::{Finding, Severity};
 
+use crate::conditions::conditions;
 use crate::interleaving::interleaving;
 use crate::layout::{Paint, ascii, clock, counted, instant, paragraph, percent, seconds, verbatim};
 
@@ -61,6 +63,8 @@ pub struct Case<'a> {
     pub drawn: &'a [Record],
     /// How it was shortened, if it was.
     pub shortened: Option<Shortened>,
+    /// What it needs, if that was found out.
+    pub conditions: Option<&'a Conditions>,
     /// What else the first seed shows.
     pub neighbours: Vec<Neighbour<'a>>,
     /// Lines that say how to repeat it.
@@ -109,6 +113,10 @@ impl Case<'_> {
         }
         self.same_run(out, paint);
         self.way(out, paint);
+        if let Some(all) = self.conditions {
+            section(out, paint, "Conditions that matter");
+            conditions(out, all);
+        }
         self.drawn(out, paint);
         section(out, paint, "To repeat it");
         for line in &self.reproduce {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use sim::explore::{SignatureStats, Summary};
 use sim::{Finding, RunEnd};
 
+use crate::compared::Compared;
 use crate::coverage::CoverageJson;
 
 /// One signature of a campaign, or one finding of a run.
@@ -129,6 +130,8 @@ pub struct CampaignJson {
     pub expectation: ExpectationJson,
     /// What the runs exercised; null unless that was asked for.
     pub coverage: Option<CoverageJson>,
+    /// What each strategy gave, that of the campaign first; null unless that was asked for.
+    pub strategies: Option<Vec<Compared>>,
 }
 
 impl CampaignJson {
@@ -155,6 +158,7 @@ impl CampaignJson {
             findings: summary.by_first_seed().iter().map(finding).collect(),
             expectation,
             coverage: None,
+            strategies: None,
         }
     }
 }

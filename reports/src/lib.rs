@@ -4,8 +4,11 @@
 //! return strings; only the binary prints. All text is plain ASCII of at most [`WIDTH`] columns, so that it can be
 //! pasted into a mail.
 
+pub mod campaign;
 pub mod case;
 pub mod ci;
+pub mod compared;
+mod conditions;
 pub mod coverage;
 pub mod diff;
 pub mod dmesg;
@@ -16,6 +19,7 @@ mod layout;
 pub mod merge;
 pub mod pair;
 pub mod perfetto;
+pub mod state;
 pub mod summary;
 pub mod trace;
 

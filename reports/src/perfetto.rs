@@ -29,7 +29,7 @@ struct Record {
     #[serde(skip_serializing_if = "str::is_empty")]
     cat: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<u32>,
+    id: Option<String>,
     /// What an arrow binds to: the slice that encloses it.
     #[serde(skip_serializing_if = "Option::is_none")]
     bp: Option<&'static str>,
@@ -191,7 +191,7 @@ impl<'a> Slices<'a> {
     fn held(&mut self, ctx: u32, lock: Name, since: Nanos, until: Nanos) {
         let name = format!("holds {lock}");
         for (ph, at) in [("b", since), ("e", until)] {
-            let id = Some(ctx + 1);
+            let id = Some(format!("{:#x}", ctx + 1));
             self.records.push(Record { cat: "lock", id, ..Record::new(&name, ph, ctx, at) });
         }
     }
@@ -241,7 +241,7 @@ fn arrows(trace: &Trace, finding: &Finding, records: &mut Vec<Record>) {
     if stops.len() < 2 {
         return;
     }
-    let id = u32::try_from(found).ok();
+    let id = format!("{found:#x}");
     for (n, at) in stops.iter().enumerate() {
         let event = &trace.events[*at];
         let ph = match n {
@@ -251,6 +251,6 @@ fn arrows(trace: &Trace, finding: &Finding, records: &mut Vec<Record>) {
         };
         let name = if finding.object.is_empty() { "object" } else { finding.object };
         let arrow = Record::new(name, ph, event.ctx, event.time);
-        records.push(Record { cat: "life", id, bp: (ph == "f").then_some("e"), ..arrow });
+        records.push(Record { cat: "life", id: Some(id.clone()), bp: (ph == "f").then_some("e"), ..arrow });
     }
 }

@@ -56,6 +56,7 @@ fn a_case_tells_the_story() {
             runs: minimised.runs,
             gave_up: minimised.gave_up,
         }),
+        conditions: None,
         neighbours: vec![Neighbour { finding: &first.findings[1], number: Some(2), earlier: false }],
         kernel: "toy",
         machine: "toy",

@@ -18,7 +18,8 @@ pub mod sync;
 pub mod trace;
 
 pub use context::{
-    Class, Cx, DelayedWork, Draft, Ended, Frame, IrqFlags, RunConfig, RunEnd, Sim, SpawnSpec, Timer, Work,
+    Class, ContextState, Cx, DelayedWork, Depths, Doing, Draft, Ended, Frame, HeldLock, IrqFlags, LockOrder,
+    RunConfig, RunEnd, Sim, SpawnSpec, Timer, Work,
 };
 pub use finding::{Finding, Severity};
 pub use label::{CtxId, CtxSet, Kind, Label, MAX_CONTEXTS, Name, ObjId};

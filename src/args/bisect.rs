@@ -1,18 +1,16 @@
 //! `dmasim bisect`.
 
 use std::ops::Range;
-use std::path::PathBuf;
 
 use clap::Args;
 
 use super::value::{parse_jobs, parse_seeds};
-use super::{EngineArgs, Format, KernelArgs};
+use super::{Format, SubjectArgs};
 
 #[derive(Debug, Args)]
 pub(crate) struct BisectArgs {
-    /// The scenario file; FILE#NAME is its variant NAME
-    #[arg(value_name = "SCENARIO")]
-    pub(crate) scenario: PathBuf,
+    #[command(flatten)]
+    pub(crate) subject: SubjectArgs,
     /// A kernel version without the finding [default: the nearest one that has none]
     #[arg(long, value_name = "V")]
     pub(crate) good: Option<String>,
@@ -35,8 +33,4 @@ pub(crate) struct BisectArgs {
     /// What to print
     #[arg(long, value_enum, default_value_t = Format::Human)]
     pub(crate) format: Format,
-    #[command(flatten)]
-    pub(crate) kernel: KernelArgs,
-    #[command(flatten)]
-    pub(crate) engine: EngineArgs,
 }

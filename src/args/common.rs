@@ -1,8 +1,12 @@
 //! What several commands share.
 
+use std::path::PathBuf;
+
 use clap::{Args, ValueEnum};
 use models::scenario::Overrides;
 use sim::schedule::Strategy;
+
+use super::value::parse_seed;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Color {
@@ -84,4 +88,30 @@ pub(crate) struct EngineArgs {
     /// Whether a run goes on after its first finding
     #[arg(long, value_enum, value_name = "WHAT")]
     pub(crate) on_finding: Option<OnFinding>,
+}
+
+/// The scenario, with what is to be changed in it and in how it runs.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct SubjectArgs {
+    /// The scenario file; FILE#NAME is its variant NAME
+    #[arg(value_name = "SCENARIO")]
+    pub(crate) scenario: PathBuf,
+    #[command(flatten)]
+    pub(crate) kernel: KernelArgs,
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
+}
+
+/// Which run of it: that of a seed, or that of a token. A command says for itself which of them must be given.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct OriginArgs {
+    /// The run of this seed
+    #[arg(long, value_name = "N", value_parser = parse_seed)]
+    pub(crate) seed: Option<u64>,
+    /// The run of this token
+    #[arg(long, value_name = "T")]
+    pub(crate) token: Option<String>,
+    /// The run of the token in this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
 }

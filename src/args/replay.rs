@@ -1,12 +1,10 @@
 //! `dmasim replay`.
 
-use std::path::PathBuf;
-
 use clap::{Args, ValueEnum};
+use reports::state::View;
 
 use super::report::parse_report;
-use super::value::parse_seed;
-use super::{EngineArgs, Format, KernelArgs, Report};
+use super::{Format, OriginArgs, Report, SubjectArgs};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum TraceLevel {
@@ -19,18 +17,10 @@ pub(crate) enum TraceLevel {
 #[derive(Debug, Args)]
 #[command(group(clap::ArgGroup::new("which").required(true).args(["seed", "token", "token_file"])))]
 pub(crate) struct ReplayArgs {
-    /// The scenario file; FILE#NAME is its variant NAME
-    #[arg(value_name = "SCENARIO")]
-    pub(crate) scenario: PathBuf,
-    /// The seed to repeat
-    #[arg(long, value_name = "N", value_parser = parse_seed)]
-    pub(crate) seed: Option<u64>,
-    /// The token to repeat
-    #[arg(long, value_name = "T")]
-    pub(crate) token: Option<String>,
-    /// The file with the token to repeat
-    #[arg(long, value_name = "FILE")]
-    pub(crate) token_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) subject: SubjectArgs,
+    #[command(flatten)]
+    pub(crate) origin: OriginArgs,
     /// Where a choice of the token does not fit, go on with the closest one that does
     #[arg(long, conflicts_with = "seed")]
     pub(crate) nearest: bool,
@@ -53,7 +43,32 @@ pub(crate) struct ReplayArgs {
     #[arg(long, value_enum, default_value_t = Format::Human)]
     pub(crate) format: Format,
     #[command(flatten)]
-    pub(crate) kernel: KernelArgs,
-    #[command(flatten)]
-    pub(crate) engine: EngineArgs,
+    pub(crate) state: StateArgs,
+}
+
+/// The machine in the middle of the run.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "The machine at one step")]
+pub(crate) struct StateArgs {
+    /// Show this state: memblock, swiotlb, iommu, devices, locks, contexts
+    #[arg(long, value_name = "VIEW,...", value_delimiter = ',', value_parser = parse_view,
+          conflicts_with_all = ["trace", "from", "until", "log", "report"])]
+    pub(crate) show: Vec<View>,
+    /// As it is after this step, counted from 1 [default: that of the first finding, or else the last]
+    #[arg(long, value_name = "STEP")]
+    pub(crate) at: Option<u64>,
+    /// Read commands from standard input and go through the run with them: forward, backward, to the next step of a
+    /// context, to the next access of an object (`help` lists them)
+    #[arg(long, conflicts_with_all = ["show", "trace", "from", "until", "log", "report", "format"])]
+    pub(crate) step: bool,
+}
+
+/// What a `--show` asks for.
+fn parse_view(text: &str) -> Result<View, String> {
+    View::of(text).ok_or_else(|| {
+        let names = View::ALL.map(View::name);
+        let near = models::scenario::nearest(text, names)
+            .map_or_else(String::new, |near| format!("did you mean `{near}`? "));
+        format!("there is no such view; {near}allowed: {}", names.join(", "))
+    })
 }

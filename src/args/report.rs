@@ -11,6 +11,7 @@ pub(crate) enum ReportKind {
     Dmesg,
     Html,
     Perfetto,
+    Campaign,
     Junit,
     Ktap,
     Sarif,
@@ -20,11 +21,12 @@ pub(crate) enum ReportKind {
 
 impl ReportKind {
     /// All of them, and what each is.
-    pub(crate) const ALL: [(&'static str, Self, &'static str); 9] = [
+    pub(crate) const ALL: [(&'static str, Self, &'static str); 10] = [
         ("lkml", Self::Lkml, "text for a mail to a list"),
         ("dmesg", Self::Dmesg, "the modelled kernel's log"),
         ("html", Self::Html, "a page to step through the run"),
         ("perfetto", Self::Perfetto, "a trace for ui.perfetto.dev"),
+        ("campaign", Self::Campaign, "a page about all seeds"),
         ("junit", Self::Junit, "JUnit XML"),
         ("ktap", Self::Ktap, "KTAP, as the kernel's test tools read it"),
         ("sarif", Self::Sarif, "SARIF 2.1.0"),
@@ -34,6 +36,9 @@ impl ReportKind {
 
     /// Those that show one recorded run.
     pub(crate) const OF_A_RUN: [Self; 4] = [Self::Lkml, Self::Dmesg, Self::Html, Self::Perfetto];
+
+    /// Those that tell of many seeds.
+    pub(crate) const OF_A_CAMPAIGN: [Self; 1] = [Self::Campaign];
 
     /// Those that tell results.
     pub(crate) const OF_RESULTS: [Self; 5] =

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use clap::Args;
+use sim::schedule::Strategy;
 
 use super::report::parse_report;
 use super::value::{parse_jobs, parse_seed, parse_seeds};
@@ -35,16 +36,30 @@ pub(crate) struct RunArgs {
         value_parser = clap::value_parser!(u64).range(1..)
     )]
     pub(crate) until_flat: Option<u64>,
+    /// Run the same seeds with other strategies, too, and say how they compare
+    #[arg(
+        long,
+        value_name = "NAME,...",
+        num_args = 0..=1,
+        require_equals = true,
+        value_delimiter = ',',
+        default_missing_value = "swarm,random,pct:3,pos,urw,delay:2,rff,round-robin",
+        value_parser = Strategy::parse
+    )]
+    pub(crate) compare: Option<Vec<Strategy>>,
     /// Explain every signature, and not only the first five
     #[arg(long)]
     pub(crate) all: bool,
+    /// Find out what each explained finding needs: words of the command line, devices, changes of the kernel
+    #[arg(long)]
+    pub(crate) conditions: bool,
     /// Write the token of the first signature to this file, those of others to FILE.2, FILE.3, ...
     #[arg(long, value_name = "FILE")]
     pub(crate) save_token: Option<PathBuf>,
     /// Keep the state of the campaign in this file, and go on from it if it is there
     #[arg(long, value_name = "FILE")]
     pub(crate) resume: Option<PathBuf>,
-    /// Write a report: lkml, dmesg, html, perfetto, junit, ktap, sarif, github or jsonl, to FILE or to standard output
+    /// Write a report: lkml, dmesg, html, perfetto, campaign, junit, ktap, sarif, github or jsonl, to FILE or to standard output
     #[arg(long, value_name = "KIND[=FILE]", value_parser = parse_report)]
     pub(crate) report: Vec<Report>,
     /// What to print

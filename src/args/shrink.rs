@@ -5,25 +5,18 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::value::{parse_jobs, parse_seed, parse_seeds};
-use super::{EngineArgs, Format, KernelArgs};
+use super::value::{parse_jobs, parse_seeds};
+use super::{Format, OriginArgs, SubjectArgs};
 
 #[derive(Debug, Args)]
 #[command(group(clap::ArgGroup::new("which").args(["seed", "token", "token_file", "seeds"])))]
 pub(crate) struct ShrinkArgs {
-    /// The scenario file; FILE#NAME is its variant NAME
-    #[arg(value_name = "SCENARIO")]
-    pub(crate) scenario: PathBuf,
-    /// Start from this seed [default: the first that shows the finding]
-    #[arg(long, value_name = "N", value_parser = parse_seed)]
-    pub(crate) seed: Option<u64>,
-    /// Start from this token
-    #[arg(long, value_name = "T")]
-    pub(crate) token: Option<String>,
-    /// Start from the token in this file
-    #[arg(long, value_name = "FILE")]
-    pub(crate) token_file: Option<PathBuf>,
-    /// Look for the finding in seeds 0 to N-1, or A to B-1 [default: as many as the scenario says]
+    #[command(flatten)]
+    pub(crate) subject: SubjectArgs,
+    #[command(flatten)]
+    pub(crate) origin: OriginArgs,
+    /// Without a seed or token: the first of seeds 0 to N-1, or A to B-1, that shows the finding [default: as many as the
+    /// scenario says]
     #[arg(long, value_name = "N|A..B", value_parser = parse_seeds)]
     pub(crate) seeds: Option<Range<u64>>,
     /// The finding: the hash of its signature, or words that its signature holds [default: the first one]
@@ -53,8 +46,4 @@ pub(crate) struct ShrinkArgs {
     /// What to print
     #[arg(long, value_enum, default_value_t = Format::Human)]
     pub(crate) format: Format,
-    #[command(flatten)]
-    pub(crate) kernel: KernelArgs,
-    #[command(flatten)]
-    pub(crate) engine: EngineArgs,
 }

@@ -166,6 +166,7 @@ fn cases(out: &mut Out, args: &CheckArgs, scenario: &Resolved, report: &Report, 
             choices: &explained.choices,
             drawn: &explained.drawn,
             shortened: explained.shortened,
+            conditions: None,
             neighbours: neighbours
                 .map(|(at, finding)| Neighbour {
                     finding,

@@ -3,6 +3,8 @@
 mod bisect;
 mod bugs;
 mod check;
+mod compare;
+mod conditions;
 mod conform;
 mod diff;
 mod fuzz;

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use models::kernel::Draws;
 use models::run::{LogLine, Request, Simulation, Source};
 use models::scenario::{Expect, Resolved};
+use models::shrink::Conditions;
+use reports::campaign::{CampaignPage, campaign as campaign_page};
 use reports::case::{Case, Neighbour};
+use reports::compared::compared as compared_text;
 use reports::coverage::{CoverageJson, coverage as coverage_text};
 use reports::json::{CampaignJson, ExpectationJson, FindingJson, TestJson, TestedJson, line};
 use reports::summary::{Head, summary};
@@ -13,6 +16,8 @@ use sim::explore::{SignatureStats, Summary, catching};
 use sim::schedule::Strategy;
 
 use super::Exit;
+use super::compare::compare;
+use super::conditions;
 use crate::args::{Format, ReportKind, RunArgs};
 use crate::campaign::{self, Plan, Tweaks};
 use crate::expect::{self, Verdict};
@@ -32,13 +37,19 @@ const EXPLAINED: usize = 5;
 const MAX_TOKEN: usize = 200;
 
 pub(super) fn run(args: &RunArgs, out: &mut Out) -> Result<Exit, Failure> {
-    report::check(&args.report, &[&ReportKind::OF_A_RUN, &ReportKind::OF_RESULTS])?;
+    report::check(
+        &args.report,
+        &[&ReportKind::OF_A_RUN, &ReportKind::OF_A_CAMPAIGN, &ReportKind::OF_RESULTS],
+    )?;
+    // The page tells what was exercised, unless the campaign is one that does not note it.
+    let page = args.report.iter().any(|report| report.kind == ReportKind::Campaign);
+    let observed = args.coverage || page && args.resume.is_none();
     let scenario = resolve(&args.scenario, &args.kernel, out)?;
     let one = args.seed.map(|seed| seed..seed + 1);
     let plan = Plan {
         seeds: campaign::seeds(&scenario, one.as_ref().or(args.seeds.as_ref())),
         jobs: args.jobs,
-        tweaks: Tweaks::of(&args.engine).observing(args.coverage, args.until_flat),
+        tweaks: Tweaks::of(&args.engine).observing(observed, args.until_flat),
         quiet: out.quiet,
     };
     if args.resume.is_some()
@@ -75,6 +86,15 @@ pub(super) fn run(args: &RunArgs, out: &mut Out) -> Result<Exit, Failure> {
         out.line(&text);
         out.flush();
     }
+    let compared = match &args.compare {
+        None => Vec::new(),
+        Some(strategies) => compare(&simulation, &plan, &result, strategies),
+    };
+    if human && !compared.is_empty() {
+        let text = compared_text(&compared, out.paint);
+        out.line(&text);
+        out.flush();
+    }
     let verdict = if args.kernel.changes_kernel() {
         None
     } else {
@@ -89,8 +109,21 @@ pub(super) fn run(args: &RunArgs, out: &mut Out) -> Result<Exit, Failure> {
     let list = result.summary.by_first_seed();
     let explained = explain_all(&simulation, &plan, &list, args);
     let saved = save(args, &explained)?;
+    let mail = args.report.iter().any(|report| report.kind == ReportKind::Lkml);
+    let needs = if human || mail || args.conditions {
+        conditions::of_all(&simulation, plan.tweaks, &list, &explained, args.conditions)
+    } else {
+        Vec::new()
+    };
     if human {
-        let told = Told { args, list: &list, explained: &explained, saved: &saved, ran: result.summary.ran };
+        let told = Told {
+            args,
+            list: &list,
+            explained: &explained,
+            needs: &needs,
+            saved: &saved,
+            ran: result.summary.ran,
+        };
         cases(out, &simulation, &told);
         conclude(out, &expect, verdict.as_ref(), result.summary.failed);
     } else if !report::takes_stdout(&args.report) {
@@ -103,13 +136,33 @@ pub(super) fn run(args: &RunArgs, out: &mut Out) -> Result<Exit, Failure> {
         if let Some(coverage) = result.coverage.as_ref().filter(|_| args.coverage) {
             json.coverage = Some(CoverageJson::new(coverage, &Draws::allowed(&simulation.scenario().inject)));
         }
+        json.strategies = args.compare.is_some().then(|| compared.clone());
         let text = line(&json).map_err(|error| Failure::text(error.to_string()))?;
         out.line(&text);
     }
+    let allowed = Draws::allowed(&simulation.scenario().inject);
     for wanted in &args.report {
-        let told = Told { args, list: &list, explained: &explained, saved: &saved, ran: result.summary.ran };
+        let told = Told {
+            args,
+            list: &list,
+            explained: &explained,
+            needs: &needs,
+            saved: &saved,
+            ran: result.summary.ran,
+        };
         let text = if ReportKind::OF_RESULTS.contains(&wanted.kind) {
             report::of_results(wanted.kind, &as_test(&simulation, &result.summary, verdict.as_ref()), true)?
+        } else if wanted.kind == ReportKind::Campaign {
+            let head = head(simulation.scenario(), &plan, args);
+            let page = CampaignPage {
+                head: &head,
+                from: plan.seeds.start,
+                summary: &result.summary,
+                coverage: result.coverage.as_ref().map(|coverage| (coverage, allowed.as_slice())),
+                compared: &compared,
+                expectation: &judged(verdict.as_ref()),
+            };
+            campaign_page(&page, &|seed, stats| again(args, seed, stats)).map_err(Failure::text)?
         } else {
             one_run(wanted.kind, &simulation, &plan, &told)?
         };
@@ -236,6 +289,7 @@ struct Told<'a> {
     args: &'a RunArgs,
     list: &'a [&'a SignatureStats],
     explained: &'a Explanations,
+    needs: &'a [Option<Conditions>],
     saved: &'a [Option<PathBuf>],
     ran: u64,
 }
@@ -270,6 +324,7 @@ impl Told<'_> {
                 choices: &explained.choices,
                 drawn: &explained.drawn,
                 shortened: explained.shortened,
+                conditions: self.needs.get(n).and_then(Option::as_ref),
                 neighbours: neighbours
                     .map(|(at, finding)| Neighbour {
                         finding,
@@ -370,6 +425,14 @@ fn as_test(simulation: &Simulation, summary: &Summary, verdict: Option<&Verdict>
             .collect(),
     });
     all
+}
+
+/// What repeats a seed of the campaign.
+fn again(args: &RunArgs, seed: u64, stats: Option<&SignatureStats>) -> String {
+    if stats.is_some_and(|stats| stats.guide.is_some()) {
+        return "the same campaign from its first seed on".to_owned();
+    }
+    command("replay", &args.scenario, &args.kernel, &args.engine, &["--seed", &seed.to_string()])
 }
 
 fn reproduce(

@@ -13,15 +13,16 @@ use crate::regression::{Regression, make};
 use crate::token;
 
 pub(super) fn save(args: &SaveArgs, out: &mut Out) -> Result<Exit, Failure> {
-    let token = token::read(args.token.as_deref(), args.token_file.as_deref())?;
+    let token = token::read(args.origin.token.as_deref(), args.origin.token_file.as_deref())?;
     // Resolved once more below; here for its warnings, and for its errors before anything is run.
-    resolve(&args.scenario, &args.kernel, out)?;
+    resolve(&args.subject.scenario, &args.subject.kernel, out)?;
     if args.output.exists() {
         return Err(Failure::text(format!("{} exists already; it is left as it is", args.output.display())));
     }
-    let scenario = seen_from(&args.scenario, args.kernel.variant.as_deref(), &args.output)?;
-    let mut regression = Regression::new(scenario, &args.kernel, &args.engine, args.why.clone());
-    regression.seed = args.seed;
+    let scenario = seen_from(&args.subject.scenario, args.subject.kernel.variant.as_deref(), &args.output)?;
+    let mut regression =
+        Regression::new(scenario, &args.subject.kernel, &args.subject.engine, args.why.clone());
+    regression.seed = args.origin.seed;
     regression.token = token.as_ref().map(sim::choices::Token::encode);
     let of_token = token.as_ref().map(|token| token.signature).filter(|hash| *hash != 0);
     let wanted = |finding: &sim::Finding| match (&args.signature, of_token) {

@@ -184,6 +184,9 @@ pub enum Stmt {
     Submit(SubmitArgs),
     /// Waits until everything that this context submitted has completed.
     WaitAll,
+    /// `amd_iommu_init_device`: processes may share their address spaces with the device (PASID). Its group is attached to a
+    /// domain for that, an identity domain.
+    EnablePasid,
     /// Does the body several times.
     Repeat {
         /// How often.

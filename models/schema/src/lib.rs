@@ -23,7 +23,8 @@ pub use expect::{Expect, FindingPattern, SeedCount};
 pub use inject::{AllocFail, Chance, Delay, HotUnplug, Inject, Trample, Window};
 pub use machine::{
     AddrRange, Bus, Cap, CpuVendor, Device, E820Change, E820Entry, E820Kind, Early, Freed, FreedAt, FreedBy,
-    Iommu, Machine, MemEncrypt, MemoryOrder, Node, Plugged, Region, Reserved, ReservedAt, Unplugged,
+    InFlight, Iommu, Machine, MemEncrypt, MemoryOrder, Node, Plugged, Region, Reserved, ReservedAt,
+    Unplugged,
 };
 pub use process::{ProcStmt, Process};
 pub use text::{Content, MAX_DEPTH, Text, read};

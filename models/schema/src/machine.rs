@@ -303,6 +303,9 @@ pub enum Iommu {
         /// The unit can pass addresses through as they are. If it cannot, an identity domain maps all memory to itself.
         #[serde(default = "default_true")]
         pass_through: bool,
+        /// It is run in scalable mode; so the kernel before left it, if that crashed.
+        #[serde(default, skip_serializing_if = "is_false")]
+        scalable: bool,
     },
     /// Paravirtual ones (virtio-iommu). The firmware names them (VIOT), their driver is a module, and until it has them
     /// devices reach memory as it is.
@@ -356,6 +359,8 @@ pub enum MemEncrypt {
     Sme,
     /// This machine is a guest whose memory is encrypted from the host.
     Sev,
+    /// This machine is a realm of an Arm host (CCA): a guest whose memory the host cannot read.
+    Realm,
     /// It is a secure guest of a POWER host (Protected Execution Facility): the host sees only what the guest shares with
     /// it, and its bounce pool may lie anywhere.
     Pef,
@@ -423,6 +428,9 @@ pub struct Device {
     /// Its bus has not given it a DMA mask (`dev->dma_mask` is NULL), as with devices that a driver makes by hand.
     #[serde(default)]
     pub no_dma_mask: bool,
+    /// It does not snoop the caches of the CPUs (`dma_coherent` is not set), as devices of Arm boards.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub non_coherent: bool,
     /// The memory that the bus above it reaches, as the firmware tells (`dma-ranges`); it lies at the same place for the
     /// device. The map of it is made at each probe; `bus_dma_limit` is what mappings are held against.
     #[serde(default)]
@@ -430,6 +438,10 @@ pub struct Device {
     /// A bounce pool of its own (`restricted-dma-pool` in the device tree).
     #[serde(default)]
     pub restricted_pool: Option<Region>,
+    /// What it was at when the kernel before crashed: this one is started to save that one's memory (with `elfcorehdr=`), and
+    /// finds an IOMMU that translates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_flight: Option<InFlight>,
     /// The driver that binds to it.
     #[serde(default)]
     pub driver: Option<String>,
@@ -443,6 +455,22 @@ pub struct Device {
 
 fn default_dma_bits() -> u32 {
     64
+}
+
+/// DMA that a crashed kernel's device goes on with until its driver resets it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InFlight {
+    /// Number of the domain that the device was attached to.
+    pub domain: u16,
+    /// The device's first address.
+    pub iova: u64,
+    /// Where that leads: memory of the kernel before.
+    pub phys: u64,
+    /// Bytes that it writes, page by page, in any order.
+    pub size: u64,
+    /// Microseconds from one page to the next.
+    pub every_us: u64,
 }
 
 /// A PCI capability that matters for DMA.

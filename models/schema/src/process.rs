@@ -105,4 +105,6 @@ pub enum ProcStmt {
     },
     /// Closes the group.
     VfioDetach,
+    /// Suspends the machine to memory and wakes it up, as far as an IOMMU takes part.
+    Suspend,
 }

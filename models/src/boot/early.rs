@@ -133,7 +133,7 @@ fn early_params(kx: &Kx) {
     match kx.k.scenario.machine.mem_encrypt {
         MemEncrypt::None => {}
         MemEncrypt::Sme => globals.sme_active.set(line.mem_encrypt.unwrap_or(true)),
-        MemEncrypt::Sev => {
+        MemEncrypt::Sev | MemEncrypt::Realm => {
             globals.sev_active.set(true);
             globals.swiotlb_force.set(SwiotlbForce::Force);
         }

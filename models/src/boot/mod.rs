@@ -6,5 +6,7 @@ mod early;
 mod initcalls;
 mod iommu_init;
 mod sequence;
+mod suspend;
 
 pub use sequence::boot;
+pub use suspend::pm_suspend;

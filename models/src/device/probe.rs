@@ -8,7 +8,9 @@ use sim::choices::Stream;
 use super::ranges::{device_unbind_cleanup, of_dma_configure};
 use super::{Device, DeviceNode};
 use crate::driver::{self, Instance};
-use crate::iommu::core::{dma_configure, iommu_device_unuse_default_domain, iommu_device_use_default_domain};
+use crate::iommu::core::{
+    ComeAgain, Refused, dma_configure, iommu_device_unuse_default_domain, iommu_device_use_default_domain,
+};
 use crate::kernel::Kx;
 use crate::profile::Behaviour;
 use crate::scenario::intern;
@@ -16,6 +18,9 @@ use crate::swiotlb::kernel::rmem_swiotlb_device_init;
 
 /// `-EPROBE_DEFER`.
 pub(super) const EPROBE_DEFER: u32 = 517;
+
+/// `-EBUSY`.
+const EBUSY: u32 = 16;
 
 /// A device whose IOMMU does not come is tried again so often, which is for as long as `deferred_probe_timeout` (10 s).
 const DEFERRALS: u32 = 2_000;
@@ -66,12 +71,16 @@ pub async fn driver_probe_device(kx: &Kx, node: &Rc<DeviceNode>, index: usize) {
     kx.store(node.ptr.get(), Device::driver, 1 + index as u64).await;
     let configured = match dma_configure(kx, node).await {
         Ok(()) => iommu_device_use_default_domain(kx, node).await,
-        Err(later) => Err(later),
+        Err(ComeAgain) => Err(Refused::ComeAgain),
     };
-    if configured.is_err() {
+    if let Err(refused) = configured {
         device_unbind_cleanup(kx, node).await;
         kx.store(node.ptr.get(), Device::driver, 0).await;
         node.lock.unlock(kx.cx());
+        if refused == Refused::Busy {
+            failed(kx, node, index, EBUSY);
+            return;
+        }
         node.deferrals.set(node.deferrals.get() + 1);
         if node.deferrals.get() < DEFERRALS {
             defer_probe(kx, node, index);
@@ -102,13 +111,17 @@ pub async fn driver_probe_device(kx: &Kx, node: &Rc<DeviceNode>, index: usize) {
                 node.deferred.set(true);
                 defer_probe(kx, node, index);
             } else {
-                kx.log(|| {
-                    let driver = &kx.k.scenario.drivers[index].name;
-                    format!("{driver}: probe of {} failed with error -{errno}", node.bdf)
-                });
+                failed(kx, node, index, errno);
             }
         }
     }
+}
+
+fn failed(kx: &Kx, node: &DeviceNode, index: usize, errno: u32) {
+    kx.log(|| {
+        let driver = &kx.k.scenario.drivers[index].name;
+        format!("{driver}: probe of {} failed with error -{errno}", node.bdf)
+    });
 }
 
 /// Puts a device on the list of those to be probed again, and lets the work run after a while.

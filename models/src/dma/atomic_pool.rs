@@ -1,6 +1,6 @@
 //! Pools of memory that is shared with the host already, for requests that may not sleep.
 //!
-//! They are set up only where something takes from them: with encrypted memory, and pools of bounce buffers that grow.
+//! They are set up only where something takes from them: with encrypted memory, and where memory is mapped a second time.
 
 use sim::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
@@ -44,8 +44,7 @@ const MOST: u64 = PAGE_SIZE << 10;
 ///
 /// Source: `kernel/dma/pool.c: dma_atomic_pool_init()`, v6.12.
 pub async fn dma_atomic_pool_init(kx: &Kx) {
-    let needed = kx.k.has(Behaviour::GrowingPools) && kx.k.profile().config.swiotlb_dynamic;
-    if !needed || !kx.memory_encrypted() {
+    if !kx.memory_encrypted() && !kx.k.profile().config.dma_direct_remap {
         return;
     }
     let _frame = kx.enter("dma_atomic_pool_init");
@@ -79,7 +78,10 @@ async fn expand(kx: &Kx, pool: &AtomicPool, size: u64) -> bool {
             None => return false,
         }
     };
-    if kx.set_memory_decrypted(start, 1 << order).await.is_err() {
+    if kx.k.profile().config.dma_direct_remap && !kx.k.has(Behaviour::PoolPagesDecrypted) {
+        // set_memory_decrypted of the second mapping: the pages themselves stay as they are.
+        kx.step(Kind::Write, kx.memory_label()).await;
+    } else if kx.set_memory_decrypted(start, 1 << order).await.is_err() {
         if kx.set_memory_encrypted(start, 1 << order).await.is_ok() {
             kx.free_pages(start, order, id).await;
         }
@@ -108,11 +110,11 @@ async fn coherent_limit(kx: &Kx, dev: Ptr<Device>) -> u64 {
     min_not_zero(mask, kx.load(dev, Device::bus_dma_limit).await)
 }
 
-/// Takes memory that the device reaches, cleared.
+/// Takes memory, cleared; without an IOMMU it must be within the reach of the device.
 ///
 /// Source: `kernel/dma/pool.c: dma_alloc_from_pool()`, `__dma_alloc_from_pool()`, `kernel/dma/direct.c:
 /// dma_coherent_ok()`, v6.12.
-pub async fn dma_alloc_from_pool(kx: &Kx, dev: Ptr<Device>, bytes: u64) -> Option<PhysAddr> {
+pub async fn dma_alloc_from_pool(kx: &Kx, direct: Option<Ptr<Device>>, bytes: u64) -> Option<PhysAddr> {
     let _frame = kx.enter("dma_alloc_from_pool");
     let pools: Vec<_> = kx.k.atomic_pools.pools.borrow().clone();
     for pool in &pools {
@@ -120,7 +122,9 @@ pub async fn dma_alloc_from_pool(kx: &Kx, dev: Ptr<Device>, bytes: u64) -> Optio
         let taken = pool.pages.borrow_mut().alloc(bytes);
         let Some(start) = taken else { continue };
         let last = phys_to_dma(kx, start, true).0.wrapping_add(bytes).wrapping_sub(1);
-        if last > coherent_limit(kx, dev).await {
+        if let Some(dev) = direct
+            && last > coherent_limit(kx, dev).await
+        {
             pool.pages.borrow_mut().free(start, bytes);
             continue;
         }

@@ -197,6 +197,7 @@ impl<'a> Compiler<'a> {
                 irq: self.block(&args.irq),
             },
             Stmt::WaitAll => Op::WaitAll,
+            Stmt::EnablePasid => Op::EnablePasid,
             Stmt::Repeat { times, body } => Op::Repeat { times: times.clone(), body: self.block(body) },
             Stmt::Requeue { times, delay_us, body } => {
                 Op::Requeue { times: *times, delay_us: delay_us.clone(), body: self.block(body) }
@@ -268,6 +269,7 @@ fn proc_block(body: &[ProcStmt], device: Lookup<'_>, driver: Lookup<'_>) -> Arc<
                     ProcOp::VfioDma { device: device(bdf)?, iova: *iova, pages: *pages }
                 }
                 ProcStmt::VfioDetach => ProcOp::VfioDetach,
+                ProcStmt::Suspend => ProcOp::Suspend,
             })
         })
         .collect();

@@ -14,6 +14,7 @@ use super::items::{Item, draw};
 use super::maps;
 use super::program::{Block, Op};
 use crate::dma;
+use crate::iommu::core::amd_iommu_init_device;
 use crate::kernel::Kx;
 use crate::scenario::schema::Dist;
 
@@ -221,6 +222,7 @@ async fn run_op(kx: &Kx, env: &Rc<Env>, op: &Op) -> Result<(), u32> {
             io::submit(kx, env, part, *write, latency_us, Arc::clone(irq));
             Ok(())
         }
+        Op::EnablePasid => amd_iommu_init_device(kx, env.instance.ptr).await,
         Op::WaitAll => {
             wait_all(kx, env).await;
             Ok(())

@@ -11,6 +11,7 @@ use super::io::free_memory;
 use super::items::{Buffer, Home, draw, fill, weighted};
 use super::program::ProcOp;
 use super::vfio::{self, Container};
+use crate::boot::pm_suspend;
 use crate::device::{device_release_driver, driver_probe_device, pci_rescan_one, pci_stop_and_remove};
 use crate::kernel::{GfpFlags, Kx};
 use crate::scenario::schema::CpuChoice;
@@ -132,6 +133,7 @@ fn run<'a>(
                         vfio::detach(kx, container).await;
                     }
                 }
+                ProcOp::Suspend => pm_suspend(kx).await,
                 ProcOp::Unbind(index) => {
                     let _frame = kx.enter("unbind_store");
                     if let Some(node) = kx.k.node(*index) {

@@ -44,6 +44,7 @@ pub(super) enum Op {
     Device { part: Part, write: bool },
     Submit { part: Part, write: bool, latency_us: Dist, irq: Block },
     WaitAll,
+    EnablePasid,
     Repeat { times: Dist, body: Block },
     Requeue { times: u32, delay_us: Dist, body: Block },
     Call { function: &'static str, body: Block },
@@ -155,6 +156,7 @@ pub(super) enum ProcOp {
     VfioUnmap { iova: u64, pages: u32 },
     VfioDma { device: usize, iova: u64, pages: u32 },
     VfioDetach,
+    Suspend,
 }
 
 /// A process.

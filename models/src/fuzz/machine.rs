@@ -85,6 +85,7 @@ fn iommu(dice: &mut Dice, vendor: CpuVendor, encrypt: MemEncrypt) -> Iommu {
             platform_opt_in: dice.chance(50),
             caching_mode: dice.chance(15),
             pass_through: dice.chance(85),
+            scalable: false,
         },
         CpuVendor::Amd | CpuVendor::Arm => Iommu::AmdVi {
             ppr: dice.chance(50),
@@ -186,8 +187,10 @@ fn device(dice: &mut Dice, machine: &mut Machine, nth: u64, driver: &Driver) -> 
         dma_bits,
         bus_dma_limit: None,
         no_dma_mask: false,
+        non_coherent: false,
         dma_range: None,
         restricted_pool,
+        in_flight: None,
         driver: Some(driver.name.clone()),
         plugged,
         unplugged,

@@ -16,9 +16,12 @@ mod machine;
 mod process;
 mod words;
 
+use crate::profile::Version;
 use crate::run::{Request, Simulation};
 use crate::scenario::edit::Tree;
-use crate::scenario::{DriverRef, Expect, Explore, Kernel, LoadError, MachineRef, Resolved, ScenarioFile};
+use crate::scenario::{
+    DriverRef, Expect, Explore, Kernel, LoadError, MachineRef, Overrides, Resolved, ScenarioFile,
+};
 use dice::Dice;
 use sim::explore::Outcome;
 
@@ -59,7 +62,22 @@ pub fn text(seed: u64, kernel: &Kernel) -> String {
 /// # Errors
 /// When there is no such kernel. What is generated has no other mistakes.
 pub fn resolve(seed: u64, kernel: &Kernel) -> Result<Resolved, LoadError> {
-    Tree::of(&generate(seed, kernel)).resolve(&format!("seed-{seed}"))
+    Tree::of(&generate(seed, kernel))
+        .resolve(&format!("seed-{seed}"))
+        .map_err(|error| blamed(kernel).unwrap_or(error))
+}
+
+/// What is wrong with the kernel that was asked for, shown in what was asked for and not in what was generated.
+fn blamed(kernel: &Kernel) -> Option<LoadError> {
+    let newest = Version::supported_names().last()?.to_owned();
+    let any = Kernel { version: newest, apply: Vec::new(), revert: Vec::new(), config: Vec::new() };
+    let overrides = Overrides {
+        version: Some(kernel.version.clone()),
+        apply: kernel.apply.clone(),
+        revert: kernel.revert.clone(),
+        ..Overrides::default()
+    };
+    Tree::of(&generate(0, &any)).resolve_with("seed-0", &overrides).err()
 }
 
 /// One seed: its scenario, run with that seed as `dmasim run --seed` runs the file.

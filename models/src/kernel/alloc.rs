@@ -51,6 +51,23 @@ impl Kernel {
         }
         labels[slot] = sim.objects_with_parts(type_name, parts, LABELS);
     }
+
+    /// The engine's labels of an object: the first, and one past the last; the same twice if it has none.
+    #[must_use]
+    pub fn labels_of(&self, id: u32) -> (ObjId, ObjId) {
+        match self.labels.borrow().get(id as usize) {
+            Some(first) if *first != ObjId::NONE => (*first, ObjId(first.0 + LABELS)),
+            _ => (ObjId::NONE, ObjId::NONE),
+        }
+    }
+
+    /// The heap's id of the object that has this label; 0 if none has.
+    #[must_use]
+    pub fn object_labelled(&self, label: ObjId) -> u32 {
+        let has = |first: &ObjId| *first != ObjId::NONE && *first <= label && label.0 - first.0 < LABELS;
+        let at = self.labels.borrow().iter().position(has);
+        at.and_then(|at| u32::try_from(at).ok()).unwrap_or(0)
+    }
 }
 
 impl Kx {

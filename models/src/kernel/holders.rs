@@ -71,8 +71,13 @@ impl Kernel {
 
     /// Who holds what: the object, its field, and what that points at.
     pub(crate) fn holdings(&self) -> Vec<(u32, &'static str, u32)> {
-        let mut list: Vec<_> =
-            self.holders.now.borrow().iter().map(|h| (h.object, if h.object == 0 { h.holder } else { h.field }, h.target)).collect();
+        let mut list: Vec<_> = self
+            .holders
+            .now
+            .borrow()
+            .iter()
+            .map(|h| (h.object, if h.object == 0 { h.holder } else { h.field }, h.target))
+            .collect();
         list.sort_unstable();
         list
     }

@@ -116,7 +116,7 @@ impl Kernel {
     ) -> Self {
         let image = KernelImage::new(&scenario.machine, &scenario.map);
         let order = StoreOrder::new(&scenario.machine);
-        let iommu = IommuCore::new(scenario.machine.devices.len());
+        let iommu = IommuCore::new(&scenario.machine.devices);
         Self {
             scenario,
             draws,
@@ -249,6 +249,11 @@ impl Kx {
     /// Here and now, by this context, in its innermost function.
     #[must_use]
     pub fn site(&self) -> Site {
-        Site { func: self.function(), ctx: self.serial(), time_ns: self.stamp(), step: self.sim().stamped_steps() }
+        Site {
+            func: self.function(),
+            ctx: self.serial(),
+            time_ns: self.stamp(),
+            step: self.sim().stamped_steps(),
+        }
     }
 }

@@ -8,7 +8,7 @@ use sim::cell::Cell;
 
 use super::addr::{PhysAddr, PhysRange};
 use super::content::{Content, ContentError};
-use super::layout::{AnyKobject, Field, Kobject, Layout, encode, trample};
+use super::layout::{AnyKobject, Field, FieldInfo, Kobject, Layout, encode, trample};
 use super::object::{ObjectRecord, Site};
 use super::ptr::{Ptr, Raw};
 use super::shadow::{Shadow, ShadowError};
@@ -145,6 +145,16 @@ impl Heap {
         self.shadow.objects().get(id)
     }
 
+    /// The fields of a living object: what each is, where it lies in the object, and what it holds. None if it has no
+    /// fields, or does not live.
+    pub fn fields(&self, id: u32) -> impl Iterator<Item = (&'static FieldInfo, u64, u64)> {
+        let live = self.live.get(id as usize).and_then(Option::as_ref);
+        live.into_iter().flat_map(|live| {
+            let fields = live.object.fields().iter().zip(live.layout.offsets).zip(0_u8..);
+            fields.map(|((info, offset), index)| (info, u64::from(*offset), live.object.load_raw(index)))
+        })
+    }
+
     /// The fields of a living object and what the models keep beside them, as text; `None` for what has no fields.
     pub(crate) fn describe(&self, id: u32) -> Option<String> {
         self.live.get(id as usize)?.as_ref().map(|live| format!("{:?}", live.object))
@@ -167,7 +177,8 @@ impl Heap {
         if self.live.len() <= slot {
             self.live.resize_with(slot + 1, || None);
         }
-        self.live[slot] = Some(Live { lives: Cell::new(()), object, layout: T::layout(self.variant), start: addr });
+        self.live[slot] =
+            Some(Live { lives: Cell::new(()), object, layout: T::layout(self.variant), start: addr });
         Ok(Ptr::new(addr.virt(), id))
     }
 

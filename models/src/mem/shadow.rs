@@ -259,10 +259,21 @@ impl Shadow {
         if !self.any_shared {
             return None;
         }
+        self.first_of(range, true)
+    }
+
+    /// The first page of `range` that is not shared with the host, if any is not. A page of which the range holds a part
+    /// counts.
+    #[must_use]
+    pub fn first_private(&self, range: PhysRange) -> Option<PhysAddr> {
+        self.first_of(range, false)
+    }
+
+    fn first_of(&self, range: PhysRange, wanted: bool) -> Option<PhysAddr> {
         let mut pfn = range.start.pfn();
         while pfn.phys() < range.end {
             let (&shared, run) = self.shared.run(pfn, pages_to(pfn, range.end.0));
-            if shared {
+            if shared == wanted {
                 return Some(pfn.phys());
             }
             pfn = Pfn(pfn.0 + run.max(1));

@@ -77,9 +77,20 @@ impl RegionList {
         if self.sorted { count_ending_by(&self.regions, addr) } else { 0 }
     }
 
-    /// The region that holds `addr`. Bisects as the kernel does, which decides the answer where regions overlap.
-    /// Source: `mm/memblock.c: memblock_search()`.
+    /// The region that holds `addr`. Where regions are out of order it bisects as the kernel does, which decides the
+    /// answer; else there is one answer at most. Source: `mm/memblock.c: memblock_search()`.
+    #[inline]
     pub(super) fn search(&self, addr: PhysAddr) -> Option<&Region> {
+        if self.sorted {
+            return self
+                .regions
+                .get(count_ending_by(&self.regions, addr))
+                .filter(|region| region.base <= addr);
+        }
+        self.bisect(addr)
+    }
+
+    fn bisect(&self, addr: PhysAddr) -> Option<&Region> {
         let (mut left, mut right) = (0, self.regions.len());
         while left < right {
             let mid = left.midpoint(right);

@@ -8,7 +8,7 @@ use super::ought::Ought;
 use crate::device::DeviceNode;
 use crate::iommu::core::{DmaTarget, device_access, fault_line};
 use crate::kernel::Kx;
-use crate::mem::{DmaAddr, PAGE_SIZE, PhysAddr, Source};
+use crate::mem::{DmaAddr, PAGE_SIZE, PhysAddr, PhysRange, Source};
 
 /// A device reads or writes `size` bytes at `dma`. What it writes carries `tag`. Returns whether all of it went
 /// through.
@@ -44,7 +44,7 @@ pub async fn device_dma(kx: &Kx, node: &DeviceNode, dma: DmaAddr, size: u64, wri
                 }
             }
             DmaTarget::Fault(why) => {
-                refused(kx, node, at, write, why);
+                dma_refused(kx, node, at, write, why);
                 return false;
             }
         }
@@ -63,7 +63,8 @@ pub async fn device_dma(kx: &Kx, node: &DeviceNode, dma: DmaAddr, size: u64, wri
     true
 }
 
-fn refused(kx: &Kx, node: &DeviceNode, at: DmaAddr, write: bool, why: &'static str) {
+/// The IOMMU refuses an access: its driver's message, and a finding.
+pub fn dma_refused(kx: &Kx, node: &DeviceNode, at: DmaAddr, write: bool, why: &'static str) {
     let line = fault_line(kx, node, at, write);
     kx.log(|| line.clone());
     let access = if write { "write" } else { "read" };
@@ -111,18 +112,23 @@ fn check_given(kx: &Kx, node: &DeviceNode, mapping: Option<&Mapping>, dma: DmaAd
 /// coherent memory. Anything else it finds encrypted, or is denied.
 fn check_shared(kx: &Kx, node: &DeviceNode, mapping: &Mapping, dma: DmaAddr, size: u64, access: &str) {
     let globals = &kx.k.globals;
-    let private = globals.sev_active.get() || globals.secure_guest.get();
-    if !private || mapping.new.kind == MapKind::Coherent {
-        return;
-    }
-    let reached = |piece: &&Piece| {
+    let private = |piece: &Piece| {
         let (from, to) = piece.part(dma, size);
-        from < to && !piece.bounced()
+        if from >= to {
+            return None;
+        }
+        if globals.sev_active.get() {
+            // Each page is known to be shared or not.
+            let range = PhysRange::new(piece.target.wrapping_add(from), to - from);
+            return kx.k.mem.borrow().heap.shadow().first_private(range);
+        }
+        let shared = mapping.new.kind == MapKind::Coherent || piece.bounced();
+        (globals.secure_guest.get() && !shared).then_some(piece.phys)
     };
-    if let Some(piece) = mapping.pieces.iter().find(reached) {
+    if let Some(at) = mapping.pieces.iter().find_map(private) {
         let title = format!(
-            "{} {access} {size} bytes at {dma}: the memory at {} is not shared with the host",
-            node.bdf, piece.phys
+            "{} {access} {size} bytes at {dma}: the memory at {at} is not shared with the host",
+            node.bdf
         );
         kx.report(Draft::warning("private-memory", title), Vec::new);
     }

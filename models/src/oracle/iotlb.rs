@@ -30,3 +30,18 @@ pub fn check_flushed(kx: &Kx, domain: Ptr<IommuDomain>, addr: DmaAddr, size: u64
     );
     kx.report(Draft::warning("stale-iotlb", title).object("struct iommu_domain"), Vec::new);
 }
+
+/// Checks the commands with which the driver has one range dropped, each by its first and last page: a page that is dropped
+/// already need not be dropped once more. Each command of an emulated unit costs an exit to its host.
+pub fn check_flushes(kx: &Kx, commands: &[(u64, u64)]) {
+    let twice = commands.iter().enumerate().find(|(nth, (first, last))| {
+        commands[..*nth].iter().any(|(start, end)| start <= last && first <= end)
+    });
+    let Some((_, (page, _))) = twice else { return };
+    let title = format!(
+        "{} commands for one range: the IOMMU is told more than once to drop the translation of {:#x}",
+        commands.len(),
+        page << PAGE_SHIFT
+    );
+    kx.report(Draft::warning("redundant-flush", title).object("struct iommu_domain"), Vec::new);
+}

@@ -114,7 +114,7 @@ pub(super) struct Mapping {
 /// All live mappings, and the last of those that are gone.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    live: RefCell<Vec<Mapping>>,
+    pub(super) live: RefCell<Vec<Mapping>>,
     gone: RefCell<Vec<(usize, DmaAddr, u64, Site)>>,
 }
 
@@ -335,7 +335,12 @@ impl Ledger {
             .live
             .borrow()
             .iter()
-            .map(|one| format!("{} {:?} {:?} {} {} {}\n", one.device, one.new, one.pieces, one.written, one.leaving, one.unchecked))
+            .map(|one| {
+                format!(
+                    "{} {:?} {:?} {} {} {}\n",
+                    one.device, one.new, one.pieces, one.written, one.leaving, one.unchecked
+                )
+            })
             .collect();
         list.sort_unstable();
         out.extend(list);

@@ -8,6 +8,7 @@ use crate::device::{Device, DeviceDmaParameters, DeviceNode};
 use crate::dma::Ops;
 use crate::kernel::Kx;
 use crate::mem::{PAGE_SIZE, PhysAddr, PhysRange, Ptr, Source, align_up};
+use crate::scenario::schema::E820Kind;
 
 /// A device that asked for it finds the low bits of a buffer's address in the address that it is given; and where nobody
 /// asked for anything, a bounced page begins a page, as it always did.
@@ -88,5 +89,23 @@ pub(super) fn check_overlap(kx: &Kx, node: &DeviceNode, mapping: &Mapping, live:
             kx.report(Draft::warning("overlapping-mappings", title), Vec::new);
             return;
         }
+    }
+}
+
+/// What an IOMMU is told to let devices reach is memory, of which the firmware has told.
+pub fn check_memory(kx: &Kx, start: PhysAddr, size: u64) {
+    let usable = |at: u64| {
+        let mut ranges = kx.k.scenario.machine.e820.iter().filter(|entry| entry.kind == E820Kind::Usable);
+        ranges.find(|entry| entry.start <= at && at <= entry.end)
+    };
+    let end = start.0.saturating_add(size);
+    let mut at = start.0;
+    while at < end {
+        let Some(entry) = usable(at) else { break };
+        at = entry.end.saturating_add(1);
+    }
+    if at < end {
+        let title = format!("{start}-{:#x} is given to devices, and there is no memory at {at:#x}", end - 1);
+        kx.report(Draft::warning("maps-no-memory", title), Vec::new);
     }
 }

@@ -45,6 +45,9 @@ pub struct KernelConfig {
     pub dma_api_debug_sg: bool,
     /// `CONFIG_DMA_DECLARE_COHERENT`: devices may have coherent memory of their own.
     pub dma_declare_coherent: bool,
+    /// `CONFIG_DMA_DIRECT_REMAP`: memory for devices that do not snoop caches is mapped a second time, without a cache. Arm
+    /// has it, x86 has not.
+    pub dma_direct_remap: bool,
     /// `CONFIG_VMAP_STACK`: stacks are `vmalloc` memory.
     pub vmap_stack: bool,
     /// `CONFIG_NR_CPUS`, if it is named; it then counts before the machine's.
@@ -69,6 +72,7 @@ impl Default for KernelConfig {
             dma_api_debug: false,
             dma_api_debug_sg: false,
             dma_declare_coherent: false,
+            dma_direct_remap: false,
             vmap_stack: true,
             nr_cpus: None,
         }
@@ -94,6 +98,7 @@ pub const CONFIG_NAMES: &[&str] = &[
     "CONFIG_DMA_API_DEBUG",
     "CONFIG_DMA_API_DEBUG_SG",
     "CONFIG_DMA_DECLARE_COHERENT",
+    "CONFIG_DMA_DIRECT_REMAP",
     "CONFIG_VMAP_STACK",
     "CONFIG_NR_CPUS",
 ];
@@ -174,6 +179,7 @@ impl KernelConfig {
             "CONFIG_DMA_API_DEBUG" => &mut self.dma_api_debug,
             "CONFIG_DMA_API_DEBUG_SG" => &mut self.dma_api_debug_sg,
             "CONFIG_DMA_DECLARE_COHERENT" => &mut self.dma_declare_coherent,
+            "CONFIG_DMA_DIRECT_REMAP" => &mut self.dma_direct_remap,
             "CONFIG_VMAP_STACK" => &mut self.vmap_stack,
             _ => return None,
         })

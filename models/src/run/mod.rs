@@ -1,7 +1,8 @@
 //! One run of one scenario: what the command line and the reports see of the models.
 
+mod end_state;
 mod facts;
-mod state;
+pub mod state;
 mod worker;
 
 use std::sync::Arc;

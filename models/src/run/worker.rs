@@ -33,6 +33,19 @@ pub struct Worker {
     pub(super) memory: Option<Memory>,
 }
 
+impl Source {
+    fn mode(&self) -> Mode {
+        match self {
+            Self::Seed(seed) => Mode::Seed(*seed),
+            Self::Replay(list) => Mode::Replay(list.clone()),
+            Self::Search(search) => Mode::Search(search.clone()),
+        }
+    }
+}
+
+/// What looks at the machine in the middle of a run.
+type Look = Box<dyn FnOnce(&Kx)>;
+
 impl Worker {
     fn fresh_memory(&mut self) -> Memory {
         let machine = &self.simulation.scenario.machine;
@@ -55,20 +68,31 @@ impl Worker {
 
     /// One run.
     pub fn run(&mut self, request: &Request) -> Run {
-        let mode = match &request.source {
-            Source::Seed(seed) => Mode::Seed(*seed),
-            Source::Replay(list) => Mode::Replay(list.clone()),
-            Source::Search(search) => Mode::Search(search.clone()),
-        };
-        self.run_in(request, mode)
+        self.run_in(request, request.source.mode(), None)
     }
 
     /// One run of a search, which is in what is left of its choices. The source that `request` names does not count.
     pub fn search(&mut self, search: Box<Search>, request: &Request) -> Run {
-        self.run_in(request, Mode::Search(search))
+        self.run_in(request, Mode::Search(search), None)
     }
 
-    fn run_in(&mut self, request: &Request, mode: Mode) -> Run {
+    /// Runs until `step` steps were taken, and looks at the machine there: `None` if the run has fewer. The run goes no
+    /// further.
+    pub fn look<T: 'static>(
+        &mut self,
+        request: &Request,
+        step: u64,
+        look: impl FnOnce(&Kx) -> T + 'static,
+    ) -> Option<T> {
+        let seen = Rc::new(RefCell::new(None));
+        let into = Rc::clone(&seen);
+        let look: Look = Box::new(move |kx| *into.borrow_mut() = Some(look(kx)));
+        let mode = request.source.mode();
+        self.run_in(request, mode, Some((step, look)));
+        seen.take()
+    }
+
+    fn run_in(&mut self, request: &Request, mode: Mode, look: Option<(u64, Look)>) -> Run {
         let scenario = Arc::clone(&self.simulation.scenario);
         let explore = &scenario.explore;
         let searching = matches!(mode, Mode::Search(_));
@@ -107,13 +131,17 @@ impl Worker {
             boot(&Kx::new(cx, k)).await;
         });
         let k = Rc::clone(&kernel);
+        if let Some((step, look)) = look {
+            let k = Rc::clone(&kernel);
+            sim.look_at(step, move |cx| look(&Kx::new(cx, k)));
+        }
         // Runs when nothing else can: what it looks at has settled.
         let state = Rc::new(RefCell::default());
         let kept = request.record_state.then(|| Rc::clone(&state));
         sim.at_end(move |cx| {
             let kx = Kx::new(cx, k);
             if let Some(kept) = kept {
-                *kept.borrow_mut() = Some(super::state::state_of(&kx));
+                *kept.borrow_mut() = Some(super::end_state::state_of(&kx));
             }
             end_of_run(&kx);
             let facts = facts_of(&kx);
@@ -179,7 +207,7 @@ fn facts_of(kx: &Kx) -> Facts {
     facts
 }
 
-fn pool_state(kx: &Kx, pool: mem::Ptr<IoTlbMem>) -> &'static str {
+pub(super) fn pool_state(kx: &Kx, pool: mem::Ptr<IoTlbMem>) -> &'static str {
     if !kx.k.has(Behaviour::DevicePoolPointer) {
         return "no pointer";
     }

@@ -189,6 +189,10 @@ impl Reader<'_> {
     fn similar(&self, path: &Path) -> String {
         let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
         let names = self.files.neighbours(path);
+        if names.iter().any(|other| other == name) {
+            // It is there; the trouble is another.
+            return String::new();
+        }
         match nearest(name, names.iter().map(String::as_str)) {
             Some(near) => format!("did you mean `{}`?", shown(&path.with_file_name(near))),
             None => "a path is seen from the file that names it".to_owned(),

@@ -19,7 +19,7 @@ pub use ::schema;
 pub use ::schema::{
     Access, AddrRange, AllocFail, Attr, BufferSource, Bus, Cap, Chance, CpuChoice, CpuVendor, Delay, Device,
     DeviceArg, Dir, Dist, Driver, DriverRef, E820Change, E820Entry, E820Kind, Early, Expect, Explore,
-    FindingPattern, Freed, FreedAt, FreedBy, HotUnplug, Inject, Iommu, JunkClass, Kernel, Machine,
+    FindingPattern, Freed, FreedAt, FreedBy, HotUnplug, InFlight, Inject, Iommu, JunkClass, Kernel, Machine,
     MachineRef, MadeBy, MapArgs, MapSgArgs, MemEncrypt, MemoryOrder, Node, OnError, OnFinding, PartArgs,
     Plugged, ProbeType, ProcStmt, Process, Queue, Region, Registers, Reserved, ReservedAt, ScenarioFile,
     SeedCount, Stmt, Strategy, SubmitArgs, SyncArgs, Trample, UnmapArgs, UnmapSgArgs, Unplugged, Variant,

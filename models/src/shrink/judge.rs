@@ -66,7 +66,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    fn request(&self, source: Source, record_choices: bool) -> Request {
+    pub(super) fn request(&self, source: Source, record_choices: bool) -> Request {
         Request { source, record: false, record_choices, details: false, ..self.request.clone() }
     }
 }

@@ -4,6 +4,7 @@
 //! ([`crate::scenario::edit`]), and both again until neither gets any smaller. A candidate counts only if it shows a
 //! finding of the same signature: the same kind, the same innermost frames, the same object.
 
+mod conditions;
 mod judge;
 mod measure;
 mod pair;
@@ -11,6 +12,7 @@ mod pair;
 use sim::choices::{ChoiceList, Token};
 use sim::explore::shrink::{Halt, Search, drop_blocks, shrink_choices};
 
+pub use conditions::{Condition, Conditions, Effect, conditions};
 pub use judge::{Settings, Target};
 pub use measure::Measure;
 pub use pair::{Pair, PairChange, nearest_clean};

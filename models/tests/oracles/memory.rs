@@ -113,3 +113,40 @@ fn an_object_that_nothing_points_at() {
     World { processes: unplug, ..world.clone() }.is_silent();
     World { device: "", ..world }.is_silent();
 }
+
+/// A confidential guest, and a driver that brings its rings up and down.
+const GUEST: World = World {
+    version: "6.12",
+    cmdline: "",
+    iommu: "None",
+    machine: "mem_encrypt: Sev,",
+    probe: "SetMask(bits: 64), SetCoherentMask(bits: 64)",
+    body: r#"Repeat(times: Fixed(20), body: [
+            AllocCoherent(name: "ring", size: Fixed(32768)), DeviceWrite(name: "ring"), FreeCoherent(name: "ring"),
+        ])"#,
+    ..WORLD
+};
+
+#[test]
+fn coherent_memory_that_the_host_still_reads() {
+    let hard = World { inject: "alloc_fail: (per_mille: 100),", ..GUEST };
+    GUEST.is_silent();
+    hard.is_silent();
+    let given = World { flips: r#"revert: ["leak-pages-not-decrypted"],"#, ..hard.clone() }.kinds(100);
+    assert!(given["freed-while-shared"].1.contains("dma_direct_alloc"), "{given:?}");
+    let back = World { flips: r#"revert: ["leak-pages-not-encrypted"],"#, ..hard }.kinds(100);
+    assert!(back["freed-while-shared"].1.contains("dma_direct_free"), "{back:?}");
+    World { flips: r#"revert: ["leak-pages-not-decrypted", "leak-pages-not-encrypted"],"#, ..GUEST }
+        .is_silent();
+}
+
+#[test]
+fn coherent_memory_that_was_never_shared() {
+    let body = r#"Lock(name: "l", irqsave: true, body: [AllocCoherent(name: "ring", size: Fixed(4096))]),
+        DeviceRead(name: "ring"), FreeCoherent(name: "ring")"#;
+    let remapped = World { config: r#""CONFIG_DMA_DIRECT_REMAP=y""#, body, ..GUEST };
+    remapped.is_silent();
+    let private = World { flips: r#"revert: ["pool-pages-decrypted"],"#, ..remapped };
+    assert!(private.fires("private-memory").contains("not shared with the host"));
+    World { config: "", ..private }.is_silent();
+}

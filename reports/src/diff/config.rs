@@ -65,6 +65,7 @@ const fn encryption(encryption: MemEncrypt) -> &'static str {
         MemEncrypt::None => "none",
         MemEncrypt::Sme => "SME",
         MemEncrypt::Sev => "SEV",
+        MemEncrypt::Realm => "CCA",
         MemEncrypt::Pef => "PEF",
         MemEncrypt::Pv => "Secure Execution",
     }
@@ -80,16 +81,19 @@ fn iommu(iommu: Iommu) -> String {
         Iommu::AmdVi { ppr, gt, np_cache, .. } => {
             list("AMD-Vi", &[(ppr, "PPR"), (gt, "GT"), (np_cache, "NpCache")])
         }
-        Iommu::Vtd { snoop, write_buffer_flush, platform_opt_in, caching_mode, pass_through } => list(
-            "VT-d",
-            &[
-                (snoop, "snooping"),
-                (write_buffer_flush, "write buffer flush"),
-                (platform_opt_in, "opt-in"),
-                (caching_mode, "caching mode"),
-                (!pass_through, "no pass-through"),
-            ],
-        ),
+        Iommu::Vtd { snoop, write_buffer_flush, platform_opt_in, caching_mode, pass_through, scalable } => {
+            list(
+                "VT-d",
+                &[
+                    (snoop, "snooping"),
+                    (write_buffer_flush, "write buffer flush"),
+                    (platform_opt_in, "opt-in"),
+                    (caching_mode, "caching mode"),
+                    (!pass_through, "no pass-through"),
+                    (scalable, "scalable mode"),
+                ],
+            )
+        }
         Iommu::Virtio { second_ms, .. } => list("virtio-iommu", &[(second_ms.is_some(), "a second one")]),
         Iommu::Smmu { second_ms, .. } => list("SMMU", &[(second_ms.is_some(), "a second one")]),
     }

@@ -13,6 +13,9 @@ const PAGE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
+/// How the models call the space of a bounce pool's slots.
+const SLOTS: &str = "slots of ";
+
 /// Words for the kinds of events, by number. The page knows them.
 const KINDS: [&str; 14] = [
     "step",
@@ -88,6 +91,8 @@ struct Space {
     name: String,
     /// The smallest length in it: what one cell of the map stands for at least.
     unit: u64,
+    /// Whether its numbers are slots of a bounce pool, which the page draws in rows of a segment each.
+    slots: bool,
 }
 
 #[derive(Serialize)]
@@ -103,7 +108,7 @@ struct Interval {
 
 #[derive(Serialize)]
 struct Counter {
-    name: &'static str,
+    name: String,
     event: Vec<usize>,
     value: Vec<u64>,
 }
@@ -174,7 +179,8 @@ impl Gather {
         let space = match self.spaces.iter().position(|known| known.name == space) {
             Some(at) => at,
             None => {
-                self.spaces.push(Space { name: ascii(space), unit: u64::MAX });
+                let slots = space.starts_with(SLOTS);
+                self.spaces.push(Space { name: ascii(space), unit: u64::MAX, slots });
                 self.spaces.len() - 1
             }
         };
@@ -190,12 +196,12 @@ impl Gather {
         }
     }
 
-    fn counter(&mut self, name: &'static str, value: u64) {
+    fn counter(&mut self, name: &str, value: u64) {
         let now = self.now();
         let counter = match self.counters.iter_mut().find(|counter| counter.name == name) {
             Some(counter) => counter,
             None => {
-                self.counters.push(Counter { name, event: Vec::new(), value: Vec::new() });
+                self.counters.push(Counter { name: ascii(name), event: Vec::new(), value: Vec::new() });
                 self.counters.last_mut().expect("it was just pushed")
             }
         };

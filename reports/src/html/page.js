@@ -183,6 +183,7 @@
     space = n; picked = null;
     [...$('spaces').children].forEach((b, i) => b.setAttribute('aria-selected', i === n));
     mine = data.intervals.filter((v) => v.space === n);
+    segments = [...new Set(mine.flatMap((v) => [Math.floor(v.start / SEGMENT), Math.floor((v.start + v.len - 1) / SEGMENT)]))].sort((a, b) => a - b).slice(0, MAX_SEGMENTS);
     const borders = [...new Set(mine.flatMap((v) => [v.start, v.start + v.len]))].sort((a, b) => a - b);
     cells = [];
     let sum = 0;
@@ -199,8 +200,43 @@
   }
   const owner = (c) => { let who = null; for (const v of c.all) if (v.from <= at && (v.to < 0 || v.to > at)) who = v; return who; };
   const former = (c) => { let who = null; for (const v of c.all) if (v.to >= 0 && v.to <= at && (!who || v.to >= who.to)) who = v; return who; };
+  // Slots of a bounce pool: a row for each segment of 128 that was ever in use, a cell for each slot.
+  const SEGMENT = 128, SEGMENT_ROW = 16, MAX_SEGMENTS = 96;
+  let segments = [];
+  const inSegments = () => data.spaces[space] && data.spaces[space].slots;
+  const slotPlace = (width) => { const left = Math.min(64, width * .18); return [left, (width - left) / SEGMENT]; };
+  const stretches = (start, len) => {
+    const list = [];
+    for (let s = Math.floor(start / SEGMENT); s * SEGMENT < start + len; s++) {
+      const row = segments.indexOf(s); if (row < 0) continue;
+      const a = Math.max(start, s * SEGMENT), b = Math.min(start + len, (s + 1) * SEGMENT);
+      list.push([row, a - s * SEGMENT, b - a]);
+    }
+    return list;
+  };
+  function drawSlots() {
+    const [g, width] = fit(map, segments.length * SEGMENT_ROW + 4), [left, w] = slotPlace(width);
+    const dark = css('--bg').startsWith('#1'), only = $('owner').value.trim().toLowerCase();
+    g.font = '11px ui-monospace, monospace'; g.fillStyle = css('--dim');
+    segments.forEach((s, row) => { g.fillStyle = css('--dim'); g.fillText(s * SEGMENT, 0, row * SEGMENT_ROW + 9); g.strokeStyle = css('--line'); g.strokeRect(left + .5, row * SEGMENT_ROW + 2.5, width - left - 1, SEGMENT_ROW - 5); });
+    const fill = (v, style, gap) => { g.fillStyle = style; for (const [row, a, n] of stretches(v.start, v.len)) g.fillRect(left + a * w, row * SEGMENT_ROW + 3, Math.max(1, n * w - gap), SEGMENT_ROW - 6); };
+    for (const v of mine) if (v.to >= 0 && v.to <= at) fill(v, css('--line'), 0);
+    for (const v of mine) if (v.from <= at && (v.to < 0 || v.to > at)) {
+      const what = data.texts[v.what];
+      g.globalAlpha = !only || what.toLowerCase().includes(only) ? 1 : .2;
+      fill(v, `hsl(${hue(what)} ${dark ? '50% 52%' : '60% 52%'})`, w > 3 ? 1 : .5); g.globalAlpha = 1;
+    }
+    if (picked) { g.strokeStyle = css('--bad'); g.lineWidth = 2; for (const [row, a, n] of stretches(picked.a, picked.b - picked.a)) g.strokeRect(left + a * w, row * SEGMENT_ROW + 2, Math.max(2, n * w), SEGMENT_ROW - 4); g.lineWidth = 1; }
+  }
+  function pickSlot(e) {
+    const [left, w] = slotPlace(map.clientWidth), s = segments[Math.floor(e.offsetY / SEGMENT_ROW)];
+    if (s === undefined || e.offsetX < left) return null;
+    const slot = s * SEGMENT + Math.floor((e.offsetX - left) / w);
+    return cells.find((c) => c.a <= slot && slot < c.b);
+  }
   const ROWS = 5;
   function drawMap() {
+    if (inSegments()) { drawSlots(); return; }
     const [g, width] = fit(map, 22 * ROWS + 6);
     const dark = css('--bg').startsWith('#1'), only = $('owner').value.trim().toLowerCase(), per = cells.sum / ROWS;
     for (const c of cells) {
@@ -212,7 +248,7 @@
       c.box = [x, y, w];
     }
   }
-  map.addEventListener('click', (e) => { const hit = cells.filter((c) => c.box && e.offsetY >= c.box[1] - 2 && e.offsetY < c.box[1] + 20).sort((a, b) => Math.abs(a.box[0] + a.box[2] / 2 - e.offsetX) - Math.abs(b.box[0] + b.box[2] / 2 - e.offsetX))[0]; if (hit) { picked = hit; drawMap(); life(); } });
+  map.addEventListener('click', (e) => { const hit = inSegments() ? pickSlot(e) : cells.filter((c) => c.box && e.offsetY >= c.box[1] - 2 && e.offsetY < c.box[1] + 20).sort((a, b) => Math.abs(a.box[0] + a.box[2] / 2 - e.offsetX) - Math.abs(b.box[0] + b.box[2] / 2 - e.offsetX))[0]; if (hit) { picked = hit; drawMap(); life(); } });
   map.addEventListener('keydown', (e) => { const k = cells.indexOf(picked); if (e.key === 'ArrowDown' || e.key === 'ArrowUp') { e.preventDefault(); picked = cells[Math.max(0, Math.min(cells.length - 1, k + (e.key === 'ArrowDown' ? 1 : -1)))]; drawMap(); life(); } });
   function life() {
     const box = $('life'); box.textContent = '';
@@ -237,7 +273,7 @@
   // Quantities over events.
   function drawCounters() {
     for (const c of data.counters) {
-      const [g, width] = fit(c.canvas, 60), top = Math.max(1, ...c.value);
+      const [g, width] = fit(c.canvas, 60), top = c.top;
       g.strokeStyle = css('--accent'); g.beginPath();
       c.event.forEach((i, k) => { const x = i / Math.max(1, N) * width, y = 55 - c.value[k] / top * 50; if (k) g.lineTo(x, 55 - c.value[k - 1] / top * 50); g.lineTo(x, y); }); g.stroke();
       g.strokeStyle = css('--bad'); g.beginPath(); g.moveTo(at / Math.max(1, N) * width, 0); g.lineTo(at / Math.max(1, N) * width, 60); g.stroke();
@@ -246,7 +282,7 @@
   }
   if (data.counters.length) {
     $('quantities').hidden = false;
-    for (const c of data.counters) { const d = document.createElement('div'); c.label = document.createElement('p'); c.canvas = document.createElement('canvas'); d.append(c.label, c.canvas); $('counters').append(d); c.canvas.addEventListener('click', (e) => go(Math.min(N - 1, Math.floor(e.offsetX / c.canvas.clientWidth * N)))); }
+    for (const c of data.counters) { c.top = c.value.reduce((a, b) => Math.max(a, b), 1); const d = document.createElement('div'); c.label = document.createElement('p'); c.canvas = document.createElement('canvas'); d.append(c.label, c.canvas); $('counters').append(d); c.canvas.addEventListener('click', (e) => go(Math.min(N - 1, Math.floor(e.offsetX / c.canvas.clientWidth * N)))); }
   }
 
   // The story.

@@ -237,7 +237,15 @@ impl Cx {
     /// A quantity of a model, for the trace: its value from now on.
     pub fn counter(&self, name: &'static str, value: impl FnOnce() -> u64) {
         if self.sim.config.record {
-            self.sim.event_of(self.id, EventKind::Counter { name, value: value() });
+            self.sim.event_of(self.id, EventKind::Counter { name: name.into(), value: value() });
+        }
+    }
+
+    /// The same for one of several things of a kind: `(what is counted, how many)`.
+    pub fn counter_of(&self, counter: impl FnOnce() -> (String, u64)) {
+        if self.sim.config.record {
+            let (name, value) = counter();
+            self.sim.event_of(self.id, EventKind::Counter { name: name.into(), value });
         }
     }
 

@@ -254,6 +254,7 @@ impl Sim {
         if self.searching {
             self.search_ends();
         }
+        self.look_at_end();
         self.call_end_hook();
         self.tear_down()
     }

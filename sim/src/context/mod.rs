@@ -6,6 +6,7 @@ mod cpu;
 mod cx;
 mod decide;
 mod executor;
+mod look;
 mod oracle;
 mod search;
 mod sim;
@@ -16,6 +17,7 @@ mod work;
 
 pub use config::{Ended, RunConfig, RunEnd};
 pub use cx::{Cx, Frame, IrqFlags};
+pub use look::{ContextState, Depths, Doing, HeldLock, LockOrder};
 pub use oracle::Draft;
 pub use sim::Sim;
 pub use state::{Class, SpawnSpec};

@@ -151,6 +151,10 @@ impl Sim {
     /// that has just stepped keeps interrupts off for more steps than anything that ends does.
     #[cold]
     pub(super) fn makes_progress(&self, id: CtxId, steps: u64) -> bool {
+        if steps > self.look_step.get() {
+            self.look_now(id);
+            return false;
+        }
         if steps >= self.config.max_steps {
             self.out_of_steps();
             return false;
@@ -160,7 +164,8 @@ impl Sim {
             self.spins_with_irqs_off(id, masked);
             return false;
         }
-        self.next_look.set(self.config.max_steps.min(steps + LOOK_EVERY));
+        let look = self.look_step.get().saturating_add(1);
+        self.next_look.set(self.config.max_steps.min(steps + LOOK_EVERY).min(look));
         true
     }
 

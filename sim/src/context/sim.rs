@@ -6,6 +6,7 @@ use std::future::Future;
 use std::rc::{Rc, Weak};
 
 use super::cpu::Cpu;
+use super::look::Look;
 use super::state::{NOBODY, START, Slot, Spare, SpawnSpec, Task, ctx};
 use super::timer::{Clock, Function};
 use super::{Class, Cx, Ended, RunConfig};
@@ -85,7 +86,10 @@ pub struct Sim {
     pub(super) findings: RefCell<Vec<Finding>>,
     pub(super) trace: RefCell<Trace>,
     at_end: RefCell<Option<EndHook>>,
-    this: Weak<Self>,
+    /// At how many steps somebody wants to look, and ends the run.
+    pub(super) look_step: Cell<u64>,
+    pub(super) look: RefCell<Option<Look>>,
+    pub(super) this: Weak<Self>,
 }
 
 impl fmt::Debug for Sim {
@@ -200,6 +204,8 @@ impl Sim {
             findings: RefCell::new(Vec::new()),
             trace: RefCell::new(Trace::default()),
             at_end: RefCell::new(None),
+            look_step: Cell::new(u64::MAX),
+            look: RefCell::new(None),
         });
         probe::listen(sim.searching);
         sim.scheduler.borrow_mut().begin(sim.choices.borrow_mut().schedule_rng());

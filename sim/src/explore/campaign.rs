@@ -45,6 +45,15 @@ pub struct SignatureStats {
     pub guide: Option<Guide>,
 }
 
+/// A seed and how long its run was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Slow {
+    /// Steps of its run.
+    pub steps: u64,
+    /// The seed.
+    pub seed: u64,
+}
+
 /// What a campaign gave.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
@@ -58,6 +67,8 @@ pub struct Summary {
     pub steps: u64,
     /// Most steps of a run.
     pub max_steps: u64,
+    /// The [`Summary::SLOWEST`] seeds whose runs had most steps, the longest first and, of equals, the lowest first.
+    pub slowest: Vec<Slow>,
     /// By signature.
     pub signatures: BTreeMap<u64, SignatureStats>,
     /// How runs ended, in words, and how many did so.
@@ -71,6 +82,18 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// So many of the slowest seeds are kept.
+    pub const SLOWEST: usize = 10;
+
+    fn add_slow(&mut self, slow: Slow) {
+        let order = |one: &Slow| (std::cmp::Reverse(one.steps), one.seed);
+        let at = self.slowest.partition_point(|other| order(other) <= order(&slow));
+        if at < Self::SLOWEST {
+            self.slowest.insert(at, slow);
+            self.slowest.truncate(Self::SLOWEST);
+        }
+    }
+
     /// The signatures in order of first seed, then hash.
     #[must_use]
     pub fn by_first_seed(&self) -> Vec<&SignatureStats> {
@@ -88,6 +111,7 @@ impl Summary {
         self.ran += 1;
         self.steps += outcome.steps;
         self.max_steps = self.max_steps.max(outcome.steps);
+        self.add_slow(Slow { steps: outcome.steps, seed });
         let mut hash = Digest::new();
         hash.mix(seed);
         #[expect(clippy::cast_possible_truncation, reason = "the two halves of a digest")]
@@ -136,6 +160,9 @@ impl Summary {
         self.digest = self.digest.wrapping_add(other.digest);
         self.steps += other.steps;
         self.max_steps = self.max_steps.max(other.max_steps);
+        for slow in other.slowest {
+            self.add_slow(slow);
+        }
         self.interrupted |= other.interrupted;
         self.flat |= other.flat;
         self.rechecked += other.rechecked;
@@ -303,5 +330,32 @@ fn of_the_tool(kind: &'static str, title: String) -> Finding {
         step: 0,
         ending: kind,
         details: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(seeds: impl IntoIterator<Item = u64>) -> Summary {
+        let mut summary = Summary::default();
+        for seed in seeds {
+            let outcome = Outcome { digest: 0, steps: seed % 7, findings: Vec::new() };
+            summary.add(seed, outcome);
+        }
+        summary
+    }
+
+    /// Planted bug with which this was seen to fail: the order of equals left to the order in which parts are merged.
+    #[test]
+    fn the_slowest_seeds_do_not_depend_on_how_the_work_was_split() {
+        let whole = of(0..100);
+        assert_eq!(whole.slowest.len(), Summary::SLOWEST);
+        assert_eq!(whole.slowest[0], Slow { steps: 6, seed: 6 });
+        assert!(whole.slowest.is_sorted_by_key(|slow| (std::cmp::Reverse(slow.steps), slow.seed)));
+        let mut parts = of((0..100).filter(|seed| seed % 3 == 1));
+        parts.merge(of((0..100).filter(|seed| seed % 3 == 2)));
+        parts.merge(of((0..100).filter(|seed| seed % 3 == 0)));
+        assert_eq!(parts.slowest, whole.slowest);
     }
 }

@@ -8,7 +8,7 @@ mod observed;
 mod panics;
 pub mod shrink;
 
-pub use campaign::{Campaign, Outcome, Progress, SignatureStats, Summary};
+pub use campaign::{Campaign, Outcome, Progress, SignatureStats, Slow, Summary};
 pub use dpor::Search;
 pub use first::{FirstFinding, SeedsToFinding};
 pub use fuzz::Fuzzer;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::context::{Held, Sim, Wait};
+use crate::context::{Held, LockOrder, Sim, Wait};
 use crate::probe::{self, Op};
 use crate::{Class, CtxId, CtxSet, Draft, ObjId};
 
@@ -59,6 +59,17 @@ impl LockDep {
     /// The orders of classes that were seen.
     pub(crate) fn edges(&self) -> BTreeSet<(&'static str, &'static str)> {
         self.edges.iter().map(|edge| (edge.from.name, edge.to.name)).collect()
+    }
+
+    /// The same with who saw them first, in the order in which they came up.
+    pub(crate) fn order(&self) -> Vec<LockOrder> {
+        let order = |edge: &Edge| LockOrder {
+            held: edge.from.name,
+            taken: edge.to.name,
+            function: edge.function,
+            context: edge.context.clone(),
+        };
+        self.edges.iter().map(order).collect()
     }
 
     /// What was taken while `class` was held.
@@ -202,7 +213,7 @@ impl Sim {
     }
 
     /// The contexts that hold `obj`.
-    fn lock_owners(&self, obj: ObjId) -> CtxSet {
+    pub(crate) fn lock_owners(&self, obj: ObjId) -> CtxSet {
         let holds = |id: &CtxId| self.slot(*id).held.borrow().iter().any(|held| held.obj == obj);
         CtxSet(self.alive().iter().filter(holds).fold(0, |set, id| set | id.bit()))
     }

@@ -1,5 +1,7 @@
 //! Recorded events.
 
+use std::borrow::Cow;
+
 use crate::{CtxId, Label, Name, Nanos};
 
 /// One event of a recorded run.
@@ -50,7 +52,7 @@ pub enum EventKind {
     /// A quantity of a model changed: slots in use, free pages.
     Counter {
         /// What is counted.
-        name: &'static str,
+        name: Cow<'static, str>,
         /// How many there are now.
         value: u64,
     },

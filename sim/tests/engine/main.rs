@@ -4,6 +4,7 @@ mod common;
 mod determinism;
 mod executor;
 mod locks;
+mod look;
 mod masking;
 mod minimise;
 mod oracles;

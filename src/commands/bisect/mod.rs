@@ -53,12 +53,12 @@ fn seeds(args: &BisectArgs, scenario: &Resolved) -> std::ops::Range<u64> {
 
 /// Tests the scenario as it is.
 fn once(args: &BisectArgs, out: &mut Out) -> Result<Exit, Failure> {
-    let scenario = resolve(&args.scenario, &args.kernel, out)?;
+    let scenario = resolve(&args.subject.scenario, &args.subject.kernel, out)?;
     let (target, words) = target(args, &scenario);
     let plan = Plan {
         seeds: seeds(args, &scenario),
         jobs: args.jobs,
-        tweaks: Tweaks::of(&args.engine),
+        tweaks: Tweaks::of(&args.subject.engine),
         quiet: out.quiet,
     };
     let simulation = Simulation::new(scenario);
@@ -105,17 +105,17 @@ struct Step {
 }
 
 fn search(args: &BisectArgs, out: &mut Out) -> Result<Exit, Failure> {
-    let own = resolve(&args.scenario, &args.kernel, out)?;
-    let wanted = Wanted::of(&args.scenario);
+    let own = resolve(&args.subject.scenario, &args.subject.kernel, out)?;
+    let wanted = Wanted::of(&args.subject.scenario);
     let loaded: Loaded = wanted.load()?;
     let (target, words) = target(args, &own);
-    let request = Tweaks::of(&args.engine).on(Request::quick(0));
+    let request = Tweaks::of(&args.subject.engine).on(Request::quick(0));
     let settings = Settings { target, tries: 0, request };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let seeds = seeds(args, &own);
     let jobs = args.jobs.unwrap_or(cores);
     let mut tester =
-        Tester::new(&loaded, &args.kernel, wanted.variant.as_deref(), settings, seeds.clone(), jobs);
+        Tester::new(&loaded, &args.subject.kernel, wanted.variant.as_deref(), settings, seeds.clone(), jobs);
     let human = args.format == Format::Human;
     if human {
         let text = format!("{}: {words}", own.name);

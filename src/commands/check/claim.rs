@@ -14,7 +14,10 @@ pub(super) fn claim(report: &Report, limits: &Limits, interrupted: bool) -> Stri
                 "All {runs} interleavings of this scenario {within} were run: {failed} of them have findings."
             ),
             (0, false) => {
-                format!("Proved: no finding in any interleaving of this scenario {within}. {}", stand_for(runs))
+                format!(
+                    "Proved: no finding in any interleaving of this scenario {within}. {}",
+                    stand_for(runs)
+                )
             }
             (failed, false) => format!(
                 "All interleavings of this scenario {within} were covered: {failed} of {runs} runs have findings. {}",

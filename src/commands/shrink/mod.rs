@@ -36,7 +36,7 @@ struct Done {
 }
 
 pub(super) fn shrink(args: &ShrinkArgs, out: &mut Out) -> Result<Exit, Failure> {
-    let scenario = resolve(&args.scenario, &args.kernel, out)?;
+    let scenario = resolve(&args.subject.scenario, &args.subject.kernel, out)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let mut journal = Kept::open(args, &scenario)?;
     let simulation = Simulation::new(scenario);
@@ -129,18 +129,18 @@ enum Kept {
 impl Kept {
     fn open(args: &ShrinkArgs, scenario: &Resolved) -> Result<Self, Failure> {
         let Some(path) = &args.resume else { return Ok(Self::Nowhere(NoJournal)) };
-        let tweaks = Tweaks::of(&args.engine);
+        let tweaks = Tweaks::of(&args.subject.engine);
         let Explore { max_steps, on_finding, strategy, seeds } = &scenario.explore;
         let from = args.seeds.clone().map_or_else(|| format!("0..{seeds}"), |seeds| format!("{seeds:?}"));
-        let token = args.token.clone().unwrap_or_default();
-        let file = args.token_file.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+        let token = args.origin.token.clone().unwrap_or_default();
+        let file = args.origin.token_file.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
         let head = format!(
             "engine: {}\nscenario: {}\nstart: seed {:?}, seeds {from}, token \"{token}\" \"{file}\"\nfinding: {:?}\n\
              runs: {tweaks:?}, {max_steps} steps, {on_finding:?}, {strategy:?}\noptions: tries {}, budget {}, schedule \
              only {}\n",
             sim::ENGINE_VERSION,
             scenario.digest,
-            args.seed,
+            args.origin.seed,
             args.signature,
             args.tries,
             args.budget,

@@ -43,7 +43,7 @@ pub(super) fn scenario(
     comment("", &finding.signature());
     comment("", &finding.title);
     comment("", "");
-    let from = args.scenario.display();
+    let from = args.subject.scenario.display();
     let reached = match halt {
         None => "nothing can be left out",
         Some(Halt::Interrupted) => "interrupted, so more may be superfluous",

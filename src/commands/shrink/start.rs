@@ -36,8 +36,8 @@ pub(super) fn find(
     simulation: &Simulation,
     search: &mut Search<'_>,
 ) -> Result<Result<Start, Nothing>, Failure> {
-    let token = token::read(args.token.as_deref(), args.token_file.as_deref())?;
-    let request = Tweaks::of(&args.engine).on(Request::quick(0));
+    let token = token::read(args.origin.token.as_deref(), args.origin.token_file.as_deref())?;
+    let request = Tweaks::of(&args.subject.engine).on(Request::quick(0));
     let mut settings =
         Settings { target: Target::named(args.signature.as_deref()), tries: args.tries, request };
     if let (Some(token), None) = (&token, &args.signature)
@@ -45,7 +45,7 @@ pub(super) fn find(
     {
         settings.target = Target::Signature(token.signature);
     }
-    let (seed, choices) = match (token, args.seed) {
+    let (seed, choices) = match (token, args.origin.seed) {
         (Some(token), _) => (token.seed, token.choices),
         (None, wanted) => {
             let seeds = match wanted {
@@ -115,8 +115,8 @@ pub(super) fn flat(scenario: &Resolved, start: &Start, args: &ShrinkArgs) -> Sce
     file.about = Some(finding.signature());
     file.source = Some(format!("shrunk from {}", scenario.name));
     if let Some(explore) = &mut file.explore {
-        explore.max_steps = args.engine.max_steps.unwrap_or(explore.max_steps);
-        match args.engine.on_finding {
+        explore.max_steps = args.subject.engine.max_steps.unwrap_or(explore.max_steps);
+        match args.subject.engine.on_finding {
             None => {}
             Some(crate::args::OnFinding::Stop) => explore.on_finding = OnFinding::Stop,
             Some(crate::args::OnFinding::Continue) => explore.on_finding = OnFinding::Continue,

@@ -1,6 +1,6 @@
 //! AMD-Vi.
 
-use super::probe::block_all;
+use super::copied::take_over;
 use super::{DomainType, IommuDriver, bus_set_iommu};
 use crate::device::DeviceNode;
 use crate::kernel::Kx;
@@ -33,7 +33,7 @@ pub async fn amd_iommu_init(kx: &Kx) {
     let _frame = kx.enter("amd_iommu_init");
     // Enabled with a device table in which every device is valid and none is translated: all DMA is blocked until
     // a device is attached (`init_device_table_dma`).
-    block_all(kx);
+    take_over(kx, IommuDriver::Amd).await;
     kx.log(|| "pci 0000:00:00.2: AMD-Vi: IOMMU performance counters supported".to_owned());
     {
         let _frame = kx.enter("amd_iommu_init_pci");

@@ -3,7 +3,7 @@
 use super::domain::{iommu_attach_device, iommu_domain_alloc, iommu_domain_free};
 use super::group::{lock, unlock, with_group};
 use super::{DeviceEntry, DomainType, IommuDomain, IommuDriver, IommuGroup};
-use crate::device::DeviceNode;
+use crate::device::{Device, DeviceNode};
 use crate::iommu::core_internal::{free_table_page, table_page};
 use crate::iommu::pagetable::Prot;
 use crate::kernel::Kx;
@@ -15,6 +15,7 @@ use crate::profile::Behaviour;
 pub type Errno = u32;
 const EPERM: Errno = 1;
 const EBUSY: Errno = 16;
+const EINVAL: Errno = 22;
 const ENOMEM: Errno = 12;
 
 /// A user takes a group for itself. Before there was ownership, nobody asked.
@@ -31,7 +32,10 @@ pub async fn iommu_group_claim_dma_owner(kx: &Kx, group: Ptr<IommuGroup>) -> Res
     lock(kx, group).await;
     let busy = with_group(kx, group, |object| object.owners.get() > 0).unwrap_or(true);
     if !busy {
-        with_group(kx, group, |object| object.owners.set(1));
+        with_group(kx, group, |object| {
+            object.owners.set(1);
+            object.owner.set(true);
+        });
         // The blocking domain: no address goes through.
         kx.step(sim::Kind::Io, kx.memory_label()).await;
         for node in members(kx, group) {
@@ -54,7 +58,10 @@ pub async fn iommu_group_release_dma_owner(kx: &Kx, group: Ptr<IommuGroup>) {
     lock(kx, group).await;
     let default = kx.load(group, IommuGroup::default_domain).await;
     reattach(kx, group, default).await;
-    with_group(kx, group, |object| object.owners.set(0));
+    with_group(kx, group, |object| {
+        object.owners.set(0);
+        object.owner.set(false);
+    });
     unlock(kx, group);
 }
 
@@ -81,6 +88,28 @@ async fn reattach(kx: &Kx, group: Ptr<IommuGroup>, domain: Ptr<IommuDomain>) {
 pub async fn user_domain_alloc(kx: &Kx) -> Result<Ptr<IommuDomain>, Errno> {
     let _frame = kx.enter("iommu_domain_alloc");
     iommu_domain_alloc(kx, DomainType::Dma, true).await.map_err(|_| ENOMEM)
+}
+
+/// A driver lets its device work in the address spaces of processes (PASID): the group gets an identity domain of the driver's
+/// own, from which the device finds the tables of the processes.
+///
+/// Source: `drivers/iommu/amd/iommu_v2.c: amd_iommu_init_device()`, v5.15, v6.1. What `amd_iommu_free_device()` gives back
+/// stays here.
+///
+/// # Errors
+/// The device is behind no IOMMU, there is no memory, or the group is attached to another user's domain.
+pub async fn amd_iommu_init_device(kx: &Kx, dev: Ptr<Device>) -> Result<(), Errno> {
+    let _frame = kx.enter("amd_iommu_init_device");
+    let group = kx.load(dev, Device::iommu_group).await;
+    if group.is_null() {
+        return Err(EINVAL);
+    }
+    let domain = iommu_domain_alloc(kx, DomainType::Identity, false).await.map_err(|_| ENOMEM)?;
+    let attached = iommu_attach_group(kx, domain, group).await;
+    if attached.is_err() {
+        iommu_domain_free(kx, domain).await;
+    }
+    attached
 }
 
 /// Frees it. What is attached to it still is cut off, where the driver keeps a list of that.

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::copied::{is_attach_deferred, overwritten};
 use super::{Cookie, DeviceEntry, IommuDomain, IommuDriver, IommuGroup};
 use crate::device::{Device, DeviceNode};
 use crate::iommu::dma::{FlushQueue, free_flush_queue};
@@ -86,7 +87,15 @@ pub(super) async fn iommu_domain_alloc(
     let _frame = kx.enter("__iommu_domain_alloc");
     let object = Rc::new(IommuDomain::default());
     let domain = kx.kzalloc(0x50, Rc::clone(&object)).await?;
-    let id = kx.k.iommu.next_domain.get();
+    // The numbers of copied domains are taken.
+    let copied = |id: &u16| {
+        kx.k.scenario
+            .machine
+            .devices
+            .iter()
+            .any(|device| device.in_flight.is_some_and(|left| left.domain == *id))
+    };
+    let id = (kx.k.iommu.next_domain.get()..).find(|id| !copied(id)).unwrap_or(u16::MAX - 1);
     kx.k.iommu.next_domain.set(id + 1);
     object.id.set(id);
     object.type_.set(type_.number());
@@ -188,7 +197,11 @@ pub(super) async fn iommu_attach_device(kx: &Kx, node: &DeviceNode, domain: Ptr<
         Some(DomainType::Dma | DomainType::DmaFq) => DeviceEntry::Domain(domain),
         None => DeviceEntry::Blocked,
     };
+    let deferred = is_attach_deferred(kx, node);
     kx.k.iommu.set_entry(node.index, entry);
+    if deferred {
+        overwritten(kx, node).await;
+    }
 }
 
 /// A page for a page table, without a step: the caller's step covers it.

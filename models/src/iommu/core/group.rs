@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use sim::sync::Mutex;
 
+use super::copied::is_attach_deferred;
 use super::domain::{iommu_attach_device, iommu_domain_alloc};
 use super::objects::GROUP_LOCK;
 use super::{DomainType, IommuDomain, IommuGroup};
@@ -185,7 +186,9 @@ pub(super) async fn iommu_setup_default_domain(kx: &Kx, group: Ptr<IommuGroup>) 
     kx.store_ptr(group, IommuGroup::default_domain, domain).await;
     let members = with_group(kx, group, |object| object.members.borrow().clone()).unwrap_or_default();
     for node in members.into_iter().filter_map(|index| kx.k.node(index)) {
-        iommu_attach_device(kx, &node, domain).await;
+        if !is_attach_deferred(kx, &node) {
+            iommu_attach_device(kx, &node, domain).await;
+        }
     }
     kx.store_ptr(group, IommuGroup::domain, domain).await;
     Ok(())
@@ -229,7 +232,7 @@ fn driver_type(kx: &Kx, node: &DeviceNode) -> Option<DomainType> {
 /// Attaches a device to its group's domain.
 pub(super) async fn attach_to_group(kx: &Kx, group: Ptr<IommuGroup>, node: &DeviceNode) {
     let domain = kx.load(group, IommuGroup::domain).await;
-    if !domain.is_null() {
+    if !domain.is_null() && !is_attach_deferred(kx, node) {
         iommu_attach_device(kx, node, domain).await;
     }
 }

@@ -1,6 +1,8 @@
 //! The hardware's side: where a device's access ends up.
 
+use super::copied::translate_copied;
 use super::objects::TlbEntry;
+use super::recorded::{cached_translation, forgot_translation};
 use super::{DeviceEntry, IommuDomain, IommuDriver};
 use crate::device::DeviceNode;
 use crate::iommu::pagetable::Access;
@@ -24,14 +26,20 @@ pub fn device_access(kx: &Kx, node: &DeviceNode, addr: DmaAddr, write: bool) -> 
     match kx.k.iommu.entry(node.index) {
         DeviceEntry::Off | DeviceEntry::Identity => DmaTarget::Memory(PhysAddr(addr.0 & !(1 << 47))),
         DeviceEntry::Blocked => DmaTarget::Fault("the device is attached to no domain"),
-        DeviceEntry::Domain(domain) => translate(kx, domain, addr, write),
+        DeviceEntry::Copied => translate_copied(kx, node, addr),
+        DeviceEntry::Misread => DmaTarget::Fault("its copied entry has another format"),
+        DeviceEntry::Domain(domain) => match kx.k.iommu.copied_tlb.lookup(node.index, addr) {
+            Some(stale) => DmaTarget::Memory(stale),
+            None => translate(kx, node, domain, addr, write),
+        },
     }
 }
 
-fn translate(kx: &Kx, domain: Ptr<IommuDomain>, addr: DmaAddr, write: bool) -> DmaTarget {
+fn translate(kx: &Kx, node: &DeviceNode, domain: Ptr<IommuDomain>, addr: DmaAddr, write: bool) -> DmaTarget {
     let Ok(object) = kx.k.mem.object(domain) else {
         return DmaTarget::Fault("the domain's structure has been freed");
     };
+    let id = object.id.get();
     let mut cookie = object.cookie.borrow_mut();
     let Some(cookie) = cookie.as_mut() else { return DmaTarget::Fault("the domain translates nothing") };
     let page = addr.0 >> PAGE_SHIFT;
@@ -52,12 +60,20 @@ fn translate(kx: &Kx, domain: Ptr<IommuDomain>, addr: DmaAddr, write: bool) -> D
                     cookie.iotlb[at].readable |= fresh.readable;
                     cookie.iotlb[at].writable |= fresh.writable;
                 }
-                Some(at) => cookie.iotlb[at] = fresh,
-                None if cookie.iotlb.len() < IOTLB_ENTRIES => cookie.iotlb.push(fresh),
+                Some(at) => {
+                    cookie.iotlb[at] = fresh;
+                    cached_translation(kx, node, id, fresh);
+                }
+                None if cookie.iotlb.len() < IOTLB_ENTRIES => {
+                    cookie.iotlb.push(fresh);
+                    cached_translation(kx, node, id, fresh);
+                }
                 None => {
                     cookie.iotlb_next %= IOTLB_ENTRIES;
-                    cookie.iotlb[cookie.iotlb_next] = fresh;
+                    let old = std::mem::replace(&mut cookie.iotlb[cookie.iotlb_next], fresh);
                     cookie.iotlb_next += 1;
+                    forgot_translation(kx, id, old.page);
+                    cached_translation(kx, node, id, fresh);
                 }
             }
             DmaTarget::Memory(phys)

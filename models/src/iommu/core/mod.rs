@@ -4,6 +4,7 @@
 
 mod amd;
 mod attach;
+mod copied;
 mod domain;
 mod firmware;
 mod flush;
@@ -13,6 +14,7 @@ mod objects;
 mod policy;
 mod probe;
 mod queue;
+mod recorded;
 mod release;
 mod state;
 mod topology;
@@ -20,9 +22,10 @@ mod vtd;
 
 pub use amd::{amd_iommu_detect, amd_iommu_init};
 pub use attach::{
-    Errno, iommu_attach_group, iommu_detach_group, iommu_group_claim_dma_owner,
+    Errno, amd_iommu_init_device, iommu_attach_group, iommu_detach_group, iommu_group_claim_dma_owner,
     iommu_group_release_dma_owner, user_domain_alloc, user_domain_free, user_map, user_unmap,
 };
+pub use copied::iommu_deferred_attach;
 pub use domain::{DomainType, iommu_get_dma_domain};
 pub use firmware::{dma_configure, load_iommu_modules};
 pub use flush::iotlb_flush_domain;
@@ -32,14 +35,14 @@ pub use objects::{Cookie, DevIommu, IommuDomain, IommuFwspec, IommuGroup, TlbEnt
 pub use policy::{DomainPolicy, amd_translates, intel_translates};
 pub use probe::domain_type_of;
 pub use probe::{
-    ComeAgain, bus_set_iommu, iommu_bus_notifier_add, iommu_device_unuse_default_domain,
+    ComeAgain, Refused, bus_set_iommu, iommu_bus_notifier_add, iommu_device_unuse_default_domain,
     iommu_device_use_default_domain,
 };
 pub use queue::CommandQueue;
 pub use release::iommu_release_device;
 pub use state::{DeviceEntry, Instances, IommuCore, IommuDriver};
 pub use topology::{PciAddress, PciFunction, PciGroups, PciKind};
-pub use vtd::{detect_intel_iommu, intel_iommu_init};
+pub use vtd::{detect_intel_iommu, intel_iommu_init, iommu_resume, iommu_suspend};
 
 /// For dma-iommu.
 pub(crate) mod internal {

@@ -111,6 +111,8 @@ crate::kobject! {
         members: RefCell<Vec<usize>>,
         /// The scenario's isolation number, if the group stands for one.
         isolation: Cell<Option<u32>>,
+        /// Whether somebody has claimed it for himself (`owner`).
+        owner: Cell<bool>,
         /// Drivers that use the group for the DMA API (`owner_cnt`).
         owners: Cell<u32>,
     }

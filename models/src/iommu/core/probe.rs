@@ -15,6 +15,7 @@ use super::{DeviceEntry, DomainType, IommuDomain, IommuDriver, IommuGroup, iommu
 use crate::device::{Device, DeviceNode};
 use crate::kernel::{Kx, Symbol};
 use crate::mem::Ptr;
+use crate::oracle::check_refused;
 use crate::profile::Behaviour;
 
 /// From now on no device in the IOMMU's scope reaches memory until it is attached to a domain.
@@ -250,8 +251,8 @@ fn init_dma_domain(kx: &Kx, node: &DeviceNode) {
 /// v6.1, v6.12.
 ///
 /// # Errors
-/// The group has no default domain yet: come again.
-pub async fn iommu_device_use_default_domain(kx: &Kx, node: &DeviceNode) -> Result<(), ComeAgain> {
+/// The group has no default domain yet, or is somebody else's.
+pub async fn iommu_device_use_default_domain(kx: &Kx, node: &DeviceNode) -> Result<(), Refused> {
     if !kx.k.has(Behaviour::DmaOwnership) {
         return Ok(());
     }
@@ -264,7 +265,11 @@ pub async fn iommu_device_use_default_domain(kx: &Kx, node: &DeviceNode) -> Resu
     lock(kx, group).await;
     let default = kx.load(group, IommuGroup::default_domain).await;
     let result = if default.is_null() && kx.k.has(Behaviour::DeferWithoutDomain) {
-        Err(ComeAgain)
+        Err(Refused::ComeAgain)
+    } else if is_taken(kx, group, default).await {
+        let claimed = with_group(kx, group, |object| object.owner.get()).unwrap_or(true);
+        check_refused(kx, node, claimed);
+        Err(Refused::Busy)
     } else {
         with_group(kx, group, |object| object.owners.set(object.owners.get() + 1));
         node.owns_dma.set(true);
@@ -272,6 +277,31 @@ pub async fn iommu_device_use_default_domain(kx: &Kx, node: &DeviceNode) -> Resu
     };
     unlock(kx, group);
     result
+}
+
+/// Whether a group that has users belongs to somebody else than the DMA API: it was claimed, or is attached to a domain of
+/// somebody's own. With `identity-counts-as-default` one identity domain is as good as another.
+///
+/// Source: `drivers/iommu/iommu.c: iommu_is_default_domain()`, v6.1.
+async fn is_taken(kx: &Kx, group: Ptr<IommuGroup>, default: Ptr<IommuDomain>) -> bool {
+    let used = with_group(kx, group, |object| (object.owners.get() > 0).then(|| object.owner.get()));
+    let Some(claimed) = used.flatten() else { return false };
+    let domain = kx.load(group, IommuGroup::domain).await;
+    if claimed || domain == default {
+        return claimed;
+    }
+    let identity =
+        |domain| kx.peek(domain, IommuDomain::type_).and_then(DomainType::of) == Some(DomainType::Identity);
+    !(kx.k.has(Behaviour::IdentityCountsAsDefault) && identity(domain) && identity(default))
+}
+
+/// Why a driver cannot have its device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// Not yet (`-EPROBE_DEFER`).
+    ComeAgain,
+    /// Its group is somebody else's (`-EBUSY`).
+    Busy,
 }
 
 /// `-EPROBE_DEFER`.

@@ -70,17 +70,17 @@ fn queue(kx: &Kx) -> Rc<CommandQueue> {
     }))
 }
 
-/// An invalidation, and the wait for it.
+/// Invalidations, and the wait for them.
 ///
 /// Source: `drivers/iommu/amd/iommu.c: domain_flush_pages()`, `__domain_flush_pages()`, `domain_flush_complete()`, v5.13,
 /// v6.1, v6.12.
-pub(super) async fn flush(kx: &Kx, domain: Ptr<IommuDomain>, scope: Scope) {
+pub(super) async fn flush(kx: &Kx, domain: Ptr<IommuDomain>, scopes: &[Scope]) {
     let queue = queue(kx);
-    {
+    for scope in scopes {
         let _frame = kx.enter("domain_flush_pages");
         let irqs = queue.lock.lock_irqsave(kx.cx()).await;
         kx.step(sim::Kind::Io, kx.label(domain.id, 30)).await;
-        submit(kx, &queue, Command::Invalidate(domain, scope));
+        submit(kx, &queue, Command::Invalidate(domain, *scope));
         queue.need_sync.set(true);
         queue.lock.unlock_irqrestore(kx.cx(), irqs);
     }

@@ -5,9 +5,11 @@ use std::rc::Rc;
 
 use sim::sync::Mutex;
 
+use super::copied::{CopiedTlb, entry_at_boot};
 use super::queue::CommandQueue;
 use super::{IommuDomain, IommuGroup};
 use crate::mem::Ptr;
+use crate::scenario::schema::Device;
 
 /// Which driver took charge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +53,10 @@ pub enum DeviceEntry {
     Identity,
     /// Addresses are translated by this domain.
     Domain(Ptr<IommuDomain>),
+    /// Addresses are translated by a domain of the kernel before, which crashed.
+    Copied,
+    /// The same, copied in another format than the hardware reads: everything faults.
+    Misread,
 }
 
 /// State of the subsystem.
@@ -70,6 +76,8 @@ pub struct IommuCore {
     pub next_domain: Cell<u16>,
     /// VT-d's domain of all memory at its own address, for units that cannot pass addresses through.
     pub si_domain: Cell<Option<Ptr<IommuDomain>>>,
+    /// Translations of the kernel before in the hardware's cache.
+    pub(super) copied_tlb: CopiedTlb,
     /// The command queue, once somebody used it.
     pub queue: OnceCell<Rc<CommandQueue>>,
     /// `iommu_probe_device_lock`, once somebody took it.
@@ -77,17 +85,19 @@ pub struct IommuCore {
 }
 
 impl IommuCore {
-    /// Nothing yet, for so many devices.
+    /// Nothing yet, for these devices.
     #[must_use]
-    pub fn new(devices: usize) -> Self {
+    pub fn new(devices: &[Device]) -> Self {
+        let at_boot = |device: &Device| entry_at_boot(device.in_flight.as_ref());
         Self {
             detected: Cell::new(None),
             registered: Cell::new(None),
             instances: Cell::new(Instances::default()),
-            entries: RefCell::new(vec![DeviceEntry::Off; devices]),
+            entries: RefCell::new(devices.iter().map(at_boot).collect()),
             groups: RefCell::new(Vec::new()),
             next_domain: Cell::new(1),
             si_domain: Cell::new(None),
+            copied_tlb: CopiedTlb::default(),
             queue: OnceCell::new(),
             probe_lock: OnceCell::new(),
         }

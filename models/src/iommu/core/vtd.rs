@@ -2,12 +2,13 @@
 
 use std::rc::Rc;
 
+use super::copied::take_over;
 use super::domain::{free_table_page, new_cookie, table_page};
-use super::probe::block_all;
 use super::{DomainType, IommuDomain, IommuDriver, bus_set_iommu};
 use crate::iommu::pagetable::{Mapped, Prot};
-use crate::kernel::{Kx, NoMemory};
+use crate::kernel::{GfpFlags, Kx, NoMemory};
 use crate::mem::{DmaAddr, PAGE_SIZE, PhysAddr, PhysRange, align_up};
+use crate::oracle::check_memory;
 use crate::profile::Behaviour;
 use crate::scenario::schema::{E820Kind, Iommu};
 
@@ -37,7 +38,7 @@ pub fn detect_intel_iommu(kx: &Kx) -> bool {
 /// Source: `drivers/iommu/intel/iommu.c: intel_iommu_init()`, v5.13.
 pub async fn intel_iommu_init(kx: &Kx) {
     let _frame = kx.enter("intel_iommu_init");
-    block_all(kx);
+    take_over(kx, IommuDriver::Intel).await;
     kx.delay(20_000_000).await;
     if kx.k.has(Behaviour::IntelIommuSwiotlbVeto) {
         let untrusted = kx.k.scenario.machine.devices.iter().any(|device| device.untrusted);
@@ -81,7 +82,13 @@ async fn si_domain_init(kx: &Kx) -> Result<(), NoMemory> {
         let freed = {
             let mut cookie = object.cookie.borrow_mut();
             let Some(cookie) = cookie.as_mut() else { return Err(NoMemory) };
-            let (iova, pages) = (DmaAddr(range.start.0), range.size() / PAGE_SIZE);
+            let (iova, mut pages) = (DmaAddr(range.start.0), range.size() / PAGE_SIZE);
+            let mut cleared = Vec::new();
+            if !kx.k.has(Behaviour::IdentityEndsWithMemory) {
+                // What the range before had too much is cleared first (`dma_pte_clear_range`).
+                cleared.extend(cookie.table.unmap(iova, PAGE_SIZE).freed);
+                pages += u64::from(cookie.table.lookup(DmaAddr(range.end.0)).is_none());
+            }
             let mut done = Mapped::default();
             let mapped = cookie.table.map_pages(
                 iova,
@@ -93,7 +100,9 @@ async fn si_domain_init(kx: &Kx) -> Result<(), NoMemory> {
                 &mut done,
             );
             mapped.map_err(|_| NoMemory)?;
-            done.freed
+            check_memory(kx, range.start, pages * PAGE_SIZE);
+            cleared.extend(done.freed);
+            cleared
         };
         for page in freed {
             free_table_page(kx, page.page);
@@ -101,6 +110,40 @@ async fn si_domain_init(kx: &Kx) -> Result<(), NoMemory> {
     }
     kx.k.iommu.si_domain.set(Some(domain));
     Ok(())
+}
+
+/// The memory that keeps a unit's registers while the machine sleeps: where it is and its heap id; `None` if it is part of
+/// the unit's structure.
+type SavedState = Option<(PhysAddr, u32)>;
+
+/// Saves the unit's registers before the machine sleeps. One CPU is left, and its interrupts are off.
+///
+/// Source: `drivers/iommu/intel/iommu.c: iommu_suspend()`, v6.1, v6.12.
+///
+/// # Errors
+/// No memory for them.
+pub async fn iommu_suspend(kx: &Kx) -> Result<SavedState, NoMemory> {
+    /// `MAX_SR_DMAR_REGS` words.
+    const REGISTERS: u64 = 4 * 4;
+    let _frame = kx.enter("iommu_suspend");
+    let state = if kx.k.has(Behaviour::IommuStatePreallocated) {
+        None
+    } else {
+        Some(kx.kmalloc("iommu->iommu_state", REGISTERS, GfpFlags { zero: true, ..GfpFlags::KERNEL }).await?)
+    };
+    kx.step(sim::Kind::Io, kx.memory_label()).await;
+    Ok(state)
+}
+
+/// Puts them back.
+///
+/// Source: `drivers/iommu/intel/iommu.c: iommu_resume()`, v6.1, v6.12.
+pub async fn iommu_resume(kx: &Kx, state: SavedState) {
+    let _frame = kx.enter("iommu_resume");
+    kx.step(sim::Kind::Io, kx.memory_label()).await;
+    if let Some((addr, id)) = state {
+        kx.kfree(addr, id).await;
+    }
 }
 
 /// The usable memory of each node (`for_each_mem_pfn_range`).

@@ -40,6 +40,12 @@ impl FlushQueue {
         Self { rings: FqRings::new(cpus), timer: None, handler: Rc::default() }
     }
 
+    /// What waits, by CPU.
+    #[must_use]
+    pub const fn rings(&self) -> &FqRings {
+        &self.rings
+    }
+
     /// Entries that wait on all CPUs.
     #[must_use]
     pub fn pending(&self) -> usize {
@@ -61,8 +67,22 @@ pub(super) async fn queue_iova(kx: &Kx, domain: Ptr<IommuDomain>, addr: DmaAddr,
         let fq = cookie.fq.as_mut()?;
         fq.rings.add(cpu, IovaPfn(addr.0 >> PAGE_SHIFT), size >> PAGE_SHIFT)
     });
+    count_pending(kx, domain);
     if arm.flatten() == Some(true) {
         arm_timer(kx, domain);
+    }
+}
+
+/// A recorded run tells how many ranges wait.
+fn count_pending(kx: &Kx, domain: Ptr<IommuDomain>) {
+    if !kx.sim().recording() {
+        return;
+    }
+    let Ok(object) = kx.k.mem.borrow().heap.get(domain) else { return };
+    let id = object.id.get();
+    let pending = with_cookie(kx, domain, |cookie| cookie.fq.as_ref().map(FlushQueue::pending));
+    if let Some(pending) = pending.flatten() {
+        kx.counter_of(|| (format!("pending flush queue entries of domain {id}"), pending as u64));
     }
 }
 
@@ -70,7 +90,11 @@ pub(super) async fn queue_iova(kx: &Kx, domain: Ptr<IommuDomain>, addr: DmaAddr,
 fn release(kx: &Kx, domain: Ptr<IommuDomain>, cpu: usize) {
     let own = Cpu(u32::from(kx.cpu()));
     let flushed = with_cookie(kx, domain, |cookie| cookie.fq.as_mut().map(|fq| fq.rings.take_flushed(cpu)));
-    for entry in flushed.flatten().unwrap_or_default() {
+    let flushed = flushed.flatten().unwrap_or_default();
+    if !flushed.is_empty() {
+        count_pending(kx, domain);
+    }
+    for entry in flushed {
         check_flushed(kx, domain, DmaAddr(entry.pfn.0 << PAGE_SHIFT), entry.pages << PAGE_SHIFT);
         with_cookie(kx, domain, |cookie| {
             let _ = cookie.iovad.free_iova_fast(own, entry.pfn, entry.pages, &mut Plenty);

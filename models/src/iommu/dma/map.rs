@@ -5,7 +5,7 @@ use sim::Draft;
 use super::range::{alloc_iova, iommu_dma_unmap, iova_to_phys, map_range};
 use crate::device::Device;
 use crate::dma::Attrs;
-use crate::iommu::core::{IommuDomain, iommu_get_dma_domain};
+use crate::iommu::core::{IommuDomain, iommu_deferred_attach, iommu_get_dma_domain};
 use crate::kernel::Kx;
 use crate::mem::{DmaAddr, Field, PAGE_SIZE, PhysAddr, Ptr, Source, align_up};
 use crate::profile::Behaviour;
@@ -121,6 +121,7 @@ async fn map(
     mask: Field<Device, u64>,
 ) -> Option<DmaAddr> {
     let _frame = kx.enter("__iommu_dma_map");
+    iommu_deferred_attach(kx, dev, domain).await;
     let offset = phys.page_offset();
     let length = align_up(size + offset, PAGE_SIZE);
     let Some(addr) = alloc_iova(kx, dev, domain, length, mask).await else {

@@ -11,7 +11,7 @@ use crate::iommu::iova::{Cpu, IovaPfn, Plenty};
 use crate::iommu::pagetable::{Format, Prot, Unmapped};
 use crate::kernel::Kx;
 use crate::mem::{DmaAddr, Field, PAGE_SHIFT, PAGE_SIZE, PhysAddr, Ptr, align_up};
-use crate::oracle::{check_flushed, check_iova};
+use crate::oracle::{check_flushed, check_iova, check_memory};
 use crate::profile::Behaviour;
 use crate::swiotlb::Direction;
 
@@ -125,6 +125,7 @@ pub(super) async fn map_range(
     let mapped = mapped.map(|(mapped, _)| mapped);
     match mapped {
         Some(Ok(mapped)) => {
+            check_memory(kx, phys, size);
             for page in mapped.freed {
                 free_table_page(kx, page.page);
             }

@@ -67,6 +67,12 @@ impl FqRings {
         self.rings.iter().map(Vec::len).sum()
     }
 
+    /// What waits in the ring of `cpu`, oldest first, and whether a flush has covered it.
+    pub fn entries(&self, cpu: usize) -> impl Iterator<Item = (FqEntry, bool)> {
+        let ring = self.rings.get(cpu).into_iter().flatten();
+        ring.map(|entry| (*entry, entry.counter < self.finished))
+    }
+
     /// Whether the ring of `cpu` takes no further entry (`fq_full`).
     #[must_use]
     pub fn is_full(&self, cpu: usize) -> bool {

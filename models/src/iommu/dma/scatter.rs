@@ -6,6 +6,7 @@ use super::range::{alloc_iova, free_iova, iommu_dma_unmap, map_range, unmap_rang
 use crate::device::{Device, DeviceDmaParameters};
 use crate::dma::rules::{DEFAULT_MAX_SEGMENT, DMA_BIT_MASK_32};
 use crate::dma::{Attrs, SgEntry};
+use crate::iommu::core::iommu_deferred_attach;
 use crate::kernel::Kx;
 use crate::mem::{PhysAddr, Ptr};
 use crate::profile::Behaviour;
@@ -26,6 +27,7 @@ pub async fn iommu_dma_map_sg(
         return map_sg_swiotlb(kx, dev, list, dir, attrs).await;
     }
     let Some(domain) = dma_domain(kx, dev).await else { return 0 };
+    iommu_deferred_attach(kx, dev, domain).await;
     let parms = kx.load(dev, Device::dma_parms).await;
     let (max_segment, boundary) = if parms.is_null() {
         (DEFAULT_MAX_SEGMENT, DMA_BIT_MASK_32)

@@ -213,7 +213,7 @@ impl Walk<'_> {
                 c.range("start", region.start, 0, limits::PHYS_MAX);
                 c.range("size", region.size, PAGE_SIZE, limits::BYTES);
             }),
-            Stmt::WaitAll | Stmt::ReleaseCoherent | Stmt::LimitToMaxMapping => {}
+            Stmt::WaitAll | Stmt::EnablePasid | Stmt::ReleaseCoherent | Stmt::LimitToMaxMapping => {}
             Stmt::Repeat { times, .. } => checker.dist("times", times, 0, limits::EXECUTED),
             Stmt::Requeue { times, delay_us, .. } => {
                 checker.range("times", (*times).into(), 1, limits::RETRIES.into());

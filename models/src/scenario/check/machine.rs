@@ -2,8 +2,11 @@
 
 use super::super::index::Seg;
 use super::super::limits;
-use super::super::schema::{Device, E820Kind, Machine, Plugged, Region, Unplugged};
+use super::super::schema::{
+    Device, E820Entry, E820Kind, InFlight, Iommu, Machine, Plugged, Region, Unplugged,
+};
 use super::{Checker, World, did_you_mean, is_bdf};
+use crate::mem::PAGE_SIZE;
 
 pub(super) fn check(checker: &mut Checker<'_>, machine: &Machine, world: &World<'_>) {
     checker.name("name", &machine.name);
@@ -165,6 +168,36 @@ fn usable(checker: &mut Checker<'_>, machine: &Machine, inside: Region) {
     }
 }
 
+/// What a crashed kernel left of a device: whole pages, behind an IOMMU, in memory that this kernel does not use.
+fn in_flight(checker: &mut Checker<'_>, machine: &Machine, left: InFlight) {
+    if !matches!(machine.iommu, Iommu::AmdVi { .. } | Iommu::Vtd { .. }) {
+        checker.error(&[], "only an AMD or Intel IOMMU is left on by a kernel that crashed");
+    }
+    for (name, value) in [("iova", left.iova), ("phys", left.phys), ("size", left.size)] {
+        if value % PAGE_SIZE != 0 {
+            checker.error(&[Seg::Field(name)], format!("{value:#x} is no multiple of 4096"));
+        }
+    }
+    checker.range("size", left.size, PAGE_SIZE, 1 << 30);
+    checker.range("every_us", left.every_us, 1, limits::DELAY_US);
+    checker.range("domain", left.domain.into(), 1, u16::MAX.into());
+    for (name, start) in [("iova", left.iova), ("phys", left.phys)] {
+        if start.checked_add(left.size).is_none() {
+            checker.error(&[Seg::Field(name)], "it reaches past the end of the address space");
+        }
+    }
+    let taken = |e: &&E820Entry| {
+        e.kind == E820Kind::Usable && left.phys <= e.end && e.start < left.phys.saturating_add(left.size)
+    };
+    if let Some(entry) = machine.e820.iter().find(taken) {
+        let message = format!(
+            "memory of the kernel before cannot be usable ({:#x} to {:#x} is)",
+            entry.start, entry.end
+        );
+        checker.error(&[Seg::Field("phys")], message);
+    }
+}
+
 fn overlap(a: Region, b: Region) -> bool {
     let end = |r: Region| r.end().unwrap_or(u64::MAX);
     a.start < end(b) && b.start < end(a)
@@ -187,6 +220,9 @@ fn device(checker: &mut Checker<'_>, machine: &Machine, i: usize, device: &Devic
     }
     if let Some(range) = device.dma_range {
         checker.field("dma_range", |c| region(c, range));
+    }
+    if let Some(left) = device.in_flight {
+        checker.field("in_flight", |c| in_flight(c, machine, left));
     }
     if device.bus_dma_limit == Some(0) {
         checker.error_help(&[Seg::Field("bus_dma_limit")], "no address at all", "leave it out for no limit");

@@ -93,7 +93,7 @@ fn one(
             checker.device(&bdf_at, bdf, world);
             user_range(checker, *iova, *pages, budget);
         }
-        ProcStmt::VfioDetach => {}
+        ProcStmt::VfioDetach | ProcStmt::Suspend => {}
         ProcStmt::Bind { bdf, driver } => {
             checker.device(&bdf_at, bdf, world);
             if !world.drivers.contains(&driver.as_str()) {

@@ -52,7 +52,15 @@ impl Tree {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn resolve(&self, name: &str) -> Result<Resolved, LoadError> {
-        load_from(Path::new(name), &Text(&layout::line(&self.0)))?.resolve(&Overrides::default())
+        self.resolve_with(name, &Overrides::default())
+    }
+
+    /// The same, with what a user asks for on top.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, or with what is asked for.
+    pub fn resolve_with(&self, name: &str, overrides: &Overrides) -> Result<Resolved, LoadError> {
+        load_from(Path::new(name), &Text(&layout::line(&self.0)))?.resolve(overrides)
     }
 
     /// How many values it holds: a measure of how much there is to read.

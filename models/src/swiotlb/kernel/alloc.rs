@@ -6,6 +6,7 @@ use super::areas::{self, TakenSlots};
 use super::lookup::{device_pool, is_swiotlb_buffer};
 use super::map::{Slots, dma_limits, find_slots};
 use super::object::IoTlbMem;
+use super::recorded::took_slots;
 use super::unmap::swiotlb_release_slots;
 use crate::device::Device;
 use crate::kernel::Kx;
@@ -25,7 +26,11 @@ pub async fn swiotlb_alloc(kx: &Kx, dev: Ptr<Device>, size: u64) -> Option<PhysA
     let limits = dma_limits(kx, dev).await;
     if !kx.k.has(Behaviour::SwiotlbAreas) {
         return match find_slots(kx, mem, limits, &MapRequest::plain(PhysAddr(0), size)).await {
-            Slots::Taken(_, addr) | Slots::Foreign(addr) => Some(addr),
+            Slots::Taken(pool, addr) => {
+                took_slots(kx, dev, pool, limits, addr, || format!("{size} bytes of coherent memory"));
+                Some(addr)
+            }
+            Slots::Foreign(addr) => Some(addr),
             Slots::Full => None,
         };
     }
@@ -43,6 +48,7 @@ pub async fn swiotlb_alloc(kx: &Kx, dev: Ptr<Device>, size: u64) -> Option<PhysA
     let addr = addr.unwrap_or_else(|| start.wrapping_add(u64::from(slot) << IO_TLB_SHIFT));
     kx.sim().mix(u64::from(slot));
     kx.note(|| format!("swiotlb: slots {slot}..{} of the pool for coherent memory", slot + nslots));
+    took_slots(kx, dev, pool, limits, addr, || format!("{size} bytes of coherent memory"));
     if aligned && addr.page_offset() != 0 {
         let title = format!("Cannot allocate pages from non page-aligned swiotlb addr {:#x}.", addr.0);
         kx.report(Draft::warning("warn-on", title), Vec::new);

@@ -7,6 +7,7 @@ use sim::{Draft, Kind};
 use super::grow;
 use super::map::{Found, Slots};
 use super::object::{AREA_LOCK, IoTlbArea, IoTlbMem, PoolPtr};
+use super::recorded::left_slots;
 use super::search::search_area;
 use crate::device::Device;
 use crate::kernel::Kx;
@@ -147,12 +148,12 @@ pub(super) async fn release_slots(
     if let Some(Release::Done { first, nslots, .. }) = released {
         kx.sim().mix(first.cast_unsigned());
         kx.note(|| format!("swiotlb: slots {first}..{} free again", first + nslots));
+        left_slots(kx, pool, first, nslots);
     }
     if kx.k.has(Behaviour::OneMappingSize) {
         kx.step(Kind::Atomic, kx.label(mem.id, IoTlbMem::used.index)).await;
     }
-    if let (Ok(object), Some(Release::Done { nslots, .. })) = (kx.k.mem.object(mem), released)
-    {
+    if let (Ok(object), Some(Release::Done { nslots, .. })) = (kx.k.mem.object(mem), released) {
         object.count_given_back(nslots);
     }
 }

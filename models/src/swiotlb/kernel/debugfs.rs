@@ -1,7 +1,9 @@
 //! What debugfs says of the default allocator.
 
+use super::IoTlbMem;
 use super::lookup::default_pool;
 use crate::kernel::Kx;
+use crate::mem::Ptr;
 use crate::profile::Version;
 use crate::run::SwiotlbDebugfs;
 
@@ -10,7 +12,13 @@ use crate::run::SwiotlbDebugfs;
 /// Source: `kernel/dma/swiotlb.c: swiotlb_create_debugfs_files(), mem_used()`, v5.13 to v6.12.
 #[must_use]
 pub fn swiotlb_debugfs(kx: &Kx) -> Option<SwiotlbDebugfs> {
-    let object = kx.k.mem.object(default_pool(kx)).ok()?;
+    swiotlb_debugfs_of(kx, default_pool(kx))
+}
+
+/// The same of any allocator.
+#[must_use]
+pub fn swiotlb_debugfs_of(kx: &Kx, mem: Ptr<IoTlbMem>) -> Option<SwiotlbDebugfs> {
+    let object = kx.k.mem.object(mem).ok()?;
     let growth = object.growth.get();
     let usage = object.usage.get();
     // The total is kept from 6.4 on; before, the areas' counters are added up.

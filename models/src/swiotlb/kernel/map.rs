@@ -4,6 +4,7 @@ use sim::Draft;
 
 use super::lookup::{device_pool, mem_nslabs};
 use super::object::{IoTlbMem, IoTlbPool, POOL_LOCK, PoolPtr};
+use super::recorded::took_slots;
 use super::rules::search_rules;
 use super::search::search_area;
 use super::unmap::swiotlb_tbl_unmap_single;
@@ -88,6 +89,9 @@ pub async fn swiotlb_tbl_map_single(
     let (pool, tlb_addr) = match slots_for(kx, dev, mem, limits, request, attrs).await? {
         Slots::Taken(pool, tlb_addr) => {
             kx.bounce_given(asked, tlb_addr);
+            took_slots(kx, dev, pool, limits, tlb_addr, || {
+                format!("{mapping_size} bytes of {:#x}", orig_addr.0)
+            });
             (pool, tlb_addr)
         }
         Slots::Full => return None,

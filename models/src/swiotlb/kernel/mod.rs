@@ -14,13 +14,14 @@ mod late;
 mod lookup;
 mod map;
 mod object;
+mod recorded;
 mod rules;
 mod search;
 mod unmap;
 mod watch;
 
 pub use alloc::{swiotlb_alloc, swiotlb_free};
-pub use debugfs::swiotlb_debugfs;
+pub use debugfs::{swiotlb_debugfs, swiotlb_debugfs_of};
 pub use exit::swiotlb_exit;
 pub use grow::{DeviceIoTlb, Growth, Tlb};
 pub use init::{

@@ -3,6 +3,7 @@
 use super::lookup::{find_pool, is_swiotlb_buffer, pool_of};
 use super::map::{bounce, dma_limits};
 use super::object::{IoTlbMem, POOL_LOCK, PoolPtr};
+use super::recorded::left_slots;
 use super::{areas, grow, junk};
 use crate::device::Device;
 use crate::dma::Attrs;
@@ -107,6 +108,7 @@ async fn release(kx: &Kx, dev: Ptr<Device>, pool: PoolPtr, limits: DmaLimits, tl
                 object.count_given_back(nslots);
                 kx.sim().mix(first.cast_unsigned());
                 kx.note(|| format!("swiotlb: slots {first}..{} free again", first + nslots));
+                left_slots(kx, pool, first, nslots);
             }
         }
         Err(_) => junk::release_slots(kx, mem, limits, tlb_addr).await,

@@ -59,7 +59,7 @@ pub(super) async fn alloc_tlb(
         && let Some(dev) = dev
         && force_dma_unencrypted(kx, dev).await
     {
-        let start = dma_alloc_from_pool(kx, dev, bytes).await?;
+        let start = dma_alloc_from_pool(kx, Some(dev), bytes).await?;
         return Some(Tlb { start, bytes, pages: None });
     }
     let mut zone = Zone::first(phys_limit);

@@ -7,6 +7,7 @@ use sim::sync::SpinLock;
 
 use super::super::areas::SLOTS;
 use super::super::object::{AREA_LOCK, IO_TLB_SLOT_SIZE, IoTlbMem, IoTlbPool, PoolPtr};
+use super::super::recorded::left_slots;
 use super::super::rules::{bounce_rules, search_rules};
 use super::memory::{Tlb, alloc_tlb, descriptor_bytes, free_descriptor, free_tlb};
 use super::{Growth, pools_label};
@@ -142,6 +143,7 @@ pub(in super::super) async fn del_transient(
     object.io_tlb.pools.store_release(kx, pools_label(kx, dev), left.into()).await;
     kx.raw_spin_unlock_irqrestore(held);
     kx.note(|| "swiotlb: the pool of this mapping is off its list".to_owned());
+    left_slots(kx, PoolPtr::Added(pool), 0, nslabs.cast_signed());
     let k = Rc::clone(&kx.k);
     kx.call_rcu(move |cx| async move { dyn_free(&Kx::new(cx, k), pool).await });
     with_mem(&|mem| mem.transient_nslabs.set(mem.transient_nslabs.get().wrapping_sub(nslabs)));

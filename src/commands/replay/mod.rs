@@ -1,5 +1,8 @@
 //! `dmasim replay`.
 
+mod machine;
+mod step;
+
 use models::run::{Request, Run, Simulation, Source};
 use reports::json::{RunJson, line};
 use reports::trace::{Level, header, log_line};
@@ -14,6 +17,7 @@ use crate::input::{Failure, resolve};
 use crate::output::Out;
 use crate::report;
 use crate::token;
+use machine::Machine;
 
 pub(super) fn replay(args: &ReplayArgs, out: &mut Out) -> Result<Exit, Failure> {
     if let (Some(from), Some(until)) = (args.from, args.until)
@@ -21,13 +25,16 @@ pub(super) fn replay(args: &ReplayArgs, out: &mut Out) -> Result<Exit, Failure> 
     {
         return Err(Failure::text(format!("there is nothing from step {from} until step {until}")));
     }
+    if args.state.at.is_some() && args.state.show.is_empty() && !args.state.step {
+        return Err(Failure::text("--at goes with --show or --step"));
+    }
     report::check(&args.report, &[&ReportKind::OF_A_RUN])?;
     // A token that is none is told at once, whatever the scenario is like.
-    let token = token::read(args.token.as_deref(), args.token_file.as_deref())?;
-    let scenario = resolve(&args.scenario, &args.kernel, out)?;
-    let seed = token.as_ref().map_or(args.seed.unwrap_or(0), |token| token.seed);
+    let token = token::read(args.origin.token.as_deref(), args.origin.token_file.as_deref())?;
+    let scenario = resolve(&args.subject.scenario, &args.subject.kernel, out)?;
+    let seed = token.as_ref().map_or(args.origin.seed.unwrap_or(0), |token| token.seed);
     let simulation = Simulation::new(scenario);
-    let tweaks = Tweaks::of(&args.engine);
+    let tweaks = Tweaks::of(&args.subject.engine);
     let fitted = token
         .as_ref()
         .filter(|_| args.nearest)
@@ -54,6 +61,14 @@ pub(super) fn replay(args: &ReplayArgs, out: &mut Out) -> Result<Exit, Failure> 
             Some(fitted) if !fitted.changes.is_empty() => token::tell_changes(token, fitted, &run, out),
             _ => token::compare(token, simulation.scenario().digest.0, &run, out)?,
         }
+    }
+    if args.state.step || !args.state.show.is_empty() {
+        let machine = Machine::new(&simulation, request, run, seed, token.is_some());
+        return if args.state.step {
+            step::session(&args.state, machine, out)
+        } else {
+            machine.show(args, out)
+        };
     }
     let which = format!("{} {seed}", if token.is_some() { "token recorded from seed" } else { "seed" });
     for wanted in &args.report {
@@ -90,7 +105,7 @@ fn show(args: &ReplayArgs, run: &Run, seed: u64, simulation: &Simulation, out: &
         TraceLevel::Brief => Level::Brief,
         TraceLevel::Full => Level::Full,
     };
-    let source = if args.seed.is_some() { "seed" } else { "token recorded from seed" };
+    let source = if args.origin.seed.is_some() { "seed" } else { "token recorded from seed" };
     out.line(&out.paint.heading(&format!("{}, {source} {seed}", simulation.scenario().name)));
     out.line(&header());
     let wanted = args.from.unwrap_or(0)..=args.until.unwrap_or(u64::MAX);
