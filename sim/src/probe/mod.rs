@@ -39,6 +39,12 @@ pub enum Op {
 }
 
 impl Op {
+    /// Whether a lock is taken or given back.
+    #[must_use]
+    pub(crate) const fn of_a_lock(self) -> bool {
+        matches!(self, Self::Acquire | Self::Try | Self::Release | Self::ReleaseShared)
+    }
+
     /// Whether the order of the two matters.
     #[must_use]
     pub const fn conflicts(self, other: Self) -> bool {
@@ -84,11 +90,6 @@ pub const fn of_model(nth: u32) -> ObjId {
     ObjId(FIRST_OF_MODEL + nth)
 }
 
-/// Whether a model's cells or variables are meant.
-pub(crate) const fn of_a_model(obj: ObjId) -> bool {
-    obj.0 >= FIRST_CELL && obj.0 < FIRST_OF_ENGINE
-}
-
 /// In which states of the CPU locks of a class are taken.
 pub(crate) const fn lock_usage(class: u8) -> ObjId {
     ObjId(FIRST_OF_ENGINE + 128 + class as u32)
@@ -116,6 +117,7 @@ pub(crate) struct Seen {
 
 thread_local! {
     static ON: Cell<bool> = const { Cell::new(false) };
+    static NAME_ONLY: Cell<ObjId> = const { Cell::new(ObjId::NONE) };
     static SEEN: RefCell<Seen> =
         const { RefCell::new(Seen { accesses: Vec::new(), clock: false, enabled: 0 }) };
 }
@@ -123,6 +125,7 @@ thread_local! {
 /// Begins or ends listening on this thread.
 pub(crate) fn listen(on: bool) {
     ON.set(on);
+    NAME_ONLY.set(ObjId::NONE);
     if on {
         cells::begin_run();
         forget();
@@ -155,8 +158,17 @@ pub fn touch(obj: ObjId, op: Op) {
     }
 }
 
+/// In the run that has begun on this thread, `obj` is a name in labels and no object: to announce it is to touch nothing.
+/// What steps of this name touch is told in another way.
+pub fn name_only(obj: ObjId) {
+    NAME_ONLY.set(obj);
+}
+
 #[cold]
 fn note(access: Access) {
+    if access.obj == NAME_ONLY.get() {
+        return;
+    }
     SEEN.with_borrow_mut(|seen| {
         if !seen.accesses.contains(&access) {
             seen.accesses.push(access);

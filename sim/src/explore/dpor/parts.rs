@@ -6,8 +6,9 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use super::node::{Counts, Sleeper};
 use super::options::Limits;
-use super::search::{Counts, Search, Sleeper};
+use super::search::Search;
 use super::state::{Lines, StateError, numbers, read_sleepers, write_sleepers};
 use crate::trace::Digest;
 use crate::{Ended, RunEnd, explore::catching};
