@@ -9,7 +9,7 @@ use crate::programs::{FLAVOURS, Flavour, build, generate};
 const MOST: u64 = 300;
 
 fn compare(flavour: Flavour, seeds: std::ops::Range<u64>) {
-    let (mut compared, mut runs, mut of) = (0, 0, 0);
+    let (mut runs, mut of) = (0, 0);
     let mut wrong = Vec::new();
     for seed in seeds.clone() {
         let source = generate(flavour, seed);
@@ -50,7 +50,7 @@ fn the_search_finds_what_enumeration_finds() {
 #[test]
 fn a_bounded_search_finds_what_the_orders_within_the_bound_show() {
     let count = std::env::var("DPOR_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(250);
-    let (mut compared, mut runs, mut of) = (0, 0, 0);
+    let (mut runs, mut of) = (0, 0);
     for seed in 0..count {
         for flavour in FLAVOURS {
             let source = generate(flavour, seed);
@@ -64,7 +64,6 @@ fn a_bounded_search_finds_what_the_orders_within_the_bound_show() {
                     panic!("{flavour:?} {seed}: more runs than orders")
                 };
                 assert_eq!(found, expected, "{flavour:?} {seed}, {bound} preemptions: {:?}", source.contexts);
-                compared += 1;
                 runs += counts.complete;
                 of += all.complete;
             }
