@@ -70,6 +70,5 @@ fn a_bounded_search_finds_what_the_orders_within_the_bound_show() {
             }
         }
     }
-    println!("{compared} compared: {runs} runs of {of}");
     assert!(runs * 4 < of * 3, "hardly anything is left out: {runs} runs of {of}");
 }
