@@ -114,9 +114,6 @@ impl Kernel {
         sim: &sim::Sim,
         details: bool,
     ) -> Self {
-        let wild = sim.object("memory");
-        // All kinds of steps are called so. Memory and cells tell what they touch.
-        sim::probe::name_only(wild);
         let image = KernelImage::new(&scenario.machine, &scenario.map);
         let order = StoreOrder::new(&scenario.machine);
         let iommu = IommuCore::new(&scenario.machine.devices);
@@ -141,7 +138,7 @@ impl Kernel {
             holders: holders::Holders::default(),
             stacks: cell::RefCell::default(),
             reported: RefCell::default(),
-            wild,
+            wild: sim.object("memory"),
             details,
             tags: Cell::new(1),
         }

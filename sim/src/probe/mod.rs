@@ -117,7 +117,6 @@ pub(crate) struct Seen {
 
 thread_local! {
     static ON: Cell<bool> = const { Cell::new(false) };
-    static NAME_ONLY: Cell<ObjId> = const { Cell::new(ObjId::NONE) };
     static SEEN: RefCell<Seen> =
         const { RefCell::new(Seen { accesses: Vec::new(), clock: false, enabled: 0 }) };
 }
@@ -125,7 +124,6 @@ thread_local! {
 /// Begins or ends listening on this thread.
 pub(crate) fn listen(on: bool) {
     ON.set(on);
-    NAME_ONLY.set(ObjId::NONE);
     if on {
         cells::begin_run();
         forget();
@@ -158,17 +156,8 @@ pub fn touch(obj: ObjId, op: Op) {
     }
 }
 
-/// In the run that has begun on this thread, `obj` is a name in labels and no object: to announce it is to touch nothing.
-/// What steps of this name touch is told in another way.
-pub fn name_only(obj: ObjId) {
-    NAME_ONLY.set(obj);
-}
-
 #[cold]
 fn note(access: Access) {
-    if access.obj == NAME_ONLY.get() {
-        return;
-    }
     SEEN.with_borrow_mut(|seen| {
         if !seen.accesses.contains(&access) {
             seen.accesses.push(access);

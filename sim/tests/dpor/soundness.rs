@@ -49,7 +49,7 @@ fn the_search_finds_what_enumeration_finds() {
 /// With a bound, the search finds exactly what all orders within the bound show.
 #[test]
 fn a_bounded_search_finds_what_the_orders_within_the_bound_show() {
-    let count = std::env::var("DPOR_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(250);
+    let count = std::env::var("DPOR_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(120);
     let (mut runs, mut of) = (0, 0);
     for seed in 0..count {
         for flavour in FLAVOURS {
