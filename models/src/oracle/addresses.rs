@@ -44,9 +44,11 @@ fn check_ranges(kx: &Kx, domain: Ptr<IommuDomain>, cookie: &Cookie, members: &[u
             report(kx, "lost-iova", title, domain);
         }
     }
-    let twice = cached.iter().enumerate().find(|(nth, pfn)| cached[..*nth].contains(pfn) || waiting.contains(pfn));
+    let twice =
+        cached.iter().enumerate().find(|(nth, pfn)| cached[..*nth].contains(pfn) || waiting.contains(pfn));
     if let Some((_, pfn)) = twice {
-        let title = format!("the bus address {:#x} was given back twice, and can be had twice", pfn << PAGE_SHIFT);
+        let title =
+            format!("the bus address {:#x} was given back twice, and can be had twice", pfn << PAGE_SHIFT);
         report(kx, "double-free", title, domain);
     }
 }
