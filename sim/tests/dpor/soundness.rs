@@ -9,7 +9,7 @@ use crate::programs::{FLAVOURS, Flavour, build, generate};
 const MOST: u64 = 300;
 
 fn compare(flavour: Flavour, seeds: std::ops::Range<u64>) {
-    let (mut runs, mut of) = (0, 0);
+    let (mut compared, mut runs, mut of) = (0, 0, 0);
     let mut wrong = Vec::new();
     for seed in seeds.clone() {
         let source = generate(flavour, seed);
