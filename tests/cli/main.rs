@@ -9,6 +9,7 @@ mod fuzz;
 mod import;
 mod input;
 mod replay;
+mod mail;
 mod resume;
 mod run;
 mod save;
