@@ -134,7 +134,7 @@ async fn direct_alloc(kx: &Kx, dev: Ptr<Device>, size: u64) -> Option<Coherent> 
     let (phys, order, id) = direct_alloc_pages(kx, dev, size, unencrypted).await?;
     if unencrypted && dma_set_decrypted(kx, phys, size).await.is_err() {
         if kx.k.has(Behaviour::LeakPagesNotDecrypted) {
-            kx.note(|| format!("{size} bytes at {phys} are leaked: the host may read part of them"));
+            kx.leak_pages(phys, size.div_ceil(PAGE_SIZE), id);
         } else {
             kx.free_pages(phys, order, id).await;
         }
@@ -192,6 +192,7 @@ async fn direct_free(kx: &Kx, dev: Ptr<Device>, coherent: &Coherent) {
         && kx.k.has(Behaviour::LeakPagesNotEncrypted)
     {
         kx.log(|| "leaking DMA memory that can't be re-encrypted".to_owned());
+        kx.leak_pages(phys, size.div_ceil(PAGE_SIZE), id);
         return;
     }
     kx.free_pages(phys, order, id).await;

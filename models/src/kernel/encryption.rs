@@ -34,6 +34,13 @@ impl Kx {
         self.set_memory_shared(addr, pages, false).await
     }
 
+    /// Gives pages up for ever that the host may read: they go back to no allocator, and are nobody's from now on.
+    pub fn leak_pages(&self, addr: PhysAddr, pages: u64, id: u32) {
+        let site = self.site();
+        let _ = self.k.mem.borrow_mut().heap.free_object(id, site);
+        self.note(|| format!("{pages} pages at {addr} cannot be made private again, and are leaked"));
+    }
+
     async fn set_memory_shared(&self, addr: PhysAddr, pages: u64, shared: bool) -> Result<(), NoMemory> {
         if !self.memory_encrypted() {
             return Ok(());

@@ -93,7 +93,7 @@ async fn alloc_dma_pages(kx: &Kx, bytes: u64, phys_limit: u64, flags: GfpFlags) 
     if kx.set_memory_decrypted(start, count).await.is_err() {
         if careful && kx.set_memory_encrypted(start, count).await.is_err() {
             // Leaked on purpose: the host may read them.
-            kx.note(|| format!("{count} pages at {start} cannot be made private again, and are leaked"));
+            kx.leak_pages(start, count, id);
             return Err(NoPages::None);
         }
         kx.free_pages(start, order, id).await;
@@ -118,7 +118,7 @@ pub(super) async fn free_tlb(kx: &Kx, tlb: Tlb) {
     if kx.set_memory_encrypted(tlb.start, count).await.is_ok() {
         kx.free_pages(tlb.start, order, id).await;
     } else {
-        kx.note(|| format!("{count} pages at {} cannot be made private again, and are leaked", tlb.start));
+        kx.leak_pages(tlb.start, count, id);
     }
 }
 
