@@ -84,8 +84,9 @@ impl Ports {
 
     /// Ports that matter for the group of a function, and of which nothing is known yet.
     fn open(&self, groups: &PciGroups, at: PciAddress) -> Vec<&str> {
-        let is_port =
-            |at: &PciAddress| matches!(groups.function(*at), Some(PciFunction { kind: PciKind::Port { .. }, .. }));
+        let is_port = |at: &PciAddress| {
+            matches!(groups.function(*at), Some(PciFunction { kind: PciKind::Port { .. }, .. }))
+        };
         let ports = std::iter::once(at).chain(groups.above(at)).filter(is_port);
         let models = ports.filter_map(|at| self.models.get(&at).map(String::as_str));
         models.filter(|model| !self.told.contains(*model)).collect()
@@ -249,12 +250,12 @@ impl Replay<'_> {
         let agrees = modelled == recorded;
         self.report.count("iommu: groups", agrees);
         if !agrees {
-            let why = if seen.unclear || seen.functions.values().any(|f| matches!(f.kind, PciKind::Port { .. }))
-            {
-                Some("whether a port keeps the devices below it apart (ACS) is not in the log")
-            } else {
-                None
-            };
+            let why =
+                if seen.unclear || seen.functions.values().any(|f| matches!(f.kind, PciKind::Port { .. })) {
+                    Some("whether a port keeps the devices below it apart (ACS) is not in the log")
+                } else {
+                    None
+                };
             self.report.exceptions.push(Exception {
                 line,
                 what: format!("group of {device}"),
