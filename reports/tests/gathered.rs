@@ -69,9 +69,10 @@ fn conditions_are_the_same_again_and_end_with_their_budget() {
     assert_eq!(first, again);
     let (_, none) = asked(file, "null-pointer", 0);
     assert_eq!((none.tried.len(), none.runs), (0, 0));
-    let (_, some) = asked(file, "null-pointer", 20_000);
+    let (_, some) = asked(file, "null-pointer", 500);
     assert!(!some.tried.is_empty() && some.left > 0 && some.runs < first.runs, "{some:?}");
-    assert_eq!(some.tried.len() + some.left, none.left);
+    // Behaviours that say nothing new are not told.
+    assert!(some.tried.len() + some.left <= none.left);
 }
 
 fn recorded(file: &str, seed: u64) -> Run {
