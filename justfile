@@ -35,6 +35,10 @@ bench-peers *ARGS:
 bench-strategies *ARGS:
     cargo run --release --example strategies -- {{ ARGS }}
 
+# Whether deliberate faults in the models are noticed (docs/mutants.md); builds a tree of its own in target/mutants
+mutants-sim *ARGS:
+    cargo run --release --example mutants -- {{ ARGS }}
+
 # How small each scenario with a finding becomes: sizes before and after shrinking
 shrink-sizes *ARGS:
     #!/bin/sh

@@ -49,17 +49,7 @@ impl Mode {
                 Ok(mut source) => conform::vectors::compare(&mut source, show, go_on),
                 Err(error) => Err(error).into(),
             },
-            Self::Boot => {
-                let mut outcome: Outcome = conform::boot::compare(path).into();
-                // A log of which no scenario can be made is compared without a run, and says so.
-                if let Some(first) = outcome.reports.first_mut() {
-                    match conform::import::compare_run(path) {
-                        Ok(report) => outcome.reports.push(report),
-                        Err(error) => first.notes.push(format!("no run was compared: {error}")),
-                    }
-                }
-                outcome
-            }
+            Self::Boot => conform::boot::compare_all(path),
             Self::Calls => conform::calls::compare(path).into(),
             Self::Trace => conform::trace::compare(path, None).into(),
         }

@@ -41,3 +41,25 @@ fn a_kernel_that_does_not_exist_is_refused() {
     let done = Folder::new().dmasim(&["fuzz", "--version", "6.12", "--revert", "min-align"]);
     assert_eq!(done.code, Some(2));
 }
+
+/// `timeout`, as most senders, reaches the process twice: by its number and by its group.
+#[cfg(unix)]
+#[test]
+fn a_signal_that_comes_twice_at_once_does_not_lose_what_was_found() {
+    use std::process::{Command, Stdio};
+    let child = Command::new(env!("CARGO_BIN_EXE_dmasim"))
+        .args(with(&["--seeds", "1000000000", "--format", "json"]))
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    let id = child.id().to_string();
+    let both = "kill -TERM $0; kill -TERM $0";
+    let sent = Command::new("sh").args(["-c", both, &id]).status().expect("kill runs");
+    assert!(sent.success());
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(130));
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    let json: serde_json::Value = serde_json::from_str(text.trim()).expect("one JSON object");
+    assert_eq!(json["interrupted"], true);
+}

@@ -32,7 +32,7 @@ fn every_view_is_shown_at_the_step_of_the_finding() {
     at("swiotlb").says(&["/sys/kernel/debug/swiotlb"]);
     at("iommu").says(&["/sys/kernel/iommu_groups/0/type:", "/devices/0000:02:00.0", "domain 1"]);
     at("devices").says(&["0000:02:00.0 card", "driver card", "dma_mask 0xffffffff", "iommu_group"]);
-    at("locks").says(&["Showing all locks held in the system:", "--> &group->mutex"]);
+    at("locks").says(&["Showing all locks held in the system:", "Order in which classes were taken:"]);
     at("contexts").says(&["card: play (task on cpu", "Call Trace:", "card_play"]);
     let both = at("locks,contexts");
     assert!(both.stdout.find("locks") < both.stdout.find("contexts"), "{both:?}");
@@ -126,14 +126,16 @@ fn a_session_follows_a_context_and_an_object() {
 #[test]
 fn a_session_shows_objects_with_their_fields_and_their_life() {
     let folder = buggy();
-    let done =
-        session(&folder, "finding\nobject struct device#1\nhistory struct device.dma_mask#1\nshow devices\n");
+    let done = session(
+        &folder,
+        "finding\nobject struct device#1\nshow devices\nstart\nhistory struct device.dma_mask#1\n",
+    );
     let done = done.exits(0).says(&[
         "struct device at ffff8",
         "bytes, alive",
         "dma_mask",
         "allocated by",
-        "pci_device_add",
+        "pci_alloc_dev",
         "steps touch struct device.dma_mask#1",
         "---- here, after step",
         "0000:02:00.0 card",

@@ -148,7 +148,8 @@ fn a_changed_number_is_noticed() {
         (numa, "Default domain type", "Translated", "Passthrough"),
         (numa, "invalidation policy", "lazy", "strict"),
         ("b13_612_5G_intel_lazy", "0000:00:1f.2: Adding to iommu group", "group 8", "group 9"),
-        ("b13_612_5G_intel_lazy", "0000:00:05.0: [1b36:000e]", "PCIe to PCI/PCI-X bridge", "PCIe Root Port"),
+        ("b13_612_5G_intel_lazy", "0000:01:01.0: Adding to iommu group", "group 5", "group 6"),
+        ("b13_612_5G_intel_lazy", "0000:01:02.0: Adding to iommu group", "group 5", "group 10"),
         ("b13_612_5G_intel_lazy", "Command line:", "intel_iommu=on", "intel_iommu=off"),
         ("b14_61_5G_intel_strict", "Command line:", "iommu.strict=1", "iommu.strict=0"),
         // What everything follows from.
@@ -159,6 +160,117 @@ fn a_changed_number_is_noticed() {
     let unnoticed: Vec<_> =
         cases.iter().filter(|(boot, what, number, other)| !is_noticed(boot, what, number, other)).collect();
     assert!(unnoticed.is_empty(), "{unnoticed:#?}");
+}
+
+/// Shortened logs of other machines: with a crash kernel, switches, nodes without memory, EFI, the paravirtual IOMMU.
+fn machine(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/machines").join(name)
+}
+
+fn lines_of(path: &Path) -> Vec<String> {
+    let mut source = Source::open(&path.join("console.log.gz")).expect("the log can be read");
+    std::iter::from_fn(|| source.next_line().expect("the log is whole")).collect()
+}
+
+#[test]
+fn boots_of_other_machines_agree_and_so_do_their_runs() {
+    let machines = boots(&machine(""));
+    assert!(machines.len() >= 5, "{machines:?}");
+    for path in machines {
+        let outcome = boot::compare_all(&path);
+        assert!(outcome.reports.len() >= 2, "{}: {:?}", path.display(), outcome.error);
+        for report in &outcome.reports {
+            assert!(report.agrees(), "{}, {}:\n{}", path.display(), report.kind, differences(report));
+        }
+    }
+}
+
+fn replaced(lines: &[String], from: &str, to: &str) -> Vec<String> {
+    assert!(lines.iter().any(|line| line.contains(from)), "no line with {from}");
+    lines.iter().map(|line| line.replace(from, to)).collect()
+}
+
+#[test]
+fn what_a_port_does_is_learned_once_for_each_model() {
+    let known = lines_of(&machine("6.12-switch-passthrough"));
+    let unknown = replaced(&known, "104c:8233", "104c:1234");
+    let report = compare_lines(&unknown).expect("the log can be read");
+    assert!(report.agrees(), "{}", differences(&report));
+    assert_eq!(total(&report, "iommu: groups"), 16);
+    assert!(
+        report.notes.iter().any(|note| note.contains("1 groups tell whether ports")),
+        "{:#?}",
+        report.notes
+    );
+    // The second port is of the same model: what lies below it is judged, with known and with unknown models.
+    for lines in [known, unknown] {
+        let other = replaced(
+            &lines,
+            "0000:04:00.0: Adding to iommu group 8",
+            "0000:04:00.0: Adding to iommu group 9",
+        );
+        assert!(!compare_lines(&other).expect("the log can be read").agrees());
+    }
+}
+
+#[test]
+fn memory_for_a_crash_kernel_is_where_the_rules_put_it() {
+    let lines = lines_of(&machine("6.1-crash-kernel"));
+    let report = compare_lines(&lines).expect("the log can be read");
+    assert!(report.agrees(), "{}", differences(&report));
+    for row in ["memory for a crash kernel", "memory for a crash kernel: requests"] {
+        assert_eq!(total(&report, row), 1, "{row}");
+    }
+    for (from, to) in [
+        ("at 1776MB for crashkernel", "at 1775MB for crashkernel"),
+        ("Reserving 256MB", "Reserving 255MB"),
+        ("crashkernel=256M", "crashkernel=128M"),
+        ("crashkernel=256M", "crashkernel=256M,high"),
+        ("crashkernel=256M", "crashkernel=256M@512M"),
+        ("crashkernel=256M", "crashkernel=16G-:256M"),
+        ("crashkernel=256M", "quiet"),
+    ] {
+        let report = compare_lines(&replaced(&lines, from, to)).expect("the log can be read");
+        assert!(!report.agrees(), "{to}");
+    }
+}
+
+#[test]
+fn each_boot_of_a_log_is_compared() {
+    let (first, second) = (lines_of(&machine("6.1-crash-kernel")), lines(NUMA));
+    let folder = tempfile::tempdir().expect("there is room for a folder");
+    let compare = |lines: &[String]| {
+        fs::write(folder.path().join("console.log"), lines.join("\n")).expect("the file can be written");
+        boot::compare_all(folder.path())
+    };
+    let both = [first.clone(), second.clone()].concat();
+    let outcome = compare(&both);
+    let kinds: Vec<_> = outcome.reports.iter().map(|report| report.kind.as_str()).collect();
+    let line =
+        first.len() + 1 + second.iter().position(|line| line.contains("Linux version")).expect("a banner");
+    let begins =
+        [format!("boot log 2, from line {line}"), "modelled boot of the imported scenario 1".to_owned()];
+    assert!(kinds[0].starts_with("boot log 1, from line ") && kinds[1].starts_with(&begins[1]), "{kinds:?}");
+    assert_eq!((kinds.len(), kinds[2]), (4, begins[0].as_str()));
+    assert!(outcome.agrees(), "{:?}", outcome.reports.iter().map(differences).collect::<Vec<_>>());
+    let outcome = compare(&replaced(
+        &both,
+        "NODE_DATA(1) allocated [mem 0x2bb7d2",
+        "NODE_DATA(1) allocated [mem 0x2bb7d3",
+    ));
+    let agree: Vec<_> = outcome.reports.iter().map(Report::agrees).collect();
+    assert!(agree[0] && !agree[2], "{agree:?}");
+}
+
+#[test]
+fn vtd_may_be_on_by_configuration_and_not_against_the_command_line() {
+    let lines = lines("b13_612_5G_intel_lazy");
+    let report = compare_lines(&replaced(&lines, "intel_iommu=on", "quiet")).expect("the log can be read");
+    assert!(report.agrees(), "{}", differences(&report));
+    assert!(report.notes.iter().any(|note| note.contains("built so")), "{:#?}", report.notes);
+    let report =
+        compare_lines(&replaced(&lines, "intel_iommu=on", "iommu=off")).expect("the log can be read");
+    assert!(!report.agrees());
 }
 
 const NUMA: &str = "b07_612_9G_numa2_sw16384_4";

@@ -5,8 +5,8 @@ use crate::mem::{PAGE_SIZE, PhysAddr, PhysRange, align_up};
 use crate::memblock::Bounds;
 use crate::profile::{Behaviour, IommuDefault, Version};
 use crate::scenario::schema::{CpuVendor, Freed, FreedAt, FreedBy, MemEncrypt, Region, ReservedAt};
-use crate::swiotlb::kernel::{setup_io_tlb_npages, setup_static_pool};
-use crate::swiotlb::{IO_TLB_DEFAULT_SLABS, IO_TLB_SEGSIZE};
+use crate::swiotlb::kernel::{setup_io_tlb_npages, setup_static_pool, swiotlb_adjust_size};
+use crate::swiotlb::{IO_TLB_DEFAULT_SLABS, IO_TLB_SEGSIZE, encrypted_guest_bytes};
 
 /// Bytes of per-CPU data of one CPU in the embedded first chunk.
 const PCPU_UNIT: u64 = 0x40000;
@@ -31,6 +31,7 @@ pub(super) async fn setup_arch(kx: &Kx) {
         max = max.max(range.end.0);
     }
     kx.k.globals.max_ram.set(PhysAddr(max));
+    sev_setup_arch(kx);
     reserve(kx, "reserve_real_mode", Region { start: 0, size: 0x1_0000 });
     reserve(kx, "reserve_bios_regions", Region { start: 0x9_f000, size: 0x6_1000 });
     reserve(kx, "early_reserve_memory: kernel image", machine.kernel_image);
@@ -55,6 +56,17 @@ pub(super) async fn setup_arch(kx: &Kx) {
     }
     kx.free_area_init(PhysAddr(max));
     give_back(kx, FreedAt::SetupArch).await;
+}
+
+/// A guest with encrypted memory bounces everything, and gets a larger pool.
+///
+/// Source: `arch/x86/mm/mem_encrypt_amd.c: sev_setup_arch()`, v6.1 (`mem_encrypt.c` in v5.13);
+/// `arch/x86/mm/mem_encrypt.c: mem_encrypt_setup_arch()`, v6.12.
+fn sev_setup_arch(kx: &Kx) {
+    if kx.k.globals.sev_active.get() {
+        let total = kx.k.mem.borrow().memblock.phys_mem_size();
+        swiotlb_adjust_size(kx, encrypted_guest_bytes(total));
+    }
 }
 
 /// Makes the machine's reservations of this point of the boot.

@@ -120,6 +120,16 @@ impl Rounds {
         PartArgs { name: self.name.clone(), offset: dice.dist(8192), size: Some(dice.lengths(16384)) }
     }
 
+    /// A part that lies in each mapping of so many bytes: a sync is not cut to what is mapped.
+    fn part_within(&self, dice: &mut Dice, size: u64) -> PartArgs {
+        if size < 2 || dice.chance(60) {
+            return self.whole();
+        }
+        let offset = dice.range(0, size - 1);
+        let bytes = dice.range(1, size - offset);
+        PartArgs { name: self.name.clone(), offset: Dist::Fixed(offset), size: Some(Dist::Fixed(bytes)) }
+    }
+
     fn unmap(&self) -> Stmt {
         Stmt::Unmap(UnmapArgs { name: self.name.clone(), size: None, dir: None, made_by: MadeBy::Map })
     }
@@ -157,12 +167,13 @@ impl Rounds {
     fn device_writes(&self, dice: &mut Dice) -> Vec<Stmt> {
         let dir = if dice.chance(80) { Dir::FromDevice } else { Dir::Bidirectional };
         let mut irq = Vec::new();
+        let latency = dice.dist(300);
+        let mapped = self.map(dice, dir, &[]);
         if dice.chance(50) {
-            let part = self.part(dice);
-            irq.extend([Stmt::SyncForCpu(synced(part))]);
+            let part = self.part_within(dice, smallest(&mapped));
+            irq.push(Stmt::SyncForCpu(synced(part)));
         }
         irq.push(self.unmap());
-        let (latency, mapped) = (dice.dist(300), self.map(dice, dir, &[]));
         let irq = self.wrapped(dice, irq);
         let mut body = self.wrapped(dice, vec![mapped]);
         body.extend([submit(&self.name, Access::Write, latency, irq), Stmt::WaitAll]);
@@ -259,6 +270,12 @@ impl Rounds {
         body.push(self.unmap());
         body
     }
+}
+
+/// The fewest bytes that a mapping may have. What a device's largest mapping cuts it to is more than that.
+fn smallest(map: &Stmt) -> u64 {
+    let Stmt::Map(MapArgs { size: Some(size), .. }) = map else { return 0 };
+    size.min().unwrap_or(0).min(64 << 10)
 }
 
 /// A sync of a part of a mapping.

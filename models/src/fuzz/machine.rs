@@ -185,7 +185,7 @@ fn device(dice: &mut Dice, machine: &mut Machine, nth: u64, driver: &Driver) -> 
         untrusted: behind && dice.chance(20),
         outside_iommu: false,
         dma_bits,
-        bus_dma_limit: None,
+        bus_dma_limit: dice.maybe(10, |dice| dice.pick(&[0xffff_ffff, 0xf_ffff_ffff])),
         no_dma_mask: false,
         non_coherent: false,
         dma_range: None,

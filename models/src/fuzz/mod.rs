@@ -37,9 +37,11 @@ pub fn generate(seed: u64, kernel: &Kernel) -> ScenarioFile {
     let cmdline = words::cmdline(&mut dice, &machine);
     let processes = process::processes(&mut dice, &machine);
     let inject = process::inject(&mut dice, !process::needs_memory(&processes));
+    let mut kernel = kernel.clone();
+    kernel.config.extend(words::config(&mut dice, &machine));
     ScenarioFile {
         about: Some(format!("generated from seed {seed}")),
-        kernel: Some(kernel.clone()),
+        kernel: Some(kernel),
         cmdline: Some(cmdline),
         machine: Some(MachineRef::Inline(Box::new(machine))),
         drivers: Some(drivers.into_iter().map(DriverRef::Inline).collect()),

@@ -37,6 +37,25 @@ pub(super) fn cmdline(dice: &mut Dice, machine: &Machine) -> String {
     words.join(" ")
 }
 
+/// What this kernel was built with, besides the usual.
+pub(super) fn config(dice: &mut Dice, machine: &Machine) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut add = |dice: &mut Dice, percent, name: &'static str| {
+        if dice.chance(percent) {
+            names.push(format!("CONFIG_{name}=y"));
+        }
+    };
+    // On a host that encrypts its memory a growing pool sleeps where it may not: `docs/findings-open.md`.
+    add(dice, if machine.mem_encrypt == MemEncrypt::Sme { 0 } else { 25 }, "SWIOTLB_DYNAMIC");
+    let restricted = machine.devices.iter().any(|device| device.restricted_pool.is_some());
+    add(dice, if restricted { 75 } else { 0 }, "DMA_RESTRICTED_POOL");
+    add(dice, 20, "DEFERRED_STRUCT_PAGE_INIT");
+    let default =
+        dice.pick(&["IOMMU_DEFAULT_DMA_LAZY", "IOMMU_DEFAULT_DMA_STRICT", "IOMMU_DEFAULT_PASSTHROUGH"]);
+    add(dice, 20, default);
+    names
+}
+
 fn swiotlb(dice: &mut Dice) -> String {
     let slots = dice.pick(&[512, 1024, 2048, 4096, 16384, 32768]);
     match dice.range(0, 6) {

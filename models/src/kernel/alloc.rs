@@ -6,7 +6,9 @@ use sim::choices::Stream;
 use sim::{Draft, Kind, ObjId};
 
 use super::{Kernel, Kx};
-use crate::mem::{Gfp, Kobject, PhysAddr, PhysRange, Ptr, Raw, SlabContext, Source};
+use crate::mem::{
+    Gfp, Kobject, MemoryError, PhysAddr, PhysRange, Ptr, Raw, ShadowError, SlabContext, Source,
+};
 
 /// How memory is asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -121,16 +123,37 @@ impl Kx {
         let mut mem = self.k.mem.borrow_mut();
         let addr = mem.alloc_pages(order, self.slab_context(flags), site).ok().flatten().ok_or(NoMemory)?;
         let range = PhysRange::new(addr, 4096 << order);
-        let id = mem.heap.alloc_buffer(what, range, site).unwrap_or(0);
+        let entered = mem.heap.alloc_buffer(what, range, site);
+        let id = entered.unwrap_or(0);
         if flags.zero || self.k.profile().config.init_on_alloc {
             let _ = mem.heap.write_at(addr, range.size(), Source::Zero, 0);
         }
         drop(mem);
         self.sim().mix(addr.0);
+        if let Err(ShadowError::Overlap { existing }) = entered {
+            self.given_twice(what, existing);
+        }
         self.note_stack(id, false);
         self.note_reuse(range, what);
         self.took_memory(addr, range.size(), what);
         Ok((addr, id))
+    }
+
+    /// An allocator has handed out memory that is somebody's.
+    fn given_twice(&self, what: &str, existing: u32) {
+        let Some(record) = self.k.mem.borrow().heap.record(existing).cloned() else { return };
+        let title = format!(
+            "memory of a living {} at {} is given out again in {}, as {what}",
+            record.type_name,
+            record.range.start,
+            self.function()
+        );
+        let draft = Draft::warning("overlapping-owners", title).object(record.type_name);
+        self.report(draft, || {
+            let mut details = Vec::new();
+            self.k.explain_object(existing, self.sim(), &mut details);
+            details
+        });
     }
 
     /// For the trace: whose memory is used again.
@@ -184,7 +207,13 @@ impl Kx {
         self.before_slab(flags).await?;
         let site = self.site();
         let mut mem = self.k.mem.borrow_mut();
-        let (addr, id) = mem.kmalloc(what, size, self.slab_context(flags), site).map_err(|_| NoMemory)?;
+        let taken = mem.kmalloc(what, size, self.slab_context(flags), site);
+        if let Err(MemoryError::Shadow(ShadowError::Overlap { existing })) = taken {
+            drop(mem);
+            self.given_twice(what, existing);
+            return Err(NoMemory);
+        }
+        let (addr, id) = taken.map_err(|_| NoMemory)?;
         if flags.zero || self.k.profile().config.init_on_alloc {
             let _ = mem.heap.write_at(addr, size, Source::Zero, 0);
         }
@@ -217,7 +246,13 @@ impl Kx {
         let site = self.site();
         let mut mem = self.k.mem.borrow_mut();
         let context = self.slab_context(flags);
-        let ptr = mem.kmalloc_object(size, context, site, Rc::clone(&object)).map_err(|_| NoMemory)?;
+        let taken = mem.kmalloc_object(size, context, site, Rc::clone(&object));
+        if let Err(MemoryError::Shadow(ShadowError::Overlap { existing })) = taken {
+            drop(mem);
+            self.given_twice(T::TYPE_NAME, existing);
+            return Err(NoMemory);
+        }
+        let ptr = taken.map_err(|_| NoMemory)?;
         // Cleared before the object's fields are what counts there; they all begin as zero.
         if let Some(addr) = ptr.phys() {
             let _ = mem.heap.clear_below(addr, size);

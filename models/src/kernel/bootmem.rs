@@ -14,6 +14,7 @@ use crate::memblock::{
 };
 use crate::profile::{Behaviour, Profile};
 use crate::scenario::limits::PHYS_MAX;
+use crate::scenario::schema::{E820Entry, E820Kind};
 
 /// The largest request that slab serves. Source: `include/linux/slab.h: KMALLOC_MAX_SIZE`.
 const KMALLOC_MAX_SIZE: u64 = 4 << 20;
@@ -452,7 +453,33 @@ impl Kx {
         let ranges = mem.memblock.free_all(end.pfn()).unwrap_or_default();
         mem.memblock.set_slab_available();
         let cut = |run| deferred.map_or(run, |deferred| deferred.cut(run));
-        ranges.into_iter().map(cut).map(|run| free_run(&mut mem, run)).sum()
+        let runs: Vec<PfnRange> = ranges.into_iter().map(cut).collect();
+        let pages = runs.iter().map(|run| free_run(&mut mem, *run)).sum();
+        drop(mem);
+        self.check_handed_over(&runs);
+        pages
+    }
+
+    /// What the page allocator gets is nobody's, and is memory: the firmware's map says what is, unless the command line
+    /// or the machine changes it.
+    fn check_handed_over(&self, runs: &[PfnRange]) {
+        let machine = &self.k.scenario.machine;
+        let as_told = machine.e820_changes.is_empty() && !self.k.scenario.cmdline.contains("memmap=");
+        for run in runs.iter().filter(|run| run.start < run.end) {
+            let range = PhysRange { start: run.start.phys(), end: run.end.phys() };
+            let owner = self.k.mem.borrow().memblock.owners_in(range).first().copied();
+            if let Some(owned) = owner {
+                self.report_two_owners(owned.range, &reserved_by(&owned.owner));
+            }
+            let kept = |entry: &&E820Entry| {
+                entry.kind != E820Kind::Usable && entry.start < range.end.0 && range.start.0 <= entry.end
+            };
+            if let Some(entry) = machine.e820.iter().find(kept).filter(|_| as_told) {
+                let part =
+                    PhysRange { start: PhysAddr(entry.start), end: PhysAddr(entry.end.saturating_add(1)) };
+                self.report_two_owners(part, "the firmware, by the memory map");
+            }
+        }
     }
 
     /// Initialises the page structures that were left, and hands their free pages over; then the lists of memblock go.
@@ -472,8 +499,9 @@ impl Kx {
             self.step(Kind::Free, self.memory_label()).await;
             let mut mem = self.k.mem.borrow_mut();
             let pieces = deferred.finish(&mem.memblock);
-            let pages: u64 = pieces.into_iter().map(|run| free_run(&mut mem, run)).sum();
+            let pages: u64 = pieces.iter().map(|run| free_run(&mut mem, *run)).sum();
             drop(mem);
+            self.check_handed_over(&pieces);
             self.sim().mix(pages);
             late = pages;
             self.log(|| "node 0 deferred pages initialised in 0ms".to_owned());

@@ -208,6 +208,20 @@ impl Heap {
         Ok(range)
     }
 
+    /// Whether a living object is a structure, and no plain memory.
+    #[must_use]
+    pub fn is_structure(&self, id: u32) -> bool {
+        matches!(self.live.get(id as usize), Some(Some(_)))
+    }
+
+    /// The fields of a living structure that are as long as a pointer.
+    #[must_use]
+    pub fn words_of(&self, id: u32) -> Vec<u64> {
+        let Some(Some(live)) = self.live.get(id as usize) else { return Vec::new() };
+        let fields = (0_u8..).zip(live.object.fields()).filter(|(_, field)| field.size == 8);
+        fields.map(|(index, _)| live.object.load_raw(index)).collect()
+    }
+
     /// The living object.
     ///
     /// # Errors

@@ -6,7 +6,8 @@ use super::content::check_read;
 use super::ledger::{MapKind, Mapping, Piece, owner_changed};
 use super::ought::Ought;
 use crate::device::DeviceNode;
-use crate::iommu::core::{DmaTarget, device_access, fault_line};
+use crate::dma::phys_to_dma;
+use crate::iommu::core::{DeviceEntry, DmaTarget, device_access, fault_line};
 use crate::kernel::Kx;
 use crate::mem::{DmaAddr, PAGE_SIZE, PhysAddr, PhysRange, Source};
 
@@ -33,6 +34,7 @@ pub async fn device_dma(kx: &Kx, node: &DeviceNode, dma: DmaAddr, size: u64, wri
         }
         match device_access(kx, node, DmaAddr(at.0 & wired), write) {
             DmaTarget::Memory(phys) => {
+                check_encryption(kx, node, mapping.as_ref(), at, phys, write);
                 let piece = mapping.as_ref().and_then(|mapping| mapping.piece_at(at));
                 if let Some(piece) = piece {
                     check_target(kx, node, piece, at, phys, write);
@@ -131,6 +133,35 @@ fn check_shared(kx: &Kx, node: &DeviceNode, mapping: &Mapping, dma: DmaAddr, siz
             node.bdf
         );
         kx.report(Draft::warning("private-memory", title), Vec::new);
+    }
+}
+
+/// Where memory is encrypted, a device that sees it as it is says by a bit of the address whether its bytes are to be
+/// decrypted on the way: private pages need that, and pages that are shared must not be. Coherent memory is not looked at.
+fn check_encryption(
+    kx: &Kx,
+    node: &DeviceNode,
+    mapping: Option<&Mapping>,
+    at: DmaAddr,
+    phys: PhysAddr,
+    write: bool,
+) {
+    let streaming = mapping.is_some_and(|mapping| mapping.new.kind != MapKind::Coherent);
+    if !kx.memory_encrypted() || !streaming || kx.k.iommu.entry(node.index) != DeviceEntry::Off {
+        return;
+    }
+    let decrypts = at != phys_to_dma(kx, phys, true);
+    let page = PhysRange::new(PhysAddr(phys.0 - phys.page_offset()), PAGE_SIZE);
+    let shared = kx.k.mem.borrow().heap.shadow().first_shared(page).is_some();
+    if decrypts == shared {
+        let access = if write { "writes" } else { "reads" };
+        let (page, wrong) =
+            if shared { ("shared with the host", "decrypted") } else { ("private", "taken as it is") };
+        let title = format!(
+            "{} {access} at {at}: the memory at {phys} is {page}, and is {wrong} on the way",
+            node.bdf
+        );
+        kx.report(Draft::warning("private-memory", title).discriminator(wrong), Vec::new);
     }
 }
 

@@ -4,9 +4,9 @@ use sim::Draft;
 
 use super::ledger::{Mapping, Piece};
 use super::ought::{Ought, differs};
-use crate::device::DeviceNode;
+use crate::device::{Device, DeviceNode};
 use crate::kernel::Kx;
-use crate::mem::{DmaAddr, PhysAddr};
+use crate::mem::{DmaAddr, PhysAddr, Ptr, Source};
 
 /// What the device reads through a bounce buffer must be what the driver gave it.
 pub(super) fn check_read(kx: &Kx, node: &DeviceNode, piece: &Piece, at: DmaAddr, phys: PhysAddr, len: u64) {
@@ -37,6 +37,22 @@ pub(super) fn check_read(kx: &Kx, node: &DeviceNode, piece: &Piece, at: DmaAddr,
             kx.report(Draft::warning("wrong-data", title).discriminator("no sync"), Vec::new);
             return;
         }
+    }
+}
+
+/// Coherent memory comes cleared: what a driver or a device finds there before anybody wrote to it is nobody's secret.
+pub fn check_cleared(kx: &Kx, dev: Ptr<Device>, phys: PhysAddr, size: u64) {
+    let found = {
+        let mem = kx.k.mem.borrow();
+        mem.heap.content().extents(phys, size).find(|(_, source, _)| *source != Source::Zero)
+    };
+    if let Some((range, source, _)) = found {
+        let title = format!(
+            "{}: coherent memory of {size} bytes is handed out with {source:?} at {}",
+            kx.k.dev_string(dev),
+            range.start
+        );
+        kx.report(Draft::warning("not-cleared", title), Vec::new);
     }
 }
 

@@ -1,14 +1,17 @@
 //! What is checked when everything has settled.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use sim::Draft;
 
+use super::addresses::check_addresses;
+use super::leaks::check_reachable;
 use crate::kernel::{Kx, seconds};
 use crate::mem::{Kobject, PhysRange, Ptr};
 use crate::profile::Behaviour;
-use crate::swiotlb::Pool;
 use crate::swiotlb::kernel::{IoTlbMem, IoTlbPool, PoolPtr};
+use crate::swiotlb::{Pool, Usage};
 
 /// The checks at the end of a run.
 pub fn end_of_run(kx: &Kx) {
@@ -25,7 +28,9 @@ pub fn end_of_run(kx: &Kx) {
             check_pool(kx, *pool);
         }
     }
-    check_forgotten(kx);
+    check_addresses(kx);
+    let told = check_forgotten(kx);
+    check_reachable(kx, &told);
 }
 
 /// All pools of an allocator, and its own counters.
@@ -45,6 +50,7 @@ fn check_allocator(kx: &Kx, mem: Ptr<IoTlbMem>) {
     }
     let used: u64 = pools.iter().filter_map(|pool| pool.with(kx, |pool| pool.used())).sum();
     let (total, transient) = (object.usage.get().total_used, object.transient_nslabs.get());
+    check_high_water(kx, object.usage.get());
     if total != used.wrapping_add(transient) {
         let title = format!(
             "swiotlb: {total} slots are counted as used, and {used} are in the pools, {transient} in pools for one mapping"
@@ -53,11 +59,25 @@ fn check_allocator(kx: &Kx, mem: Ptr<IoTlbMem>) {
     }
 }
 
-/// An object to which the last pointer was given up is lost.
-fn check_forgotten(kx: &Kx) {
+/// The most slots that were ever in use are no fewer than those of now.
+pub fn check_high_water(kx: &Kx, usage: Usage) {
+    let Usage { total_used, used_hiwater } = usage;
+    if total_used > used_hiwater && total_used.cast_signed() > 0 {
+        let title = format!(
+            "swiotlb: {total_used} slots are in use, and {used_hiwater} at most are said to have been"
+        );
+        let draft = Draft::warning("slots-inconsistent", title).discriminator("high-water mark");
+        kx.report(draft.object(IoTlbMem::TYPE_NAME), Vec::new);
+    }
+}
+
+/// An object to which the last pointer was given up is lost. Returns which those were.
+fn check_forgotten(kx: &Kx) -> BTreeSet<u32> {
+    let mut told = BTreeSet::new();
     for (holder, by) in kx.k.forgotten() {
         let record = kx.k.mem.borrow().heap.record(holder.target).cloned();
         let Some(record) = record else { continue };
+        told.insert(holder.target);
         let title = format!(
             "memory leak: {} of {} bytes, allocated in {} at {}: nothing points at it since {} changed {}.{}",
             record.type_name,
@@ -75,6 +95,7 @@ fn check_forgotten(kx: &Kx) {
             details
         });
     }
+    told
 }
 
 /// A pool's counters must agree with its slots, and slots in use must belong to somebody.

@@ -352,6 +352,16 @@ impl Ledger {
         live.iter().flat_map(|mapping| &mapping.pieces).any(|piece| range.contains(piece.target))
     }
 
+    /// Whether a mapping of one of these devices has any of a range of addresses that an IOMMU translates.
+    pub(super) fn covers(&self, devices: &[usize], dma: DmaAddr, size: u64) -> bool {
+        let (first, last) = (dma.0, dma.0.wrapping_add(size.max(1) - 1));
+        self.live.borrow().iter().any(|mapping| {
+            let new = &mapping.new;
+            let end = new.dma.0.wrapping_add(new.size.max(1) - 1);
+            new.ops == Ops::Iommu && devices.contains(&mapping.device) && new.dma.0 <= last && first <= end
+        })
+    }
+
     /// The mapping at an address that fits best: without an IOMMU one buffer may be mapped several times, at one address.
     /// While an unmap is on its way the address may be another's already: then that one is meant.
     ///

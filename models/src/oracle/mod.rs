@@ -3,6 +3,7 @@
 //! The shadow oracle lives where pointers are followed ([`crate::kernel`]), the engine's oracles in the engine; here
 //! are those of the DMA API, of the bus and of content, and what is checked at the end of a run.
 
+mod addresses;
 mod bus;
 mod content;
 mod dma_debug;
@@ -11,6 +12,7 @@ mod iotlb;
 mod iova;
 mod junk;
 mod kinds;
+mod leaks;
 mod ledger;
 mod live;
 mod ought;
@@ -18,8 +20,9 @@ mod owner;
 mod place;
 
 pub use bus::{device_dma, dma_refused};
+pub use content::check_cleared;
 pub use dma_debug::{Misuse, Synced, Unmapped, reject_vmalloc};
-pub use end::end_of_run;
+pub use end::{check_high_water, end_of_run};
 pub use iotlb::{check_flushed, check_flushes};
 pub use iova::check_iova;
 pub use junk::{field_offset, junk_word};

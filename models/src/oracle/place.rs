@@ -64,8 +64,38 @@ pub(super) fn check_exposed(kx: &Kx, node: &DeviceNode, mapping: &Mapping) {
     }
 }
 
-/// Slots and coherent memory belong to one mapping at a time.
+/// Devices of one group share their addresses.
+fn check_addresses_of(kx: &Kx, node: &DeviceNode, mapping: &Mapping, live: &[Mapping]) {
+    if mapping.new.ops != Ops::Iommu {
+        return;
+    }
+    let last = |mapping: &Mapping| mapping.new.dma.0.wrapping_add(mapping.new.size.max(1) - 1);
+    let group = node.group.get();
+    let taken = live.iter().find(|other| {
+        other.new.ops == Ops::Iommu
+            && !other.leaving
+            && other.new.kind != MapKind::User
+            && mapping.new.kind != MapKind::User
+            && other.new.dma.0 <= last(mapping)
+            && mapping.new.dma.0 <= last(other)
+            && kx.k.node(other.device).is_some_and(|other| other.group.get() == group)
+    });
+    if let Some(other) = taken {
+        let title = format!(
+            "{}: {} bytes are mapped at {}, where {} bytes are mapped since {}",
+            node.bdf,
+            mapping.new.size,
+            mapping.new.dma,
+            other.new.size,
+            crate::kernel::seconds(other.since.time_ns)
+        );
+        kx.report(Draft::warning("overlapping-mappings", title).discriminator("bus addresses"), Vec::new);
+    }
+}
+
+/// Slots and coherent memory belong to one mapping at a time, and so do addresses that an IOMMU translates.
 pub(super) fn check_overlap(kx: &Kx, node: &DeviceNode, mapping: &Mapping, live: &[Mapping]) {
+    check_addresses_of(kx, node, mapping, live);
     let own = |mapping: &Mapping, piece: &Piece| mapping.new.kind == MapKind::Coherent || piece.bounced();
     let reached = |piece: &Piece| PhysRange::new(piece.target, piece.len);
     for piece in mapping.pieces.iter().filter(|piece| own(mapping, piece)) {

@@ -171,14 +171,19 @@ impl PoolDefaults {
         }
     }
 
-    /// Changes the size to `bytes`, unless the command line has given one.
+    /// Changes the size to `bytes`, unless the command line has given one. Returns the size in bytes that the log then
+    /// tells: what was asked for in whole slots, or where the areas round it up, the pool's.
     ///
     /// Source: `kernel/dma/swiotlb.c: swiotlb_adjust_size()`, v5.11 to v6.12.
-    pub fn adjust_size(&mut self, bytes: u64) {
-        if self.nslabs == IO_TLB_DEFAULT_SLABS {
-            self.nslabs = align_slabs(nr_slots(bytes));
-            self.round_up_nslabs();
+    pub fn adjust_size(&mut self, bytes: u64) -> Option<u64> {
+        if self.nslabs != IO_TLB_DEFAULT_SLABS {
+            return None;
         }
+        let plain = align_slabs(nr_slots(bytes));
+        self.nslabs = plain;
+        self.round_up_nslabs();
+        let told = if self.nslabs == plain { nr_slots(bytes) } else { self.nslabs };
+        Some(told << IO_TLB_SHIFT)
     }
 
     /// Takes the value of `swiotlb=` on the command line: slots, areas (v6.0), `force` or `noforce`.

@@ -12,6 +12,7 @@ mod machine;
 mod memory;
 mod place;
 mod queued_lock;
+mod settled;
 mod silence;
 mod support;
 mod table;

@@ -144,3 +144,31 @@ fn memory_that_the_host_cannot_read() {
     }
     World { machine: "", ..guest }.is_silent();
 }
+
+#[test]
+fn encrypted_guests_have_a_pool_of_a_part_of_their_memory() {
+    for version in ["5.13", "5.15", "6.1", "6.12"] {
+        let guest = World { version, cmdline: "", iommu: "None", machine: "mem_encrypt: Sev,", ..WORLD };
+        assert!(guest.logs("software IO TLB: SWIOTLB bounce buffer size adjusted to 491MB"), "{version}");
+        // With areas the number of slots is a power of two.
+        let bytes = if version.starts_with('6') { 512 << 20 } else { 515_375_104 };
+        assert_eq!(guest.facts().pool.map(|pool| pool.bytes), Some(bytes), "{version}");
+        let told = World { cmdline: "swiotlb=65536", ..guest.clone() };
+        assert!(!told.logs("size adjusted to"), "{version}");
+        assert_eq!(told.facts().pool.map(|pool| pool.bytes), Some(128 << 20), "{version}");
+        assert!(!World { machine: "", ..guest }.logs("size adjusted to"), "{version}");
+    }
+}
+
+#[test]
+fn masks_are_supported_that_reach_the_lowest_zone() {
+    let binds = |world: &World, probe| {
+        let facts = World { probe, ..world.clone() }.facts();
+        facts.devices.iter().any(|device| device.bdf == "0000:01:00.0" && device.driver.is_some())
+    };
+    for version in ["5.13", "6.1", "6.12"] {
+        let direct = World { version, iommu: "None", ..WORLD };
+        assert!(binds(&direct, "SetMask(bits: 24)") && !binds(&direct, "SetMask(bits: 23)"), "{version}");
+        assert!(binds(&World { version, ..WORLD }, "SetMask(bits: 20)"), "{version}: behind an IOMMU");
+    }
+}

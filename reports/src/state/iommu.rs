@@ -3,7 +3,7 @@
 use models::iommu::core::IommuDriver;
 use models::run::state::{DomainState, GroupState, IovaUse, State};
 
-use super::{made, resource, stack};
+use super::{made, stack};
 use crate::layout::counted;
 
 pub(super) fn lines(state: &State) -> Vec<String> {
@@ -39,6 +39,11 @@ fn group_lines(group: &GroupState, lines: &mut Vec<String>) {
     lines.extend(group.devices.iter().map(|device| format!("{folder}/devices/{device}")));
 }
 
+/// I/O virtual addresses.
+fn range_of(start: u64, size: u64) -> String {
+    format!("[{start:#010x}-{:#010x}]", start.wrapping_add(size).wrapping_sub(1))
+}
+
 fn domain_lines(state: &State, domain: &DomainState, lines: &mut Vec<String>) {
     let attached = match domain.attached.as_slice() {
         [] => "nobody".to_owned(),
@@ -46,7 +51,7 @@ fn domain_lines(state: &State, domain: &DomainState, lines: &mut Vec<String>) {
     };
     lines.push(format!("domain {} ({}), translates for {attached}", domain.id, domain.type_));
     for iova in &domain.iovas {
-        let range = resource(iova.start.0, iova.size);
+        let range = range_of(iova.start.0, iova.size);
         match iova.what {
             IovaUse::Mapping(at) => {
                 let Some(by) = state.mappings.get(at) else { continue };
@@ -88,7 +93,7 @@ fn domain_lines(state: &State, domain: &DomainState, lines: &mut Vec<String>) {
         ));
         for (start, size, flushed) in &queue.entries {
             let word = if *flushed { "flushed, waits to be given back" } else { "waits for a flush" };
-            lines.push(format!("    {} {word}", resource(start.0, *size)));
+            lines.push(format!("    {} {word}", range_of(start.0, *size)));
         }
     }
     for page in &domain.tlb {

@@ -4,7 +4,7 @@
 use models::mem::{PAGE_SIZE, PhysAddr, PhysRange, align_down, align_up};
 use models::memblock::MemblockType;
 
-use super::line::{CrashLine, Event, show, size_of};
+use super::line::{Event, show, size_of};
 use super::log::Entry;
 use super::replay::Replay;
 use super::state::State;
@@ -82,8 +82,9 @@ impl Replay<'_> {
     pub(super) fn compare_claims(&mut self, state: Option<&State>) {
         self.compare_map_lines();
         if self.reserved_known {
-            self.compare_set_aside();
+            self.compare_gigantic();
         }
+        let crash = self.compare_crash_kernel();
         let Some(state) = state else { return };
         for (line, range, name) in &state.iomem {
             match name.as_str() {
@@ -91,46 +92,24 @@ impl Replay<'_> {
                     let reserved = self.first_holds(*range);
                     self.expect_reserved(*line, FIRST_RESERVED, *range, reserved);
                 }
-                "Crash kernel" if self.reserved_known => {
-                    let known = self.crash.contains(range);
-                    compare_value(self.report, "memory for a crash kernel (state)", *line, &true, &known);
+                "Crash kernel" => {
+                    if let Some(kept) = &crash {
+                        let known = kept.contains(range);
+                        compare_value(self.report, "memory for a crash kernel (state)", *line, &true, &known);
+                    }
                 }
                 _ => {}
             }
         }
     }
 
-    /// Crash kernel and gigantic pages.
-    fn compare_set_aside(&mut self) {
+    /// Gigantic pages.
+    fn compare_gigantic(&mut self) {
         let entries = self.entries;
         for entry in entries {
-            match &entry.event {
-                Event::CrashKernel(said) => {
-                    let same = |range: &&PhysRange| match said {
-                        CrashLine::Range(start, end) => (range.start.0, range.end.0) == (*start, *end),
-                        CrashLine::Mib(size, at) => {
-                            (size_of(**range) >> 20, range.start.0 >> 20) == (*size, *at)
-                        }
-                    };
-                    let known = self.crash.iter().any(|range| same(&range));
-                    self.report.count("memory for a crash kernel", known);
-                    if !known {
-                        let ranges: Vec<_> = self.crash.iter().map(|range| show(*range)).collect();
-                        self.report.exceptions.push(Exception {
-                            line: entry.line,
-                            what: "memory for a crash kernel".to_owned(),
-                            recorded: entry.text.clone(),
-                            modelled: if ranges.is_empty() { "none".to_owned() } else { ranges.join(", ") },
-                            why: None,
-                            detail: Vec::new(),
-                        });
-                    }
-                }
-                Event::GigantPages(pages) => {
-                    let modelled = self.gigantic_pages >> 18;
-                    compare_value(self.report, "gigantic pages", entry.line, pages, &modelled);
-                }
-                _ => {}
+            if let Event::GigantPages(pages) = &entry.event {
+                let modelled = self.gigantic_pages >> 18;
+                compare_value(self.report, "gigantic pages", entry.line, pages, &modelled);
             }
         }
     }

@@ -105,7 +105,7 @@ impl Facts {
         match change {
             E820::NewMap => self.ram.clear(),
             E820::Range(range, true) | E820::Gain(range) => self.gain(*range),
-            E820::Range(_, false) => {}
+            E820::Range(_, false) | E820::Other => {}
             E820::Lose(range) => self.lose(*range),
         }
     }

@@ -1,6 +1,6 @@
 //! Compares what the kernel says of IOMMUs: the default domain, who translates, and the groups.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use models::boot::cmdline::CommandLine;
 use models::iommu::core::{
@@ -23,9 +23,25 @@ const PORTS: [&str; 4] = ["1b36:000c", "8086:3420", "104c:8232", "104c:8233"];
 /// The same: bridges to conventional PCI.
 const BRIDGES: [&str; 3] = ["1b36:000e", "1b36:0001", "8086:244e"];
 
+/// Ports that are known not to keep what is below them apart.
+const OPEN_PORTS: [&str; 1] = ["104c:8233"];
+
+/// Whether a port keeps the devices below it apart (ACS) is in no line of the log. Most do; a port of which nothing is known
+/// is taken for one that does until a group says otherwise, and so are all of its model.
+#[derive(Debug, Default)]
+struct Ports {
+    /// Vendor and device of each port.
+    models: BTreeMap<PciAddress, String>,
+    /// Models of which a group has told.
+    told: BTreeSet<String>,
+    /// How many groups were needed to learn it.
+    learned: u64,
+}
+
 /// What the lines about IOMMUs add up to.
 #[derive(Debug, Default)]
 struct Seen {
+    ports: Ports,
     tables: Vec<String>,
     /// Flushing became strict after the default domain was announced.
     strict: bool,
@@ -36,6 +52,8 @@ struct Seen {
     /// Bridges of which the log does not say what they are.
     unclear: bool,
     others: u64,
+    /// Functions with a group and without a line that describes them.
+    undescribed: u64,
     /// Where the default domain is announced.
     line: u64,
 }
@@ -45,13 +63,61 @@ pub(crate) fn kind_of(is_bridge: bool, ids: &str, kind: &str) -> Option<PciKind>
         return Some(if kind.starts_with("PCIe") { PciKind::Express } else { PciKind::Conventional });
     }
     // Whether a port isolates what is below is in no line; most that can be told apart do.
-    let port = PciKind::Port { isolates: true };
+    let port = PciKind::Port { isolates: !OPEN_PORTS.contains(&ids) };
     match kind {
         _ if kind.contains("Port") => Some(port),
         _ if kind.contains("bridge") => Some(PciKind::Bridge),
         _ if PORTS.contains(&ids) => Some(port),
         _ if BRIDGES.contains(&ids) => Some(PciKind::Bridge),
         _ => None,
+    }
+}
+
+impl Ports {
+    fn add(&mut self, at: PciAddress, ids: &str, kind: &str) {
+        self.models.insert(at, ids.to_owned());
+        // A port upwards that is alone in its slot has nobody to let requests through to.
+        if kind.contains("Upstream") || ids == "104c:8232" || OPEN_PORTS.contains(&ids) {
+            self.told.insert(ids.to_owned());
+        }
+    }
+
+    /// Ports that matter for the group of a function, and of which nothing is known yet.
+    fn open(&self, groups: &PciGroups, at: PciAddress) -> Vec<&str> {
+        let is_port = |at: &PciAddress| {
+            matches!(groups.function(*at), Some(PciFunction { kind: PciKind::Port { .. }, .. }))
+        };
+        let ports = std::iter::once(at).chain(groups.above(at)).filter(is_port);
+        let models = ports.filter_map(|at| self.models.get(&at).map(String::as_str));
+        models.filter(|model| !self.told.contains(*model)).collect()
+    }
+
+    /// The group agrees: the ports are what they are taken for.
+    fn settle(&mut self, groups: &PciGroups, at: PciAddress) {
+        if groups.above(at).next().is_some() {
+            let open: Vec<String> = self.open(groups, at).into_iter().map(str::to_owned).collect();
+            self.told.extend(open);
+        }
+    }
+
+    /// The groups with a model of ports that does not keep devices apart, if that explains the group of `at`.
+    fn learn(&mut self, groups: &PciGroups, at: PciAddress, group: u32) -> Option<PciGroups> {
+        let open: Vec<String> = self.open(groups, at).into_iter().map(str::to_owned).collect();
+        for model in open {
+            let mut changed = groups.clone();
+            for (port, _) in self.models.iter().filter(|(_, other)| **other == model) {
+                if let Some(PciFunction { kind: PciKind::Port { .. }, secondary }) = groups.function(*port) {
+                    let kind = PciKind::Port { isolates: false };
+                    changed.add_function(*port, PciFunction { kind, secondary });
+                }
+            }
+            if changed.join(at) == group {
+                self.told.insert(model);
+                self.learned += 1;
+                return Some(changed);
+            }
+        }
+        None
     }
 }
 
@@ -71,6 +137,20 @@ impl Replay<'_> {
         if seen.unclear {
             let note = "some bridges are of a kind that the log does not tell: groups below them may differ";
             self.report.notes.push(note.to_owned());
+        }
+        if seen.ports.learned > 0 {
+            let note = format!(
+                "{} groups tell whether ports keep the devices below them apart (ACS), and are not compared",
+                seen.ports.learned
+            );
+            self.report.notes.push(note);
+        }
+        if seen.undescribed > 0 {
+            let note = format!(
+                "{} groups are not compared: the log has no line that describes the function",
+                seen.undescribed
+            );
+            self.report.notes.push(note);
         }
         if seen.others > 0 {
             let note =
@@ -110,6 +190,7 @@ impl Replay<'_> {
                 else {
                     return;
                 };
+                seen.ports.add(at, ids, kind);
                 let kind = kind_of(*is_bridge, ids, kind);
                 seen.unclear |= kind.is_none();
                 let secondary = seen.functions.get(&at).and_then(|function| function.secondary);
@@ -148,18 +229,33 @@ impl Replay<'_> {
         }
         // A function that the log does not describe could be behind anything.
         let known = seen.functions.contains_key(&at);
+        if !known {
+            seen.undescribed += 1;
+            seen.groups.put(at, recorded);
+            seen.first_groups.entry(at).or_insert(recorded);
+            return;
+        }
+        let before = seen.groups.clone();
         let modelled = seen.groups.join(at);
+        if modelled != recorded
+            && let Some(groups) = seen.ports.learn(&before, at, recorded)
+        {
+            seen.groups = groups;
+            seen.first_groups.entry(at).or_insert(recorded);
+            return;
+        }
+        if modelled == recorded {
+            seen.ports.settle(&before, at);
+        }
         let agrees = modelled == recorded;
         self.report.count("iommu: groups", agrees);
         if !agrees {
-            let why = if !known {
-                Some("the log has no line that describes this function")
-            } else if seen.unclear || seen.functions.values().any(|f| matches!(f.kind, PciKind::Port { .. }))
-            {
-                Some("whether a port keeps the devices below it apart (ACS) is not in the log")
-            } else {
-                None
-            };
+            let why =
+                if seen.unclear || seen.functions.values().any(|f| matches!(f.kind, PciKind::Port { .. })) {
+                    Some("whether a port keeps the devices below it apart (ACS) is not in the log")
+                } else {
+                    None
+                };
             self.report.exceptions.push(Exception {
                 line,
                 what: format!("group of {device}"),
@@ -180,18 +276,16 @@ impl Replay<'_> {
             return;
         }
         let has = |table: &str| seen.tables.iter().any(|name| name == table);
-        let intel = has("DMAR") && intel_translates(line, false);
-        let amd = has("IVRS") && amd_translates(line);
         let recorded = !seen.first_groups.is_empty();
-        let name = "iommu: translation is on";
-        if !compare_value(self.report, name, seen.line, &recorded, &(intel || amd))
-            && has("DMAR")
-            && line.intel_iommu.enable.is_none()
-            && let Some(exception) = self.report.exceptions.last_mut()
-        {
-            let why = "the log does not say whether the kernel was built with CONFIG_INTEL_IOMMU_DEFAULT_ON";
-            exception.why = Some(why.to_owned());
+        // Where nobody asks for VT-d or turns it off, the kernel's configuration decides, or the platform.
+        let intel = has("DMAR") && intel_translates(line, recorded);
+        let amd = has("IVRS") && amd_translates(line);
+        if intel && !intel_translates(line, false) {
+            let note = "VT-d is on, and nothing on the command line asks for it: the kernel was built so \
+                        (CONFIG_INTEL_IOMMU_DEFAULT_ON), or the platform wants it";
+            self.report.notes.push(note.to_owned());
         }
+        compare_value(self.report, "iommu: translation is on", seen.line, &recorded, &(intel || amd));
         if has("DMAR") {
             compare_value(self.report, "iommu: VT-d is on", seen.line, &seen.runs, &intel);
         }

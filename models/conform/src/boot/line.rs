@@ -53,6 +53,8 @@ pub(crate) enum E820 {
     Lose(PhysRange),
     /// Something else becomes RAM.
     Gain(PhysRange),
+    /// No RAM comes or goes.
+    Other,
 }
 
 /// A line that means something.
@@ -184,15 +186,30 @@ pub(crate) enum CrashLine {
     Range(u64, u64),
     /// Size and place in MiB (v6.1).
     Mib(u64, u64),
+    /// There is none to be had.
+    Failed,
 }
 
 /// Lines about the bounce buffers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SwiotlbLine {
     Areas(u64),
-    RoundedUp { mib: u64 },
-    Adjusted { from: u64, to: u64 },
-    Mapped { start: u64, end: u64, mib: u64 },
+    RoundedUp {
+        mib: u64,
+    },
+    Adjusted {
+        from: u64,
+        to: u64,
+    },
+    /// Another default size, for a guest with encrypted memory.
+    Default {
+        mib: u64,
+    },
+    Mapped {
+        start: u64,
+        end: u64,
+        mib: u64,
+    },
     NoLowMem,
     Using,
     TearingDown,
@@ -265,7 +282,10 @@ fn event(text: &str) -> Option<Event> {
             if let Some(version) = text.strip_prefix("Linux version ") {
                 return Some(Event::Version(version.to_owned()));
             }
-            if let Some(line) = text.strip_prefix("Command line: ") {
+            // Told twice, early and when the page allocator is about to begin.
+            if let Some(line) =
+                text.strip_prefix("Command line: ").or_else(|| text.strip_prefix("Kernel command line: "))
+            {
                 return Some(Event::CommandLine(line.to_owned()));
             }
             if text.starts_with("KASLR disabled") {

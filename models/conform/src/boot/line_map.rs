@@ -27,7 +27,7 @@ pub(super) fn map(scan: Scan<'_>) -> Option<Event> {
     if let Some(rest) = scan.lit("e820: remove ") {
         let (range, rest) = rest.mem()?;
         let ram = rest.0.trim().is_empty() || rest.0.contains("usable");
-        return ram.then_some(Event::E820(E820::Lose(range)));
+        return Some(Event::E820(if ram { E820::Lose(range) } else { E820::Other }));
     }
     if let Some(rest) = scan.lit("e820: update ") {
         let (range, rest) = rest.mem()?;
@@ -35,7 +35,7 @@ pub(super) fn map(scan: Scan<'_>) -> Option<Event> {
         return match (old.contains("usable"), new.contains("usable")) {
             (true, false) => Some(Event::E820(E820::Lose(range))),
             (false, true) => Some(Event::E820(E820::Gain(range))),
-            _ => None,
+            _ => Some(Event::E820(E820::Other)),
         };
     }
     if let Some(rest) = scan.lit("last_pfn = ") {
@@ -73,6 +73,10 @@ pub(super) fn swiotlb(scan: Scan<'_>) -> Option<SwiotlbLine> {
         return rest.dec().map(|(mib, _)| SwiotlbLine::RoundedUp { mib });
     }
     if let Some(rest) = rest.lit("SWIOTLB bounce buffer size adjusted ") {
+        if let Some(rest) = rest.lit("to ") {
+            let (mib, rest) = rest.dec()?;
+            return rest.lit("MB").map(|_| SwiotlbLine::Default { mib });
+        }
         let (from, rest) = rest.dec()?;
         let (to, _) = rest.lit(" -> ")?.dec()?;
         return Some(SwiotlbLine::Adjusted { from, to });

@@ -247,9 +247,6 @@ impl Log {
         if self.repeated > 0 {
             notes.push(format!("{} lines are there twice, and count once", self.repeated));
         }
-        if let Some(line) = self.next_boot {
-            notes.push(format!("another boot begins at line {line}: it is not compared"));
-        }
         notes.extend(self.stopped.clone());
         notes
     }

@@ -61,7 +61,8 @@ pub(crate) struct Replay<'a> {
     pub(crate) swiotlb: Vec<Answer>,
     /// What is reserved when the bounce buffers are asked for, or at the hand-over if nobody asks.
     pub(crate) before_pool: Option<Vec<PhysRange>>,
-    pub(crate) crash: Vec<PhysRange>,
+    /// Requests for memory for a crash kernel.
+    pub(crate) crash: Vec<Answer>,
     /// The lists of the first dump.
     pub(crate) first: Option<Memblock>,
     /// Reservations before the first dump.
@@ -331,8 +332,8 @@ impl<'a> Replay<'a> {
         if function.starts_with("swiotlb") {
             self.swiotlb.push(Answer { line: entry.line, request: request.clone(), recorded });
         }
-        if let Some(range) = recorded.filter(|_| function.contains("crashkernel")) {
-            self.crash.push(range);
+        if super::crash::is_for_crash_kernel(request) && self.crash.len() < 100 {
+            self.crash.push(Answer { line: entry.line, request: request.clone(), recorded });
         }
         if let Some(page) = recorded.filter(|_| function.contains("huge") && request.size >= 1 << 30) {
             self.gigantic_pages += size_of(page) >> 12;

@@ -9,6 +9,8 @@ use crate::{Source, SourceError};
 
 /// So many lines are read at most.
 const MAX_LINES: u64 = 1_000_000;
+/// So many boots.
+const MAX_ACCOUNTS: usize = 20;
 
 /// A zone as `/proc/zoneinfo` shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -76,15 +78,30 @@ impl State {
         (self.system_ram() > known).then(|| why.to_owned())
     }
 
-    /// Reads a report.
+    /// Reads what a file tells of one boot of a log, numbered from 1: the account that names the boot's command line. A
+    /// file that names none is about the first boot, and so is the first account of several.
     ///
     /// # Errors
     ///
     /// If the file cannot be read.
-    pub(crate) fn read(path: &Path) -> Result<Self, SourceError> {
+    pub(crate) fn of_boot(
+        path: &Path,
+        command_line: Option<&str>,
+        number: u64,
+    ) -> Result<Option<Self>, SourceError> {
+        let mut states = Self::read(path)?;
+        let wanted = command_line.map(str::trim);
+        let same = |state: &Self| wanted.is_some() && state.cmdline.as_deref().map(str::trim) == wanted;
+        let at = states.iter().position(same).or((number <= 1).then_some(0));
+        Ok(at.filter(|at| *at < states.len()).map(|at| states.swap_remove(at)))
+    }
+
+    /// Reads the accounts of a file: another one begins with another command line.
+    fn read(path: &Path) -> Result<Vec<Self>, SourceError> {
         let mut source = Source::open(path)?;
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut state = Self { name, ..Self::default() };
+        let mut done = Vec::new();
         let mut section = String::new();
         // The first report is the nearest to the boot; later ones are only asked for what must not change.
         let mut first: Option<String> = None;
@@ -104,6 +121,12 @@ impl State {
                 continue;
             }
             let Some((report, what)) = section.split_once('.') else { continue };
+            let another = || state.cmdline.as_deref().is_some_and(|known| known.trim() != line.trim());
+            if what == "cmdline" && !line.trim().is_empty() && another() && done.len() < MAX_ACCOUNTS {
+                let next = Self { name: state.name.clone(), ..Self::default() };
+                done.push(std::mem::replace(&mut state, next));
+                first = None;
+            }
             if what == "swiotlb" {
                 state.swiotlb(&line);
                 continue;
@@ -112,7 +135,8 @@ impl State {
                 state.take(source.line(), what, &line);
             }
         }
-        Ok(state)
+        done.push(state);
+        Ok(done)
     }
 
     fn swiotlb(&mut self, line: &str) {

@@ -28,13 +28,13 @@ pub(super) struct Plan {
 }
 
 /// One request, without its place.
-type Asked = (Function, u64, u64, u64, u64);
+pub(super) type Asked = (Function, u64, u64, u64, u64);
 
-fn asked(request: &Request) -> Asked {
+pub(super) fn asked(request: &Request) -> Asked {
     (request.function, request.size, request.align, request.min, request.max)
 }
 
-fn show_asked((_, size, align, min, max): &Asked) -> String {
+pub(super) fn show_asked((_, size, align, min, max): &Asked) -> String {
     format!("{size} bytes align={align:#x} from={min:#x} max_addr={max:#x}")
 }
 
@@ -47,6 +47,34 @@ fn adjust(said: &mut Vec<SwiotlbLine>, before: u64, defaults: &PoolDefaults) {
 }
 
 impl Replay<'_> {
+    /// What the command line and the machine say of the size, before memory is asked for; and what the log says then.
+    fn early_defaults(&self) -> Option<(PoolDefaults, Vec<SwiotlbLine>)> {
+        let mut defaults = PoolDefaults::new(self.rules.swiotlb);
+        let mut said = Vec::new();
+        for value in self.facts.words("swiotlb").into_iter().flatten() {
+            let mut alone = PoolDefaults::new(self.rules.swiotlb);
+            alone.parse(&value);
+            let mut slots_only = defaults;
+            slots_only.parse(value.split(',').next().unwrap_or_default());
+            defaults.parse(&value);
+            if alone.nareas != 0 {
+                adjust(&mut said, slots_only.nslabs, &defaults);
+            }
+        }
+        if self.facts.encryption.guest {
+            let bytes = encrypted_guest_bytes(self.mb.as_ref()?.phys_mem_size());
+            said.extend(defaults.adjust_size(bytes).map(|told| SwiotlbLine::Default { mib: told >> 20 }));
+        }
+        Some((defaults, said))
+    }
+
+    /// Bytes of the pool that is to be.
+    ///
+    /// Source: `kernel/dma/swiotlb.c: swiotlb_size_or_default()`.
+    pub(super) fn pool_bytes(&self) -> Option<u64> {
+        self.early_defaults()?.0.nslabs.checked_mul(1 << IO_TLB_SHIFT)
+    }
+
     fn plan(&self) -> Option<Plan> {
         let text = self.facts.command_line.as_deref().unwrap_or_default();
         let line = CommandLine::parse(text, self.rules.version);
@@ -61,21 +89,7 @@ impl Replay<'_> {
             guest_encrypted: encryption.guest,
         }
         .decide();
-        let mut defaults = PoolDefaults::new(self.rules.swiotlb);
-        let mut said = Vec::new();
-        for value in self.facts.words("swiotlb").into_iter().flatten() {
-            let mut alone = PoolDefaults::new(self.rules.swiotlb);
-            alone.parse(&value);
-            let mut slots_only = defaults;
-            slots_only.parse(value.split(',').next().unwrap_or_default());
-            defaults.parse(&value);
-            if alone.nareas != 0 {
-                adjust(&mut said, slots_only.nslabs, &defaults);
-            }
-        }
-        if encryption.guest {
-            defaults.adjust_size(encrypted_guest_bytes(mb.phys_mem_size()));
-        }
+        let (mut defaults, mut said) = self.early_defaults()?;
         let wanted = (wish.enable || defaults.force_bounce) && !defaults.force_disable;
         if wanted && defaults.nareas == 0 {
             let before = defaults.nslabs;
@@ -106,7 +120,10 @@ impl Replay<'_> {
             || !lines.is_empty() && lines.iter().any(|(_, l)| *l == SwiotlbLine::Using);
         let said: Vec<_> = lines
             .iter()
-            .filter(|(_, line)| matches!(line, SwiotlbLine::Areas(_) | SwiotlbLine::RoundedUp { .. }))
+            .filter(|(_, line)| {
+                use SwiotlbLine::{Areas, Default, RoundedUp};
+                matches!(line, Areas(_) | RoundedUp { .. } | Default { .. })
+            })
             .copied()
             .collect();
         if !said.is_empty() || !plan.said.is_empty() {

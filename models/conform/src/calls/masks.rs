@@ -5,13 +5,12 @@ use models::dma::rules::{
     dma_direct_required_mask, dma_direct_supported,
 };
 use models::mem::PAGE_SIZE;
+use models::swiotlb::ZONE_DMA_LIMIT;
 
 use super::line::Line;
 use super::session::{Check, Session};
 
 const ROW: &str = "A masks and limits";
-/// Where ZONE_DMA ends. Source: `arch/x86/include/asm/dma.h: MAX_DMA_PFN`.
-const ZONE_DMA_LIMIT: u64 = (1 << 24) - 1;
 /// `-EIO`.
 const EIO: i64 = -5;
 

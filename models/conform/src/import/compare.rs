@@ -7,7 +7,8 @@ use models::scenario::Overrides;
 use sim::schedule::Strategy;
 
 use super::facts::{Fact, Kind, facts, log_of_run};
-use super::{Imported, from_log};
+use super::{Imported, command_line, from_log};
+use crate::boot::kind_of_boot;
 use crate::boot::log::{self, Log, Which};
 use crate::boot::state::{self, State};
 use crate::{Exception, Report, SourceError};
@@ -19,16 +20,23 @@ use crate::{Exception, Report, SourceError};
 /// If the log cannot be read, or no scenario can be made of it.
 pub fn compare_run(path: &Path) -> Result<Report, SourceError> {
     let path = log::find(path)?;
-    let log = Log::read_boot(&path, Which::Nth(1), true)?;
-    let state = state::beside(&path).map(|path| State::read(&path)).transpose()?;
-    let imported = from_log(&path, &log, state.as_ref())?;
+    compare_run_of(&path, &Log::read_boot(&path, Which::Nth(1), true)?, 1)
+}
+
+/// The same for one boot of a log, numbered from 1.
+pub(crate) fn compare_run_of(path: &Path, log: &Log, number: u64) -> Result<Report, SourceError> {
+    let state = match state::beside(path) {
+        Some(beside) => State::of_boot(&beside, command_line(log), number)?,
+        None => None,
+    };
+    let imported = from_log(path, log, state.as_ref())?;
     let mut report = Report {
-        kind: "modelled boot of the imported scenario".to_owned(),
+        kind: kind_of_boot("modelled boot of the imported scenario", log, number),
         version: format!("{} (the log: {})", imported.found.version, imported.found.release),
         ..Report::default()
     };
     match run(&imported) {
-        Ok(run) => compare(&mut report, &imported, &log, state.as_ref(), &run),
+        Ok(run) => compare(&mut report, &imported, log, state.as_ref(), &run),
         Err(what) => {
             report.count("the modelled machine boots", false);
             report.exceptions.push(Exception {
@@ -70,12 +78,9 @@ fn compare(report: &mut Report, imported: &Imported, log: &Log, state: Option<&S
     }
     order(report, &recorded, &modelled);
     bound(report, imported, run);
-    types(report, imported, state, run);
+    types(report, state, run);
     if found.reserved.from_pool {
         report.notes.push("the place of the bounce buffers went into the scenario, since nothing else in the log determines it".to_owned());
-    }
-    if let Some(name) = found.iommu.unmodelled {
-        report.notes.push(format!("{name} is not modelled in runs: its groups are exceptions"));
     }
 }
 
@@ -103,11 +108,6 @@ fn why(imported: &Imported, kind: Kind, fact: &Fact) -> Option<String> {
         .release
         .strip_prefix(found.version)
         .is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_digit()));
-    if let Some(name) = found.iommu.unmodelled
-        && kind == Kind::Group
-    {
-        return Some(format!("{name} is not modelled in runs"));
-    }
     if kind == Kind::Group {
         let device = fact.text.split(": group").next().unwrap_or_default();
         if models::iommu::core::PciAddress::parse(device).is_none() {
@@ -209,7 +209,7 @@ fn bound(report: &mut Report, imported: &Imported, run: &Run) {
 }
 
 /// Types of the groups' default domains, as the running system shows them.
-fn types(report: &mut Report, imported: &Imported, state: Option<&State>, run: &Run) {
+fn types(report: &mut Report, state: Option<&State>, run: &Run) {
     let Some(state) = state else { return };
     for (line, group, recorded) in &state.groups {
         let member = |facts: &&models::run::DeviceFacts| facts.group.map(u64::from) == Some(*group);
@@ -217,13 +217,12 @@ fn types(report: &mut Report, imported: &Imported, state: Option<&State>, run: &
         let agrees = modelled == recorded;
         report.count("types of groups (state)", agrees);
         if !agrees {
-            let unmodelled = imported.found.iommu.unmodelled;
             report.exceptions.push(Exception {
                 line: *line,
                 what: format!("type of group {group} (state)"),
                 recorded: recorded.clone(),
                 modelled: modelled.to_owned(),
-                why: unmodelled.map(|name| format!("{name} is not modelled in runs")),
+                why: None,
                 detail: Vec::new(),
             });
         }

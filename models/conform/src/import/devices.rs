@@ -6,7 +6,7 @@ use models::iommu::core::{PciAddress, PciFunction, PciGroups, PciKind};
 use models::scenario::limits;
 
 use super::drivers::{self, Bound};
-use super::{Found, Source};
+use super::{Found, Source, viot};
 use crate::boot::iommu::kind_of;
 use crate::boot::line::Event;
 use crate::boot::line_iommu::IommuLine;
@@ -195,6 +195,9 @@ pub(super) fn gather(source: &Source<'_>, found: &mut Found) {
     }
     identity(source, &mut devices);
     drivers::bind(source, &mut devices, &mut found.assumptions);
+    if found.iommu.by_driver {
+        viot::bind(source, &mut devices, &mut found.assumptions);
+    }
     found.devices = devices;
 }
 

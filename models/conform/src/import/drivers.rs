@@ -41,6 +41,12 @@ pub(super) fn user_space(source: &Source<'_>) -> UserSpace {
 }
 
 impl UserSpace {
+    /// Milliseconds from the start of user space to a line; 0 if it comes before.
+    pub(super) fn ms_at(self, source: &Source<'_>, line: u64) -> u64 {
+        let time = source.log.others.iter().rfind(|other| other.line <= line).and_then(|other| other.time);
+        self.after_ms(line, time).unwrap_or(0)
+    }
+
     /// Milliseconds from the start of user space to a line, if it is later.
     fn after_ms(self, line: u64, time: Option<u64>) -> Option<u64> {
         if line <= self.line? {
@@ -54,8 +60,7 @@ impl UserSpace {
     pub(super) fn plugged_ms(self, source: &Source<'_>, line: u64) -> u64 {
         /// From the bus scan to user space in a modelled boot.
         const SCAN_TO_USER_SPACE: u64 = 2_000;
-        let time = source.log.others.iter().rfind(|other| other.line <= line).and_then(|other| other.time);
-        SCAN_TO_USER_SPACE + self.after_ms(line, time).unwrap_or(0)
+        SCAN_TO_USER_SPACE + self.ms_at(source, line)
     }
 }
 

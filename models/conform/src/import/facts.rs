@@ -108,7 +108,9 @@ pub(super) fn facts(log: &Log) -> Vec<Fact> {
             Event::NodeRange { nid, range } => push(Kind::NodeRange, format!("node {nid} {}", show(*range))),
             Event::Swiotlb(said) => {
                 let kind = match said {
-                    SwiotlbLine::Areas(_) | SwiotlbLine::RoundedUp { .. } => Kind::Areas,
+                    SwiotlbLine::Areas(_) | SwiotlbLine::RoundedUp { .. } | SwiotlbLine::Default { .. } => {
+                        Kind::Areas
+                    }
                     SwiotlbLine::Adjusted { .. } => Kind::PoolFewer,
                     SwiotlbLine::Mapped { .. } | SwiotlbLine::NoLowMem | SwiotlbLine::TearingDown => {
                         Kind::Mapped

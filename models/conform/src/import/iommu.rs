@@ -3,8 +3,8 @@
 use models::boot::cmdline::CommandLine;
 use models::iommu::core::{amd_translates, intel_translates};
 
-use super::Source;
 use super::kernel::tables;
+use super::{Source, viot};
 use crate::boot::line::Event;
 use crate::boot::line_iommu::IommuLine;
 
@@ -22,8 +22,8 @@ pub(crate) struct IommuFound {
     pub(crate) default_on: Option<String>,
     /// Why it must have been built without AMD's.
     pub(crate) amd_not_built: Option<String>,
-    /// Something that is not modelled is in charge.
-    pub(crate) unmodelled: Option<&'static str>,
+    /// Devices get their groups when their drivers bind.
+    pub(crate) by_driver: bool,
 }
 
 pub(super) fn gather(source: &Source<'_>, assumptions: &mut Vec<String>) -> IommuFound {
@@ -52,10 +52,7 @@ pub(super) fn gather(source: &Source<'_>, assumptions: &mut Vec<String>) -> Iomm
     let amd = has("IVRS") || amd_line.is_some() && group.is_some();
     let (has_amd, has_intel) = (amd && (!intel || runs.is_none()), intel);
     if has("VIOT") && !has_amd && !has_intel {
-        found.written = "None".to_owned();
-        found.why = "a paravirtual IOMMU, which the simulator does not have".to_owned();
-        found.unmodelled = Some("virtio-iommu");
-        assumptions.push("the machine has a virtio-iommu, which runs do not have: its devices are not translated in a run, and have no groups".to_owned());
+        found.viot(source);
     } else if has_amd {
         found.amd(source, &line, assumptions, amd_line.map(|other| other.text.as_str()));
     } else if has_intel {
@@ -75,6 +72,19 @@ pub(super) fn gather(source: &Source<'_>, assumptions: &mut Vec<String>) -> Iomm
 }
 
 impl IommuFound {
+    /// Without its driver the paravirtual IOMMU does nothing; before v5.14 it is never looked for.
+    fn viot(&mut self, source: &Source<'_>) {
+        if self.translates {
+            self.written = format!("Virtio(first_ms: {})", viot::first_ms(source));
+            self.why = "virtio-iommu, by the firmware's table; its driver comes late".to_owned();
+            self.by_driver = true;
+        } else {
+            "None".clone_into(&mut self.written);
+            "the firmware describes a virtio-iommu, and the log shows no driver for it"
+                .clone_into(&mut self.why);
+        }
+    }
+
     fn amd(
         &mut self,
         source: &Source<'_>,

@@ -150,6 +150,7 @@ fn nodes(source: &Source<'_>, found: &mut MemoryFound, assumptions: &mut Vec<Str
             _ => {}
         }
     }
+    let memoryless = memoryless(source, assumptions);
     found.fake_nodes = !fake.is_empty();
     let blocks = if fake.is_empty() { blocks } else { fake };
     let mut taken: Vec<PhysRange> = Vec::new();
@@ -169,4 +170,36 @@ fn nodes(source: &Source<'_>, found: &mut MemoryFound, assumptions: &mut Vec<Str
             None => found.nodes.push(Node { id, ranges: vec![part] }),
         }
     }
+    for id in memoryless {
+        if !found.nodes.iter().any(|node| node.id == id) {
+            found.nodes.push(Node { id, ranges: Vec::new() });
+        }
+    }
+}
+
+/// Nodes without memory that are online all the same: those with CPUs.
+fn memoryless(source: &Source<'_>, assumptions: &mut Vec<String>) -> Vec<u32> {
+    let (mut with, mut without): (u64, Vec<u32>) = (0, Vec::new());
+    for entry in &source.log.entries {
+        match &entry.event {
+            Event::Initmem { range: Some(_), .. } => with += 1,
+            Event::Initmem { nid, range: None } => {
+                without.extend(u32::try_from(*nid).ok().filter(|nid| *nid < 64));
+            }
+            _ => {}
+        }
+    }
+    let online = source.log.others.iter().find_map(|other| {
+        let digits = other.text.strip_prefix("smp: Brought up ")?.split(' ').next()?;
+        digits.parse::<u64>().ok()
+    });
+    let count = usize::try_from(online.unwrap_or(0).saturating_sub(with)).unwrap_or(usize::MAX);
+    if count > 0 && count < without.len() {
+        assumptions.push(format!(
+            "which {count} of {} nodes without memory have CPUs is not in the log: the first ones are taken",
+            without.len()
+        ));
+    }
+    without.truncate(count);
+    without
 }

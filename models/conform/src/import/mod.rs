@@ -11,6 +11,7 @@ mod kernel;
 mod memory;
 mod programs;
 mod reserved;
+mod viot;
 mod words;
 mod write;
 
@@ -21,12 +22,14 @@ use models::scenario::{Loaded, Overrides, ReadFile, load_from};
 
 use crate::boot::facts::Facts;
 use crate::boot::kernel::Kernel;
+use crate::boot::line::Event;
 use crate::boot::log::{self, Log, Which};
 use crate::boot::replay::Replay;
 use crate::boot::state::{self, State};
 use crate::{Report, SourceError};
 
 pub use compare::compare_run;
+pub(crate) use compare::compare_run_of;
 
 /// What is wanted of an import.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -87,9 +90,20 @@ pub fn import(path: &Path, options: &Options) -> Result<Imported, SourceError> {
     let path = log::find(path)?;
     let which = options.boot.map_or(Which::Last, Which::Nth);
     let log = Log::read_boot(&path, which, true)?;
-    let state = options.state.clone().or_else(|| state::beside(&path));
-    let state = state.map(|path| State::read(&path)).transpose()?;
+    let number = log.boots.len().max(1) as u64;
+    let state = match options.state.clone().or_else(|| state::beside(&path)) {
+        Some(beside) => State::of_boot(&beside, command_line(&log), number)?,
+        None => None,
+    };
     from_log(&path, &log, state.as_ref())
+}
+
+/// The command line that a log tells.
+pub(crate) fn command_line(log: &Log) -> Option<&str> {
+    log.entries.iter().find_map(|entry| match &entry.event {
+        Event::CommandLine(line) => Some(line.as_str()),
+        _ => None,
+    })
 }
 
 /// Whether a file is the account of a running system and no log: it begins with a section.

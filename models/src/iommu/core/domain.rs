@@ -12,6 +12,9 @@ use crate::kernel::{GfpFlags, Kx, NoMemory};
 use crate::mem::{PAGE_SIZE, PhysAddr, Ptr};
 use crate::profile::{Behaviour, Profile};
 
+/// First and last page frame of the addresses that are interrupts and no memory.
+pub const MSI_WINDOW: (IovaPfn, IovaPfn) = (IovaPfn(0xfee00), IovaPfn(0xfeeff));
+
 /// `IOMMU_DOMAIN_*`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DomainType {
@@ -144,7 +147,7 @@ pub(super) async fn new_cookie(kx: &Kx, type_: DomainType, untrusted: bool) -> R
         .map_err(|_| NoMemory)?;
     iovad.iova_domain_init_rcaches();
     // The MSI window is no memory for devices (`iova_reserve_iommu_regions`).
-    iovad.reserve_iova(IovaPfn(0xfee00), IovaPfn(0xfeeff), &mut Plenty);
+    iovad.reserve_iova(MSI_WINDOW.0, MSI_WINDOW.1, &mut Plenty);
     let lazy = match type_ {
         DomainType::DmaFq => true,
         // An untrusted device must not reach memory after its unmap (`dev_is_untrusted`).

@@ -82,6 +82,22 @@ impl PciGroups {
             .map(|(at, function)| (*at, *function))
     }
 
+    /// The bridges and ports above a function, the nearest first.
+    pub fn above(&self, function: PciAddress) -> impl Iterator<Item = PciAddress> + '_ {
+        let mut bus = function.bus;
+        std::iter::from_fn(move || {
+            let (at, _) = self.bridge_to(bus)?;
+            bus = at.bus;
+            Some(at)
+        })
+    }
+
+    /// What is known of a function.
+    #[must_use]
+    pub fn function(&self, at: PciAddress) -> Option<PciFunction> {
+        self.functions.get(&at).copied()
+    }
+
     fn is_multifunction(&self, at: PciAddress) -> bool {
         self.functions.keys().any(|other| *other != at && other.bus == at.bus && other.slot() == at.slot())
     }

@@ -40,6 +40,13 @@ impl FlushQueue {
         Self { rings: FqRings::new(cpus), timer: None, handler: Rc::default() }
     }
 
+    /// First page frames of the ranges that wait for a timer that is to fire; what waits without one waits for ever.
+    #[must_use]
+    pub fn waiting(&self) -> Vec<u64> {
+        let fires = self.timer.as_ref().is_some_and(Timer::pending);
+        if fires { self.rings.waiting() } else { Vec::new() }
+    }
+
     /// What waits, by CPU.
     #[must_use]
     pub const fn rings(&self) -> &FqRings {

@@ -67,6 +67,12 @@ impl FqRings {
         self.rings.iter().map(Vec::len).sum()
     }
 
+    /// First page frames of the ranges that wait on all CPUs.
+    #[must_use]
+    pub fn waiting(&self) -> Vec<u64> {
+        self.rings.iter().flatten().map(|entry| entry.pfn.0).collect()
+    }
+
     /// What waits in the ring of `cpu`, oldest first, and whether a flush has covered it.
     pub fn entries(&self, cpu: usize) -> impl Iterator<Item = (FqEntry, bool)> {
         let ring = self.rings.get(cpu).into_iter().flatten();

@@ -2,8 +2,8 @@
 
 use crate::mem::{DmaAddr, PhysAddr};
 
-use super::entries::Entries;
-use super::entry::{Access, Entry, Format, Prot, level_bytes, slot};
+use super::entries::{ENTRIES, Entries};
+use super::entry::{Access, Entry, Format, Prot, level_bytes, level_shift, slot};
 use super::outcome::{Fault, FaultKind, FreedPage, MapError, Mapped, Unmapped};
 use super::split::{AMD_IOMMU_PGSIZES, VTD_PGSIZES};
 use super::tables::{TableId, Tables};
@@ -225,6 +225,37 @@ impl PageTable {
     #[must_use]
     pub fn lookup(&self, iova: DmaAddr) -> Option<Leaf> {
         self.walk(iova, None).ok()
+    }
+
+    /// All that is mapped, lowest first.
+    #[must_use]
+    pub fn leaves(&self) -> Vec<Leaf> {
+        let mut leaves: Vec<Leaf> = Vec::new();
+        if let Some(root) = self.root {
+            self.leaves_below(root, self.levels, 0, &mut leaves);
+        }
+        // A leaf of several entries was met at each of them.
+        leaves.dedup_by_key(|leaf| leaf.iova);
+        leaves
+    }
+
+    fn leaves_below(&self, table: TableId, level: u32, base: u64, leaves: &mut Vec<Leaf>) {
+        for index in 0..ENTRIES {
+            let raw = self.tables.entry(table, index);
+            if raw == 0 {
+                continue;
+            }
+            let at = base | (index as u64) << level_shift(level);
+            match Entry::decode(self.format, level, raw) {
+                Entry::Table { .. } if level > 1 => {
+                    self.leaves_below(self.tables.child(table, index), level - 1, at, leaves);
+                }
+                Entry::Leaf { phys, size, prot } => {
+                    leaves.push(Leaf { iova: DmaAddr(at & !(size - 1)), phys, size, prot, level });
+                }
+                Entry::Table { .. } | Entry::Empty | Entry::Reserved => {}
+            }
+        }
     }
 
     /// Whether no table of this many levels has an entry for `iova`.

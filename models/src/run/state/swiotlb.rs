@@ -132,7 +132,8 @@ fn pool_state(pool: &Pool, mappings: &[MappingState]) -> PoolState {
             }
             _ => runs.push(SlotRun { first: slot, count: 1, alloc_size, orig, mapping: None }),
         }
-        expected = alloc_size.checked_sub(1 << IO_TLB_SHIFT).filter(|rest| *rest > 0);
+        // A mapping that begins within a slot has one more than its bytes fill: there the rest is 0, or below.
+        expected = Some(alloc_size.wrapping_sub(1 << IO_TLB_SHIFT));
     }
     for run in &mut runs {
         let bytes = PhysRange::new(pool.slot_addr(run.first), u64::from(run.count) << IO_TLB_SHIFT);

@@ -35,6 +35,18 @@ pub fn setup_io_tlb_npages(kx: &Kx) {
     let _ = pool_defaults(kx, true);
 }
 
+/// Changes the pool's size to `bytes`, unless the command line has given another than the default one.
+///
+/// Source: `kernel/dma/swiotlb.c: swiotlb_adjust_size()`, v5.13, v6.1, v6.12.
+pub fn swiotlb_adjust_size(kx: &Kx, bytes: u64) {
+    let _frame = kx.enter("swiotlb_adjust_size");
+    let mut defaults = pool_defaults(kx, false);
+    if let Some(told) = defaults.adjust_size(bytes) {
+        kx.k.globals.default_nslabs.set(defaults.nslabs);
+        kx.log(|| format!("software IO TLB: SWIOTLB bounce buffer size adjusted to {}MB", told >> 20));
+    }
+}
+
 /// Source: `kernel/dma/swiotlb.c: swiotlb_adjust_nareas()`, v6.1.
 fn adjust_nareas(kx: &Kx, defaults: &mut PoolDefaults, nareas: u32, say: bool) {
     let before = defaults.nslabs;

@@ -13,6 +13,7 @@ use crate::device::{Device, DeviceDmaParameters};
 use crate::dma::{Attrs, dma_capable, phys_to_dma};
 use crate::kernel::Kx;
 use crate::mem::{DmaAddr, PhysAddr, PhysRange, Ptr};
+use crate::oracle::check_high_water;
 use crate::profile::Behaviour;
 use crate::swiotlb::{Direction, DmaLimits, MapRequest, Prepared, Way};
 
@@ -89,6 +90,10 @@ pub async fn swiotlb_tbl_map_single(
     let (pool, tlb_addr) = match slots_for(kx, dev, mem, limits, request, attrs).await? {
         Slots::Taken(pool, tlb_addr) => {
             kx.bounce_given(asked, tlb_addr);
+            let usage = kx.k.mem.borrow().heap.get_ref(mem).map(|object| object.usage.get());
+            if let Ok(usage) = usage {
+                check_high_water(kx, usage);
+            }
             took_slots(kx, dev, pool, limits, tlb_addr, || {
                 format!("{mapping_size} bytes of {:#x}", orig_addr.0)
             });

@@ -28,7 +28,7 @@ pub use init::{
     rmem_swiotlb_device_init, setup_static_pool, swiotlb_init, swiotlb_print_info,
     swiotlb_update_mem_attributes,
 };
-pub use init_remap::{setup_io_tlb_npages, swiotlb_init_remap};
+pub use init_remap::{setup_io_tlb_npages, swiotlb_adjust_size, swiotlb_init_remap};
 pub use late::xen_swiotlb_init;
 pub use lookup::{
     default_pool, device_pool, find_pool, is_swiotlb_active, is_swiotlb_buffer, is_swiotlb_for_alloc,
