@@ -43,9 +43,6 @@ fn matters(all: &Conditions, wanted: &str) -> bool {
 }
 
 /// The pairs of the collection say which behaviour makes the difference: it is to be among the conditions.
-///
-/// Planted bugs with which this was seen to fail: behaviours applied where they are to be reverted; a finding that is
-/// looked for by its kind alone.
 #[test]
 fn the_change_that_a_bug_is_known_by_is_a_condition() {
     for (file, kind, behaviour) in [
@@ -105,8 +102,6 @@ fn walk(trace: &Trace, mut visit: impl FnMut(&EventKind, &BTreeMap<&str, BTreeMa
 
 /// Slots are counted as used before it is known for whom: the counter is never below what mappings have, and at the end
 /// the two agree.
-///
-/// Planted bug with which this was seen to fail: slots of coherent memory that are not told of when they are taken.
 #[test]
 fn used_slots_are_those_of_the_mappings() {
     let mut counted = 0;
