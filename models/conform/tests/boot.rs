@@ -197,10 +197,18 @@ fn what_a_port_does_is_learned_once_for_each_model() {
     let report = compare_lines(&unknown).expect("the log can be read");
     assert!(report.agrees(), "{}", differences(&report));
     assert_eq!(total(&report, "iommu: groups"), 16);
-    assert!(report.notes.iter().any(|note| note.contains("1 groups tell whether ports")), "{:#?}", report.notes);
+    assert!(
+        report.notes.iter().any(|note| note.contains("1 groups tell whether ports")),
+        "{:#?}",
+        report.notes
+    );
     // The second port is of the same model: what lies below it is judged, with known and with unknown models.
     for lines in [known, unknown] {
-        let other = replaced(&lines, "0000:04:00.0: Adding to iommu group 8", "0000:04:00.0: Adding to iommu group 9");
+        let other = replaced(
+            &lines,
+            "0000:04:00.0: Adding to iommu group 8",
+            "0000:04:00.0: Adding to iommu group 9",
+        );
         assert!(!compare_lines(&other).expect("the log can be read").agrees());
     }
 }
@@ -238,12 +246,18 @@ fn each_boot_of_a_log_is_compared() {
     let both = [first.clone(), second.clone()].concat();
     let outcome = compare(&both);
     let kinds: Vec<_> = outcome.reports.iter().map(|report| report.kind.as_str()).collect();
-    let line = first.len() + 1 + second.iter().position(|line| line.contains("Linux version")).expect("a banner");
-    let begins = [format!("boot log 2, from line {line}"), "modelled boot of the imported scenario 1".to_owned()];
+    let line =
+        first.len() + 1 + second.iter().position(|line| line.contains("Linux version")).expect("a banner");
+    let begins =
+        [format!("boot log 2, from line {line}"), "modelled boot of the imported scenario 1".to_owned()];
     assert!(kinds[0].starts_with("boot log 1, from line ") && kinds[1].starts_with(&begins[1]), "{kinds:?}");
     assert_eq!((kinds.len(), kinds[2]), (4, begins[0].as_str()));
     assert!(outcome.agrees(), "{:?}", outcome.reports.iter().map(differences).collect::<Vec<_>>());
-    let outcome = compare(&replaced(&both, "NODE_DATA(1) allocated [mem 0x2bb7d2", "NODE_DATA(1) allocated [mem 0x2bb7d3"));
+    let outcome = compare(&replaced(
+        &both,
+        "NODE_DATA(1) allocated [mem 0x2bb7d2",
+        "NODE_DATA(1) allocated [mem 0x2bb7d3",
+    ));
     let agree: Vec<_> = outcome.reports.iter().map(Report::agrees).collect();
     assert!(agree[0] && !agree[2], "{agree:?}");
 }
@@ -254,7 +268,8 @@ fn vtd_may_be_on_by_configuration_and_not_against_the_command_line() {
     let report = compare_lines(&replaced(&lines, "intel_iommu=on", "quiet")).expect("the log can be read");
     assert!(report.agrees(), "{}", differences(&report));
     assert!(report.notes.iter().any(|note| note.contains("built so")), "{:#?}", report.notes);
-    let report = compare_lines(&replaced(&lines, "intel_iommu=on", "iommu=off")).expect("the log can be read");
+    let report =
+        compare_lines(&replaced(&lines, "intel_iommu=on", "iommu=off")).expect("the log can be read");
     assert!(!report.agrees());
 }
 

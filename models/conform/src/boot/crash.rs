@@ -234,12 +234,19 @@ impl Replay<'_> {
             return Some(Vec::new());
         }
         if !self.reserved_known {
-            let note = "the place of the memory for a crash kernel is not determined without the lines of memblock";
+            let note =
+                "the place of the memory for a crash kernel is not determined without the lines of memblock";
             self.report.notes.push(note.to_owned());
             if let (Some(wish), Some((line, said))) = (wish, lines.last())
                 && let Some(bytes) = said.bytes()
             {
-                compare_value(self.report, "memory for a crash kernel", *line, &(bytes >> 20), &(wish.size >> 20));
+                compare_value(
+                    self.report,
+                    "memory for a crash kernel",
+                    *line,
+                    &(bytes >> 20),
+                    &(wish.size >> 20),
+                );
             }
             return None;
         }
@@ -305,7 +312,11 @@ mod tests {
             ("crashkernel=512M,high crashkernel=72M,low", Some((512, 0, true, 72)), Some((512, 0, true, 72))),
             ("crashkernel=512M,high crashkernel=0,low", Some((512, 0, true, 0)), Some((512, 0, true, 0))),
             // The last plain one wins over the others; what cannot be read counts in the newer kernel only.
-            ("crashkernel=1G,high crashkernel=64M crashkernel=96M", Some((96, 0, false, 256)), Some((96, 0, false, 0))),
+            (
+                "crashkernel=1G,high crashkernel=64M crashkernel=96M",
+                Some((96, 0, false, 256)),
+                Some((96, 0, false, 0)),
+            ),
             ("crashkernel=auto crashkernel=1G,high", Some((1024, 0, true, 256)), None),
             ("crashkernel=12G", Some((12 * 1024, 0, false, 256)), None),
             ("crashkernel=8G-16G:64M", None, None),

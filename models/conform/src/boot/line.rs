@@ -194,11 +194,22 @@ pub(crate) enum CrashLine {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SwiotlbLine {
     Areas(u64),
-    RoundedUp { mib: u64 },
-    Adjusted { from: u64, to: u64 },
+    RoundedUp {
+        mib: u64,
+    },
+    Adjusted {
+        from: u64,
+        to: u64,
+    },
     /// Another default size, for a guest with encrypted memory.
-    Default { mib: u64 },
-    Mapped { start: u64, end: u64, mib: u64 },
+    Default {
+        mib: u64,
+    },
+    Mapped {
+        start: u64,
+        end: u64,
+        mib: u64,
+    },
     NoLowMem,
     Using,
     TearingDown,

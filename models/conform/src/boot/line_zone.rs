@@ -141,7 +141,8 @@ pub(super) fn parse_later(scan: Scan<'_>) -> Option<Event> {
         return Some(Event::CrashKernel(CrashLine::Range(start, end)));
     }
     let none = ["crashkernel reservation failed", "cannot allocate crashkernel "];
-    let none_low = scan.lit("Cannot reserve ").is_some_and(|rest| rest.0.contains("MB crashkernel low memory"));
+    let none_low =
+        scan.lit("Cannot reserve ").is_some_and(|rest| rest.0.contains("MB crashkernel low memory"));
     if none_low || none.iter().any(|start| scan.0.starts_with(start)) {
         return Some(Event::CrashKernel(CrashLine::Failed));
     }

@@ -98,7 +98,11 @@ fn compare_log(path: &Path, log: &Log, number: u64) -> Result<Report, SourceErro
     })?;
     let kernel = Kernel::from_banner(&banner)
         .ok_or_else(|| missing("no number follows \"Linux version\", so the kernel's rules are not known"))?;
-    let mut report = Report { kind: kind_of_boot("boot log", log, number), version: kernel.describe(), ..Report::default() };
+    let mut report = Report {
+        kind: kind_of_boot("boot log", log, number),
+        version: kernel.describe(),
+        ..Report::default()
+    };
     notes_at_start(&mut report, &kernel, &facts);
 
     let mut replay = Replay::new(&log.entries, &facts, kernel.rules, &mut report);

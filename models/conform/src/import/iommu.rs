@@ -80,7 +80,8 @@ impl IommuFound {
             self.by_driver = true;
         } else {
             "None".clone_into(&mut self.written);
-            "the firmware describes a virtio-iommu, and the log shows no driver for it".clone_into(&mut self.why);
+            "the firmware describes a virtio-iommu, and the log shows no driver for it"
+                .clone_into(&mut self.why);
         }
     }
 

@@ -112,6 +112,10 @@ fn changes(source: &Source<'_>, found: &mut MemoryFound) {
         if matches!(entry.event, Event::Memory(_) | Event::DumpBegins) {
             break;
         }
+        // Where no RAM comes or goes, nothing depends on it.
+        if matches!(entry.event, Event::E820(E820::Other)) {
+            continue;
+        }
         let Some(change) = change(&entry.text) else { continue };
         let everywhere = matches!(change, Change { start: 0, end: 0xfff, .. })
             || matches!(change, Change { start: 0xa_0000, end: 0xf_ffff, to: None, .. });
@@ -183,7 +187,9 @@ fn memoryless(source: &Source<'_>, assumptions: &mut Vec<String>) -> Vec<u32> {
     for entry in &source.log.entries {
         match &entry.event {
             Event::Initmem { range: Some(_), .. } => with += 1,
-            Event::Initmem { nid, range: None } => without.extend(u32::try_from(*nid).ok().filter(|nid| *nid < 64)),
+            Event::Initmem { nid, range: None } => {
+                without.extend(u32::try_from(*nid).ok().filter(|nid| *nid < 64))
+            }
             _ => {}
         }
     }
