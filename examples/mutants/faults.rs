@@ -65,8 +65,8 @@ pub(crate) fn build(folder: &Path, work: &Path, profile: &str) -> Result<PathBuf
         copy(Path::new(file), &fresh.join(file))?;
     }
     for patch in patches(folder)? {
-        let input = fs::File::open(&patch)
-            .map_err(|error| format!("cannot read {}: {error}", patch.display()))?;
+        let input =
+            fs::File::open(&patch).map_err(|error| format!("cannot read {}: {error}", patch.display()))?;
         let output = Command::new("patch")
             .args(["-p1", "--silent", "--no-backup-if-mismatch"])
             .current_dir(&fresh)

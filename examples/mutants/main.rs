@@ -1,6 +1,6 @@
 //! Whether deliberate faults in the models are noticed, and by what.
 //!
-//!     mutants [--faults DIR] [--work DIR] [--profile release|dev] [--seeds N] [--jobs N] [--only N,N...]
+//!     mutants [--faults DIR] [--work DIR] [--profile release|dev] [--seeds N] [--scenario-seeds N] [--jobs N] [--only N,N...]
 //!             [--program FILE] [--recordings] [--write FILE]
 //!
 //! Each patch in `models/tests/mutants` plants a small fault, which comes alive when the environment names its number. The
@@ -22,14 +22,14 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use faults::Fault;
-use suites::{Baseline, Program};
+use suites::{Baseline, Budget, Program};
 use table::Results;
 
 struct Wanted {
     faults: PathBuf,
     work: PathBuf,
     profile: String,
-    seeds: u64,
+    budget: Budget,
     jobs: usize,
     only: Vec<u32>,
     program: Option<PathBuf>,
@@ -52,7 +52,7 @@ fn wanted() -> Result<Wanted, String> {
         faults: PathBuf::from("models/tests/mutants"),
         work: PathBuf::from("target/mutants"),
         profile: "release".to_owned(),
-        seeds: 1_500,
+        budget: Budget { generated: 1_500, scenarios: 40 },
         jobs: std::thread::available_parallelism().map_or(1, usize::from),
         only: Vec::new(),
         program: None,
@@ -67,7 +67,8 @@ fn wanted() -> Result<Wanted, String> {
             "--faults" => wanted.faults = value()?.into(),
             "--work" => wanted.work = value()?.into(),
             "--profile" => wanted.profile = value()?,
-            "--seeds" => wanted.seeds = number(value()?)?.max(1),
+            "--seeds" => wanted.budget.generated = number(value()?)?.max(1),
+            "--scenario-seeds" => wanted.budget.scenarios = number(value()?)?.max(1),
             "--jobs" => wanted.jobs = usize::try_from(number(value()?)?.max(1)).unwrap_or(1),
             "--only" => {
                 let list = value()?;
@@ -96,17 +97,15 @@ fn run(wanted: &Wanted) -> Result<(), String> {
     };
     let program = Program { path };
     eprintln!("what comes up without a fault is looked for first");
-    let baseline = Baseline::of(&program, wanted.seeds, wanted.jobs, wanted.recordings)?;
+    let baseline = Baseline::of(&program, wanted.budget, wanted.jobs, wanted.recordings)?;
     eprintln!("{}", baseline.in_words());
     let results = Mutex::new(Results::read(&wanted.work.join("results.tsv")));
-    let chosen: Vec<&Fault> = faults
-        .iter()
-        .filter(|fault| wanted.only.is_empty() || wanted.only.contains(&fault.number))
-        .collect();
+    let chosen: Vec<&Fault> =
+        faults.iter().filter(|fault| wanted.only.is_empty() || wanted.only.contains(&fault.number)).collect();
     let next = AtomicUsize::new(0);
     let worker = || {
         while let Some(fault) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let noticed = suites::noticed(&program, &baseline, fault.number, wanted.seeds);
+            let noticed = suites::noticed(&program, &baseline, fault.number, wanted.budget);
             let differs =
                 wanted.recordings.then(|| suites::recordings_differ(&program, &baseline, fault.number));
             println!("{:3} {:36} {}", fault.number, fault.slug, noticed.in_words());

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-/// Seeds of each scenario, in two rounds: most faults need few.
-const SCENARIO_SEEDS: [u64; 2] = [3, 40];
+/// Seeds of the first rounds: most faults need few.
+const FEW_GENERATED: u64 = 120;
+const FEW_OF_EACH: u64 = 3;
 /// Folders of scenarios with expectations. Regressions repeat one run to the last step and would notice any change.
 const SCENARIOS: [&str; 5] = ["bugs", "lkml-2021-07", "debian", "check", "sizing"];
 /// Kernels for which machines are generated, the newest first.
@@ -19,6 +20,15 @@ const KERNELS: [&str; 3] = ["6.12", "6.1", "5.15"];
 const PATIENCE: Duration = Duration::from_secs(300);
 /// Most memory of a command, in KiB.
 const MEMORY: u64 = 4 << 20;
+
+/// Most seeds that are run for a fault.
+#[derive(Clone, Copy)]
+pub(crate) struct Budget {
+    /// Generated machines, for each kernel.
+    pub(crate) generated: u64,
+    /// Of each scenario.
+    pub(crate) scenarios: u64,
+}
 
 /// The program with all faults.
 pub(crate) struct Program {
@@ -98,22 +108,25 @@ impl Program {
         Ok(failed.map(|one| (name(one), said(one))).collect())
     }
 
-    /// What is found on generated machines: by signature, the kind and the first seed.
+    /// What is found on generated machines: the kinds, each with its first seed.
     fn generated(
         &self,
         fault: u32,
         kernel: &str,
         (from, to): (u64, u64),
-    ) -> Result<BTreeMap<String, (String, u64)>, &'static str> {
-        let mut arguments = words(&["fuzz", "--quiet", "--format", "json", "--jobs", "1", "--version", kernel]);
+    ) -> Result<BTreeMap<String, u64>, &'static str> {
+        let mut arguments =
+            words(&["fuzz", "--quiet", "--format", "json", "--jobs", "1", "--version", kernel]);
         arguments.extend(["--seeds".to_owned(), format!("{from}..{to}")]);
         let all = self.json(fault, &arguments)?;
         let findings = all["findings"].as_array().cloned().unwrap_or_default();
-        let one = |finding: &Value| {
-            let text = |name: &str| finding[name].as_str().unwrap_or_default().to_owned();
-            (text("signature"), (text("kind"), finding["first_seed"].as_u64().unwrap_or(0)))
-        };
-        Ok(findings.iter().map(one).collect())
+        let mut kinds = BTreeMap::new();
+        for finding in &findings {
+            let kind = finding["kind"].as_str().unwrap_or_default().to_owned();
+            let seed = finding["first_seed"].as_u64().unwrap_or(0);
+            kinds.entry(kind).and_modify(|first: &mut u64| *first = seed.min(*first)).or_insert(seed);
+        }
+        Ok(kinds)
     }
 
     /// What the comparison with recordings says, without what differs from run to run.
@@ -170,12 +183,18 @@ pub(crate) struct Baseline {
 }
 
 impl Baseline {
-    pub(crate) fn of(program: &Program, seeds: u64, jobs: usize, recordings: bool) -> Result<Self, String> {
+    pub(crate) fn of(
+        program: &Program,
+        budget: Budget,
+        jobs: usize,
+        recordings: bool,
+    ) -> Result<Self, String> {
         let mut scenarios = BTreeSet::new();
         let mut generated: BTreeMap<&'static str, BTreeSet<String>> = BTreeMap::new();
         let mut tasks: Vec<(Option<&'static str>, u64)> =
-            SCENARIO_SEEDS.into_iter().map(|seeds| (None, seeds)).collect();
-        tasks.extend(KERNELS.into_iter().map(|kernel| (Some(kernel), seeds)));
+            [FEW_OF_EACH, budget.scenarios].into_iter().map(|seeds| (None, seeds)).collect();
+        tasks.dedup();
+        tasks.extend(KERNELS.into_iter().map(|kernel| (Some(kernel), budget.generated)));
         let next = AtomicUsize::new(0);
         let worker = || {
             let mut found: Vec<(Option<&'static str>, Vec<String>)> = Vec::new();
@@ -192,7 +211,10 @@ impl Baseline {
         };
         let all = std::thread::scope(|scope| {
             let handles: Vec<_> = (0..jobs).map(|_| scope.spawn(worker)).collect();
-            handles.into_iter().map(|handle| handle.join().unwrap_or(Err("a worker panicked"))).collect::<Vec<_>>()
+            handles
+                .into_iter()
+                .map(|handle| handle.join().unwrap_or(Err("a worker panicked")))
+                .collect::<Vec<_>>()
         });
         for found in all {
             for (kernel, names) in found.map_err(|why| format!("without a fault: {why}"))? {
@@ -209,7 +231,7 @@ impl Baseline {
     pub(crate) fn in_words(&self) -> String {
         let generated: usize = self.generated.values().map(BTreeSet::len).sum();
         format!(
-            "without a fault: {} scenarios fail, {generated} signatures on generated machines; they count for nothing",
+            "without a fault: {} scenarios fail, {generated} kinds on generated machines; they count for nothing",
             self.scenarios.len()
         )
     }
@@ -239,14 +261,21 @@ impl Noticed {
 }
 
 /// Looks for something that notices the fault, cheapest first.
-pub(crate) fn noticed(program: &Program, baseline: &Baseline, fault: u32, seeds: u64) -> Noticed {
-    let few = seeds.min(120);
+pub(crate) fn noticed(program: &Program, baseline: &Baseline, fault: u32, budget: Budget) -> Noticed {
+    let Budget { generated: seeds, scenarios: of_each } = budget;
+    let few = seeds.min(FEW_GENERATED);
     generated(program, baseline, fault, KERNELS[0], (0, few))
-        .or_else(|| scenarios(program, baseline, fault, SCENARIO_SEEDS[0]))
-        .or_else(|| scenarios(program, baseline, fault, SCENARIO_SEEDS[1]))
+        .or_else(|| scenarios(program, baseline, fault, FEW_OF_EACH.min(of_each)))
+        .or_else(|| (of_each > FEW_OF_EACH).then(|| scenarios(program, baseline, fault, of_each)).flatten())
         .or_else(|| {
             let rest = |kernel: &&'static str| {
-                generated(program, baseline, fault, kernel, (if *kernel == KERNELS[0] { few } else { 0 }, seeds))
+                generated(
+                    program,
+                    baseline,
+                    fault,
+                    kernel,
+                    (if *kernel == KERNELS[0] { few } else { 0 }, seeds),
+                )
             };
             KERNELS.iter().find_map(rest)
         })
@@ -276,8 +305,9 @@ fn generated(
     match program.generated(fault, kernel, range) {
         Ok(found) => {
             let known = baseline.generated.get(kernel);
-            let new = found.into_iter().filter(|(name, _)| known.is_none_or(|known| !known.contains(name)));
-            let first = new.map(|(_, found)| found).min_by_key(|(_, seed)| *seed);
+            // Older kernels have bugs of their own, and a fault may show them by other stacks: kinds are compared.
+            let new = found.into_iter().filter(|(kind, _)| known.is_none_or(|known| !known.contains(kind)));
+            let first = new.min_by_key(|(_, seed)| *seed);
             first.map(|(kind, seed)| Noticed::Generator(kernel.to_owned(), kind, seed))
         }
         Err(why) => Some(Noticed::Broken(why)),

@@ -98,6 +98,9 @@ const RESTRICTED: &str = r#"devices: [(bdf: "0000:01:00.0", name: "c", class: "s
     restricted_pool: (start: 0x20000000, size: 0x100000))]"#;
 const BEHIND_IOMMU: &str =
     r#"iommu: AmdVi(), devices: [(bdf: "0000:01:00.0", name: "c", class: "storage", driver: "tiny")]"#;
+/// Its command queue takes time.
+const BUSY_IOMMU: &str = r#"iommu: AmdVi(command_ns: 1000),
+    devices: [(bdf: "0000:01:00.0", name: "c", class: "storage", driver: "tiny")]"#;
 const OLD: &str = r#"version: "5.15""#;
 const NEW: &str = r#"version: "6.12""#;
 const NO_WAIT: &str = r#"version: "6.12", revert: ["completion-wait-covers"]"#;
@@ -163,11 +166,11 @@ fn what_is_left_out_within_a_bound_shows_nothing_new() {
         (OLD, "", RESTRICTED, "tiny_request"),
         (OLD, "", RESTRICTED, "dma_unmap_page_attrs"),
         (OLD, "", BEHIND_IOMMU, "dma_unmap_page_attrs"),
-        (NO_WAIT, "iommu.strict=1", BEHIND_IOMMU, "dma_unmap_page_attrs"),
+        (NO_WAIT, "iommu.strict=1", BUSY_IOMMU, "dma_unmap_page_attrs"),
     ] {
-        for bodies in [[MAP, MAP], [UNMAP, WRITTEN]] {
+        for bodies in [[MAP, MAP], [WRITTEN, WRITTEN]] {
             let simulation = scenario(kernel, cmdline, device, &bodies);
-            for bound in 0..2 {
+            for bound in 0..3 {
                 let (reduced, plain) = both(&simulation, &limits(from, Some(bound)));
                 let same = ends(&reduced) == ends(&plain);
                 assert!(same, "{kernel} {cmdline} {from} {bodies:?}, {bound} preemptions");
@@ -195,24 +198,20 @@ fn a_search_without_a_bound_shows_what_one_with_a_bound_shows() {
     }
 }
 
-/// A search that does not hear what the models touch misses something, and this comparison notices.
+/// A search to which steps claim to touch nothing misses something, and this comparison notices.
 #[test]
-fn not_to_hear_the_models_is_noticed() {
+fn steps_that_claim_to_touch_nothing_are_noticed() {
     let planted = Planted { deaf: true, ..Planted::default() };
-    let missed = [(OLD, RESTRICTED, "tiny_request"), (OLD, BEHIND_IOMMU, "dma_unmap_page_attrs")]
-        .into_iter()
-        .any(|(kernel, device, from)| {
-            let simulation = scenario(kernel, "", device, &[UNMAP, WRITTEN]);
-            let deaf = explore(&simulation, &Limits { planted, ..limits(from, None) }, MOST);
-            let bounded = Limits { opaque: true, ..limits(from, Some(1)) };
-            let plain = explore(&simulation, &bounded, MOST).expect("it ends");
-            deaf.is_none_or(|deaf| !ends(&plain).is_subset(&ends(&deaf)))
-        });
-    assert!(missed, "nobody noticed");
+    let simulation = scenario(OLD, "", BEHIND_IOMMU, &[MAP, MAP]);
+    let limits = limits("tiny_request", Some(1));
+    let plain = explore(&simulation, &Limits { opaque: true, ..limits.clone() }, MOST).expect("it ends");
+    let deaf = explore(&simulation, &Limits { planted, ..limits }, MOST).expect("it ends");
+    assert!(plain.ends.len() > 1, "there is nothing to be missed");
+    assert!(ends(&plain) != ends(&deaf), "nobody noticed");
 }
 
 /// Files in which something else than a telling cell may hold what changes, and why no search need know of it.
-const EXCEPTIONS: [(&str, &str); 9] = [
+const EXCEPTIONS: [(&str, &str); 10] = [
     ("iommu/dma/range.rs", "counts within one step"),
     ("kernel/memory.rs", "is what tells of memory"),
     ("kernel/mod.rs", "labels are written once, call stacks are for the record"),
@@ -220,6 +219,7 @@ const EXCEPTIONS: [(&str, &str); 9] = [
     ("scenario/edit/defaults.rs", "belongs to no run"),
     ("scenario/intern.rs", "the same text gives the same name"),
     ("shrink/judge.rs", "belongs to no run"),
+    ("swiotlb/alloc/", "is for threads, and no run has it"),
     ("swiotlb/literal.rs", "lives within one call"),
     ("swiotlb/pool.rs", "lives within one call"),
 ];
@@ -239,7 +239,7 @@ fn everything_that_contexts_share_tells() {
             }
             files += 1;
             let name = path.strip_prefix(&root).expect("below").to_string_lossy().replace('\\', "/");
-            if EXCEPTIONS.iter().any(|(file, _)| *file == name) {
+            if EXCEPTIONS.iter().any(|(file, _)| name.starts_with(file)) {
                 continue;
             }
             let text = std::fs::read_to_string(&path).expect("text");

@@ -3,10 +3,16 @@
 use sim::trace::{Event, EventKind, Trace};
 use sim::{Finding, Kind, Name};
 
-use crate::layout::{Paint, counted, paragraph, seconds};
+use crate::layout::{Paint, ascii, counted, paragraph, seconds, wrap};
 
 /// At most so many steps of others are shown.
 const MAX_SHOWN: usize = 8;
+/// So many steps are shown side by side before the two runs part, and after that.
+const ROWS_BEFORE: usize = 2;
+/// See [`ROWS_BEFORE`].
+const ROWS_AFTER: usize = 6;
+/// Width of a column.
+const COLUMN: usize = 31;
 /// So many of the next steps of the context that was preempted say what matters to it.
 const LOOK_AHEAD: usize = 60;
 
@@ -21,17 +27,28 @@ pub struct Side<'a> {
     pub steps: u64,
 }
 
-/// Two runs that differ in one switch.
+/// In what the clean run differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Difference {
+    /// It lacks one switch.
+    LessSwitch,
+    /// It has one switch more.
+    MoreSwitch,
+    /// It answers one other choice by less.
+    Answer,
+}
+
+/// Two runs that differ in one switch, or in one other choice.
 #[derive(Clone, Copy, Debug)]
 pub struct Pair<'a> {
     /// The one that shows the finding.
     pub failing: Side<'a>,
     /// The one that does not.
     pub clean: Side<'a>,
-    /// Whether the failing run is the one with the switch.
-    pub switch_fails: bool,
-    /// The switch in words.
-    pub switch: &'a str,
+    /// In what they differ.
+    pub difference: Difference,
+    /// The switch or the choice in words.
+    pub choice: &'a str,
 }
 
 /// A step of a trace.
@@ -74,15 +91,16 @@ impl Pair<'_> {
     #[must_use]
     pub fn render(&self, paint: Paint) -> String {
         let mut out = format!("{}\n", paint.heading("The failing schedule and the nearest clean one"));
-        let which = if self.switch_fails {
-            "The clean run lacks one switch of the failing one:"
-        } else {
-            "The clean run has one switch more than the failing one:"
+        let which = match self.difference {
+            Difference::LessSwitch => "The clean run lacks one switch of the failing one:",
+            Difference::MoreSwitch => "The clean run has one switch more than the failing one:",
+            Difference::Answer => "No switch is to blame, but another choice:",
         };
-        paragraph(&mut out, "  ", &format!("{which} {}.", self.switch));
-        let (with, without) =
-            if self.switch_fails { (self.failing, self.clean) } else { (self.clean, self.failing) };
-        window(&mut out, paint, with, without, self.switch_fails);
+        paragraph(&mut out, "  ", &format!("{which} {}.", self.choice));
+        beside(&mut out, paint, self.failing, self.clean);
+        let fails = self.difference != Difference::MoreSwitch;
+        let (with, without) = if fails { (self.failing, self.clean) } else { (self.clean, self.failing) };
+        window(&mut out, paint, with, without, fails);
         for (word, side) in [("failing", self.failing), ("clean", self.clean)] {
             let end = match side.findings {
                 [] => "no finding".to_owned(),
@@ -98,15 +116,56 @@ impl Pair<'_> {
     }
 }
 
-/// Where the run with the switch parts from the one without, and what happens until the preempted context goes on.
-fn window(out: &mut String, paint: Paint, with: Side<'_>, without: Side<'_>, fails: bool) {
-    let (a, b) = (steps(with.trace), steps(without.trace));
+/// The place of the first step in which two runs differ.
+fn parting(a: &[Step<'_>], b: &[Step<'_>], sides: (Side<'_>, Side<'_>)) -> usize {
     let same = |x: &Step<'_>, y: &Step<'_>| {
         x.kind == y.kind
             && x.object == y.object
-            && name(with.trace, x.event.ctx) == name(without.trace, y.event.ctx)
+            && name(sides.0.trace, x.event.ctx) == name(sides.1.trace, y.event.ctx)
     };
-    let at = a.iter().zip(&b).position(|(x, y)| !same(x, y)).unwrap_or(a.len().min(b.len()));
+    a.iter().zip(b).position(|(x, y)| !same(x, y)).unwrap_or(a.len().min(b.len()))
+}
+
+/// Both runs side by side, round the place where they part.
+fn beside(out: &mut String, paint: Paint, failing: Side<'_>, clean: Side<'_>) {
+    let (a, b) = (steps(failing.trace), steps(clean.trace));
+    let at = parting(&a, &b, (failing, clean));
+    if at >= a.len().max(b.len()) {
+        return;
+    }
+    let cell = |side: Side<'_>, step: Option<&Step<'_>>| match step {
+        None => vec!["(has ended)".to_owned()],
+        Some(step) => {
+            let object =
+                if step.object.text.is_empty() { String::new() } else { format!(" {}", step.object) };
+            let text = format!("{}: {}{object}", name(side.trace, step.event.ctx), step.kind.word());
+            wrap(&ascii(&text), COLUMN)
+        }
+    };
+    out.push('\n');
+    out.push_str(
+        &paint.heading(&format!("  {:<7} {:<COLUMN$}  {}", "step", "the failing run", "the clean run")),
+    );
+    out.push('\n');
+    for row in at.saturating_sub(ROWS_BEFORE)..(at + ROWS_AFTER).min(a.len().max(b.len())) {
+        if row == at {
+            out.push_str("  ---- here they part\n");
+        }
+        let (left, right) = (cell(failing, a.get(row)), cell(clean, b.get(row)));
+        for line in 0..left.len().max(right.len()) {
+            let number = if line == 0 { (row + 1).to_string() } else { String::new() };
+            let part = |cell: &[String]| cell.get(line).cloned().unwrap_or_default();
+            let text = format!("  {number:<7} {:<COLUMN$}  {}", part(&left), part(&right));
+            out.push_str(text.trim_end());
+            out.push('\n');
+        }
+    }
+}
+
+/// Where the run with the switch parts from the one without, and what happens until the preempted context goes on.
+fn window(out: &mut String, paint: Paint, with: Side<'_>, without: Side<'_>, fails: bool) {
+    let (a, b) = (steps(with.trace), steps(without.trace));
+    let at = parting(&a, &b, (with, without));
     let (Some(other), Some(stays)) = (a.get(at), b.get(at)) else {
         out.push_str("  Both runs do the same steps.\n");
         return;

@@ -51,11 +51,11 @@ pub(super) fn check(args: &CheckArgs, out: &mut Out) -> Result<Exit, Failure> {
         let quick = quick.clone();
         move |search: Box<Search>| worker.search(search, &quick).end
     };
-    let mut check = kept.unwrap_or_else(|| Check::new(&limits, runner()));
+    let watch = Stopwatch::start();
+    let before = kept.as_ref().map_or(0, |check| check.report().counts.runs());
+    let mut check = kept.unwrap_or_else(|| Check::new(&limits, args.limit, runner()));
     let mut keeper = state::Keeper::new(args.resume.as_deref(), key);
     keeper.keep(&check)?;
-    let before = check.report().counts.runs();
-    let watch = Stopwatch::start();
     let bar = Bar::new(out.quiet, args.limit, before);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let report = check

@@ -8,6 +8,7 @@ mod docs;
 mod fuzz;
 mod import;
 mod input;
+mod mail;
 mod replay;
 mod resume;
 mod run;

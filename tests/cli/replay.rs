@@ -126,14 +126,16 @@ fn a_session_follows_a_context_and_an_object() {
 #[test]
 fn a_session_shows_objects_with_their_fields_and_their_life() {
     let folder = buggy();
-    let done =
-        session(&folder, "finding\nobject struct device#1\nhistory struct device.dma_mask#1\nshow devices\n");
+    let done = session(
+        &folder,
+        "finding\nobject struct device#1\nshow devices\nstart\nhistory struct device.dma_mask#1\n",
+    );
     let done = done.exits(0).says(&[
         "struct device at ffff8",
         "bytes, alive",
         "dma_mask",
         "allocated by",
-        "pci_device_add",
+        "pci_alloc_dev",
         "steps touch struct device.dma_mask#1",
         "---- here, after step",
         "0000:02:00.0 card",

@@ -224,6 +224,6 @@ fn the_starter_has_no_pair_and_a_bug_without_a_race_has_none_either() {
             "small.ron",
         ])
         .exits(0)
-        .says(&["No single switch"]);
+        .says(&["No single switch, more or less, and no single other choice"]);
     assert!(STARTER.contains("expect: Clean()"));
 }

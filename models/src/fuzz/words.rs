@@ -50,7 +50,8 @@ pub(super) fn config(dice: &mut Dice, machine: &Machine) -> Vec<String> {
     let restricted = machine.devices.iter().any(|device| device.restricted_pool.is_some());
     add(dice, if restricted { 75 } else { 0 }, "DMA_RESTRICTED_POOL");
     add(dice, 20, "DEFERRED_STRUCT_PAGE_INIT");
-    let default = dice.pick(&["IOMMU_DEFAULT_DMA_LAZY", "IOMMU_DEFAULT_DMA_STRICT", "IOMMU_DEFAULT_PASSTHROUGH"]);
+    let default =
+        dice.pick(&["IOMMU_DEFAULT_DMA_LAZY", "IOMMU_DEFAULT_DMA_STRICT", "IOMMU_DEFAULT_PASSTHROUGH"]);
     add(dice, 20, default);
     names
 }

@@ -475,7 +475,8 @@ impl Kx {
                 entry.kind != E820Kind::Usable && entry.start < range.end.0 && range.start.0 <= entry.end
             };
             if let Some(entry) = machine.e820.iter().find(kept).filter(|_| as_told) {
-                let part = PhysRange { start: PhysAddr(entry.start), end: PhysAddr(entry.end.saturating_add(1)) };
+                let part =
+                    PhysRange { start: PhysAddr(entry.start), end: PhysAddr(entry.end.saturating_add(1)) };
                 self.report_two_owners(part, "the firmware, by the memory map");
             }
         }

@@ -3,6 +3,7 @@
 use sim::Draft;
 
 use crate::iommu::core::{Cookie, IommuDomain, IommuGroup, MSI_WINDOW};
+use crate::iommu::dma::FlushQueue;
 use crate::iommu::iova::{Cpu, IOVA_RANGE_CACHE_MAX_SIZE, IovaRange};
 use crate::kernel::Kx;
 use crate::mem::{DmaAddr, PAGE_SHIFT, Ptr};
@@ -29,7 +30,7 @@ pub(super) fn check_addresses(kx: &Kx) {
 /// A range that is taken belongs to a mapping, lies in a cache, or waits in a queue whose timer will fire.
 fn check_ranges(kx: &Kx, domain: Ptr<IommuDomain>, cookie: &Cookie, members: &[usize]) {
     let cached = cached(kx, cookie);
-    let waiting = cookie.fq.as_ref().map(|queue| queue.waiting()).unwrap_or_default();
+    let waiting = cookie.fq.as_ref().map(FlushQueue::waiting).unwrap_or_default();
     let taken = |range: &IovaRange| {
         let spare = |lo: u64| lo == range.lo.0;
         let reserved = range.lo.0 >= MSI_WINDOW.0.0 && range.hi.0 <= MSI_WINDOW.1.0;
@@ -44,9 +45,11 @@ fn check_ranges(kx: &Kx, domain: Ptr<IommuDomain>, cookie: &Cookie, members: &[u
             report(kx, "lost-iova", title, domain);
         }
     }
-    let twice = cached.iter().enumerate().find(|(nth, pfn)| cached[..*nth].contains(pfn) || waiting.contains(pfn));
+    let twice =
+        cached.iter().enumerate().find(|(nth, pfn)| cached[..*nth].contains(pfn) || waiting.contains(pfn));
     if let Some((_, pfn)) = twice {
-        let title = format!("the bus address {:#x} was given back twice, and can be had twice", pfn << PAGE_SHIFT);
+        let title =
+            format!("the bus address {:#x} was given back twice, and can be had twice", pfn << PAGE_SHIFT);
         report(kx, "double-free", title, domain);
     }
 }

@@ -155,12 +155,12 @@ fn check_encryption(
     let shared = kx.k.mem.borrow().heap.shadow().first_shared(page).is_some();
     if decrypts == shared {
         let access = if write { "writes" } else { "reads" };
-        let (page, wrong) = if shared {
-            ("shared with the host", "decrypted")
-        } else {
-            ("private", "taken as it is")
-        };
-        let title = format!("{} {access} at {at}: the memory at {phys} is {page}, and is {wrong} on the way", node.bdf);
+        let (page, wrong) =
+            if shared { ("shared with the host", "decrypted") } else { ("private", "taken as it is") };
+        let title = format!(
+            "{} {access} at {at}: the memory at {phys} is {page}, and is {wrong} on the way",
+            node.bdf
+        );
         kx.report(Draft::warning("private-memory", title).discriminator(wrong), Vec::new);
     }
 }

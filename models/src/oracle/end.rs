@@ -10,8 +10,8 @@ use super::leaks::check_reachable;
 use crate::kernel::{Kx, seconds};
 use crate::mem::{Kobject, PhysRange, Ptr};
 use crate::profile::Behaviour;
-use crate::swiotlb::{Pool, Usage};
 use crate::swiotlb::kernel::{IoTlbMem, IoTlbPool, PoolPtr};
+use crate::swiotlb::{Pool, Usage};
 
 /// The checks at the end of a run.
 pub fn end_of_run(kx: &Kx) {
@@ -63,7 +63,9 @@ fn check_allocator(kx: &Kx, mem: Ptr<IoTlbMem>) {
 pub fn check_high_water(kx: &Kx, usage: Usage) {
     let Usage { total_used, used_hiwater } = usage;
     if total_used > used_hiwater && total_used.cast_signed() > 0 {
-        let title = format!("swiotlb: {total_used} slots are in use, and {used_hiwater} at most are said to have been");
+        let title = format!(
+            "swiotlb: {total_used} slots are in use, and {used_hiwater} at most are said to have been"
+        );
         let draft = Draft::warning("slots-inconsistent", title).discriminator("high-water mark");
         kx.report(draft.object(IoTlbMem::TYPE_NAME), Vec::new);
     }

@@ -55,7 +55,10 @@ pub const FINDINGS: &[(&str, &str)] = &[
     ("page-fault", "an address was followed that nothing is mapped at"),
     ("panic", "the kernel panicked by its own decision"),
     ("panic-in-model", "the simulator itself panicked: a mistake of the simulator"),
-    ("private-memory", "a device accessed encrypted memory that it cannot read, or that is not shared with it"),
+    (
+        "private-memory",
+        "a device accessed encrypted memory that it cannot read, or that is not shared with it",
+    ),
     ("rcu-reader-at-end", "a context ended inside an RCU read-side critical section"),
     ("recursive-locking", "a context took a lock that it holds already"),
     ("redundant-flush", "an IOMMU was told more than once to drop one translation"),

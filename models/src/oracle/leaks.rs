@@ -37,7 +37,8 @@ pub(super) fn check_reachable(kx: &Kx, told: &BTreeSet<u32>) {
         let words = kx.k.mem.borrow().heap.words_of(id);
         for word in words {
             reached.words.insert(word);
-            let target = PhysAddr::from_virt(word).map_or(0, |at| kx.k.mem.borrow().heap.shadow().object_at(at));
+            let target =
+                PhysAddr::from_virt(word).map_or(0, |at| kx.k.mem.borrow().heap.shadow().object_at(at));
             reached.add(target);
         }
         beside(kx, id, &mut reached);
@@ -73,7 +74,8 @@ pub(super) fn check_reachable(kx: &Kx, told: &BTreeSet<u32>) {
             record.alloc.func,
             seconds(record.alloc.time_ns)
         );
-        let draft = Draft::warning("memory-leak", title).object(record.type_name).discriminator(record.alloc.func);
+        let draft =
+            Draft::warning("memory-leak", title).object(record.type_name).discriminator(record.alloc.func);
         kx.report(draft, || {
             let mut details = Vec::new();
             kx.k.explain_object(id, kx.sim(), &mut details);

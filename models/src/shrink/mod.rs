@@ -1,7 +1,8 @@
 //! Shrinking a finding: the shortest schedule, and then the smallest scenario, that still show it.
 //!
 //! First the choices of the run ([`sim::explore::shrink`]), then the scenario, part by part
-//! ([`crate::scenario::edit`]), and both again until neither gets any smaller. A candidate counts only if it shows a
+//! ([`crate::scenario::edit`]), and both again until neither gets any smaller. How large the answers are that are left is
+//! looked at last: most go with the part of the scenario that asks for them. A candidate counts only if it shows a
 //! finding of the same signature: the same kind, the same innermost frames, the same object.
 
 mod conditions;
@@ -10,7 +11,7 @@ mod measure;
 mod pair;
 
 use sim::choices::{ChoiceList, Token};
-use sim::explore::shrink::{Halt, Search, drop_blocks, shrink_choices};
+use sim::explore::shrink::{Halt, Lowering, Search, drop_blocks, shrink_choices};
 
 pub use conditions::{Condition, Conditions, Effect, conditions};
 pub use judge::{Settings, Target};
@@ -56,14 +57,17 @@ pub fn shrink(
     best: &mut Shown,
     watch: Watch<'_>,
 ) -> Result<(), Halt> {
+    choices(search, settings, name, best, Lowering::Coarse, watch)?;
     loop {
-        let before = best.clone();
-        schedule(search, settings, name, best, watch)?;
         scenario(search, settings, name, best, watch)?;
-        if *best == before {
-            return Ok(());
+        let before = best.choices.clone();
+        choices(search, settings, name, best, Lowering::Coarse, watch)?;
+        // What could be made smaller with these choices was made so.
+        if best.choices == before {
+            break;
         }
     }
+    choices(search, settings, name, best, Lowering::Fine, watch)
 }
 
 /// Makes the choices fewer and smaller; the scenario stays as it is.
@@ -77,12 +81,23 @@ pub fn schedule(
     best: &mut Shown,
     watch: Watch<'_>,
 ) -> Result<(), Halt> {
+    choices(search, settings, name, best, Lowering::Fine, watch)
+}
+
+fn choices(
+    search: &mut Search<'_>,
+    settings: &Settings,
+    name: &str,
+    best: &mut Shown,
+    lowering: Lowering,
+    watch: Watch<'_>,
+) -> Result<(), Halt> {
     watch(Status { what: "schedule", tried: search.tried(), best });
     // It ran before; if it cannot be run now, nothing is gained and nothing lost.
     let Ok(resolved) = best.tree.resolve(name) else { return Ok(()) };
     let simulation = Simulation::for_replay(resolved);
     let pool = Pool::new(&simulation, settings);
-    let halted = shrink_choices(search, &mut best.choices, &|list| pool.replay(list));
+    let halted = shrink_choices(search, &mut best.choices, lowering, &|list| pool.replay(list));
     watch(Status { what: "schedule", tried: search.tried(), best });
     halted
 }
@@ -95,12 +110,22 @@ fn scenario(
     watch: Watch<'_>,
 ) -> Result<(), Halt> {
     let mut n = 0;
+    // Parts that could not be made smaller since the last that was: round and round, until that is all of them.
+    let mut in_vain = 0;
     loop {
         // Parts are listed anew after each, since what was taken away moves the others.
         let all = parts(&best.tree);
-        let Some(part) = all.get(n) else { return Ok(()) };
+        if in_vain >= all.len() {
+            return Ok(());
+        }
+        let Some(part) = all.get(n) else {
+            n = 0;
+            continue;
+        };
         watch(Status { what: part.words(), tried: search.tried(), best });
+        let before = best.tree.clone();
         one(search, settings, name, best, part)?;
+        in_vain = if best.tree == before { in_vain + 1 } else { 0 };
         n += 1;
     }
 }

@@ -14,9 +14,11 @@ pub enum PairChange {
     Without(Record),
     /// It has this switch more.
     With(Record),
+    /// It answers this choice by a smaller number: when something happens, or how much of it.
+    Lower(Record, u64),
 }
 
-/// A failing run and a clean one whose schedules differ in one switch.
+/// A failing run and a clean one that differ in one switch, or in one other choice.
 #[derive(Debug)]
 pub struct Pair {
     /// The run that shows the finding.
@@ -28,8 +30,9 @@ pub struct Pair {
 }
 
 /// The clean schedule nearest to `failing`: one switch less or, if no switch is to blame, one more, the later the
-/// better. A run without any finding is nearest; else one without the finding that is looked for. `None` if no single
-/// switch makes a difference.
+/// better. A run without any finding is nearest; else one without the finding that is looked for. If no switch makes a
+/// difference, another choice may: contexts also come in another order because one sleeps for less time. Then it is the
+/// answer that is lowered least. `None` if no single choice makes a difference.
 ///
 /// # Errors
 /// When the search has to end.
@@ -73,14 +76,36 @@ pub fn nearest_clean(
             candidates.push((ChoiceList { records }, PairChange::With(record)));
         }
     }
-    for wholly in [true, false] {
+    // The nearest lower answers first.
+    let lowered =
+        (0..u64::BITS).flat_map(|shift| failing.records.iter().enumerate().rev().map(move |at| (shift, at)));
+    let lowered: Vec<(ChoiceList, PairChange)> = lowered
+        .filter_map(|(shift, (at, record))| {
+            let Answer::Value { taken, of } = record.answer else { return None };
+            // By 1, 2, 4, ...; the last is the default, 0.
+            let less = 1_u64 << shift;
+            let clean = if less < taken { taken - less } else { 0 };
+            (less < taken.saturating_mul(2)).then(|| {
+                let mut records = failing.records.clone();
+                if clean == 0 {
+                    records.remove(at);
+                } else {
+                    records[at].answer = Answer::Value { taken: clean, of };
+                }
+                (ChoiceList { records }, PairChange::Lower(*record, clean))
+            })
+        })
+        .collect();
+    for (candidates, wholly) in
+        [(&candidates, true), (&candidates, false), (&lowered, true), (&lowered, false)]
+    {
         let judge = |(list, change): &(ChoiceList, PairChange)| {
             let request = Request { source: Source::Replay(list.clone()), ..settings.request.clone() };
             let end = catching(|| simulation.worker().run(&request).end).ok()?;
             let bad = settings.target.among(&end.findings).is_some() || (wholly && !end.findings.is_empty());
             (!bad).then(|| (list.clone(), *change))
         };
-        if let Some((_, (list, change))) = search.first(&candidates, &judge)? {
+        if let Some((_, (list, change))) = search.first(candidates, &judge)? {
             return Ok(full(&list).map(|clean| Pair { failing: run, clean, change }));
         }
     }

@@ -2,7 +2,7 @@
 
 use models::device::Device;
 use models::dma::{Attrs, dma_map_page_attrs, dma_set_mask, dma_unmap_page_attrs};
-use models::iommu::core::{IommuGroup, iommu_device_use_default_domain};
+use models::iommu::core::{IommuGroup, Refused, iommu_device_use_default_domain};
 use models::kernel::GfpFlags;
 use models::swiotlb::kernel::{find_pool, swiotlb_max_mapping_size};
 use models::swiotlb::{Direction, DmaLimits};
@@ -293,6 +293,9 @@ fn untrusted_devices_are_bounced_by_each_version() {
             if version == "6.1" && probe == PROBE {
                 // Slots that begin a page keep the offset in a slot only, and lose bit 11 (af133562d5af, 6.9).
                 assert!(world.fires("dma-misaligned").contains("needs the bits 0xfff"));
+            } else if version == "5.15" && probe == PROBE {
+                // The size that is mapped is rounded up twice, and the page too many stays (2cbc61a1b166, 5.16).
+                assert!(world.fires("left-translation").contains("no mapping has them"));
             } else {
                 world.is_silent();
             }
@@ -377,16 +380,18 @@ fn a_driver_comes_again_while_its_group_has_no_domain() {
     let told = |world: &World| {
         on_booted(world, |kx| async move {
             let node = kx.k.node(0).expect("the disk");
-            let as_it_is = iommu_device_use_default_domain(&kx, &node).await.is_ok();
+            let as_it_is = iommu_device_use_default_domain(&kx, &node).await.err();
             kx.poke(node.group.get(), IommuGroup::default_domain, models::mem::Ptr::NULL);
-            (as_it_is, iommu_device_use_default_domain(&kx, &node).await.is_ok())
+            (as_it_is, iommu_device_use_default_domain(&kx, &node).await.err())
         })
         .result
         .expect("it returns")
     };
-    assert_eq!(told(&V6_12), (true, false));
-    assert_eq!(told(&World { flips: r#"revert: ["defer-without-domain"],"#, ..V6_12 }), (true, true));
-    assert_eq!(told(&V6_1), (true, true));
+    assert_eq!(told(&V6_12), (None, Some(Refused::ComeAgain)));
+    // Without the rule the domain that the group has is not the default one, which it has not.
+    let reverted = World { flips: r#"revert: ["defer-without-domain"],"#, ..V6_12 };
+    assert_eq!(told(&reverted), (None, Some(Refused::Busy)));
+    assert_eq!(told(&V6_1), (None, Some(Refused::Busy)));
 }
 
 /// Locks that a late device's probe has taken before it makes a domain.

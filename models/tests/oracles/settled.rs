@@ -47,7 +47,8 @@ fn a_bus_address_that_is_given_back_twice() {
         on_booted(&STRICT, move |kx| async move {
             let dev = disk(&kx);
             let dir = Direction::ToDevice;
-            let addr = iommu_dma_map_page(&kx, dev, PhysAddr(0x20_0000), PAGE_SIZE, dir, Attrs::default()).await;
+            let addr =
+                iommu_dma_map_page(&kx, dev, PhysAddr(0x20_0000), PAGE_SIZE, dir, Attrs::default()).await;
             let addr = addr.expect("an address");
             iommu_dma_unmap_page(&kx, dev, addr, PAGE_SIZE, dir, Attrs::default()).await;
             let domain: Ptr<IommuDomain> = iommu_get_dma_domain(&kx, dev).await;
@@ -70,7 +71,8 @@ fn two_mappings_at_one_bus_address() {
         on_booted(&STRICT, move |kx| async move {
             let dev = disk(&kx);
             let dir = Direction::ToDevice;
-            let addr = iommu_dma_map_page(&kx, dev, PhysAddr(0x20_0000), PAGE_SIZE, dir, Attrs::default()).await;
+            let addr =
+                iommu_dma_map_page(&kx, dev, PhysAddr(0x20_0000), PAGE_SIZE, dir, Attrs::default()).await;
             let addr = addr.expect("an address");
             for dma in [addr, DmaAddr(addr.0 + second)] {
                 let phys = PhysAddr(0x20_0000 + dma.0 - addr.0);
@@ -192,7 +194,10 @@ fn slots_that_are_not_shared() {
         on_booted(&world, move |kx| async move {
             let dev = disk(&kx);
             let node = kx.k.node(0).expect("the disk");
-            let (page, id) = kx.alloc_pages("data", 0, GfpFlags { zone: Gfp::Dma32, ..GfpFlags::KERNEL }).await.expect("a page");
+            let (page, id) = kx
+                .alloc_pages("data", 0, GfpFlags { zone: Gfp::Dma32, ..GfpFlags::KERNEL })
+                .await
+                .expect("a page");
             let (dir, attrs) = (Direction::FromDevice, Attrs::default());
             let dma = models::dma::dma_map_page_attrs(&kx, dev, page, PAGE_SIZE, dir, attrs).await;
             let dma = dma.expect("a mapping");

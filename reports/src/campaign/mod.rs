@@ -171,8 +171,8 @@ impl CampaignPage<'_> {
             let finding = &stats.finding;
             let _ = writeln!(
                 body,
-                "<tr><td>{}</td><td><b>{}</b><br>{}<br><span class=\"bad\">{}</span></td><td class=\"n\">{}<br>{}</td><td>{}</td>\
-                 <td class=\"n\">{}</td><td><code>{}</code></td></tr>",
+                "<tr><td>{}</td><td class=\"t\"><b>{}</b><br>{}<br><span class=\"bad\">{}</span></td><td class=\"n\">{}<br>{}</td><td>{}</td>\
+                 <td class=\"n\">{}</td><td class=\"t\"><code>{}</code></td></tr>",
                 n + 1,
                 escape(finding.kind),
                 escape(&finding.signature()),
@@ -251,7 +251,7 @@ impl CampaignPage<'_> {
             let ran = self.summary.ran;
             let _ = writeln!(
                 body,
-                "<tr><td>{}</td><td class=\"n\">{count}</td><td class=\"n\">{}</td><td>{}</td></tr>",
+                "<tr><td class=\"t\">{}</td><td class=\"n\">{count}</td><td class=\"n\">{}</td><td>{}</td></tr>",
                 escape(ending),
                 percent(*count, ran),
                 bar(*count, ran)
@@ -327,7 +327,7 @@ impl CampaignPage<'_> {
         for function in functions.into_iter().take(FUNCTIONS) {
             let _ = writeln!(
                 body,
-                "<tr><td><code>{}</code></td><td class=\"n\">{}</td><td class=\"n\">{}</td><td>{}</td></tr>",
+                "<tr><td class=\"t\"><code>{}</code></td><td class=\"n\">{}</td><td class=\"n\">{}</td><td>{}</td></tr>",
                 escape(&function.name),
                 function.entered,
                 function.steps,
@@ -348,7 +348,7 @@ impl CampaignPage<'_> {
         for slow in &self.summary.slowest {
             let _ = writeln!(
                 body,
-                "<tr><td class=\"n\">{}</td><td class=\"n\">{}</td><td>{}</td><td><code>{}</code></td></tr>",
+                "<tr><td class=\"n\">{}</td><td class=\"n\">{}</td><td>{}</td><td class=\"t\"><code>{}</code></td></tr>",
                 slow.seed,
                 slow.steps,
                 bar(slow.steps, self.summary.max_steps),

@@ -201,7 +201,7 @@
   const owner = (c) => { let who = null; for (const v of c.all) if (v.from <= at && (v.to < 0 || v.to > at)) who = v; return who; };
   const former = (c) => { let who = null; for (const v of c.all) if (v.to >= 0 && v.to <= at && (!who || v.to >= who.to)) who = v; return who; };
   // Slots of a bounce pool: a row for each segment of 128 that was ever in use, a cell for each slot.
-  const SEGMENT = 128, SEGMENT_ROW = 16, MAX_SEGMENTS = 96;
+  const SEGMENT = 128, SEGMENT_ROW = 16, MAX_SEGMENTS = 512;
   let segments = [];
   const inSegments = () => data.spaces[space] && data.spaces[space].slots;
   const slotPlace = (width) => { const left = Math.min(64, width * .18); return [left, (width - left) / SEGMENT]; };

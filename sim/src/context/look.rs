@@ -121,6 +121,8 @@ impl Sim {
     pub(super) fn look_now(&self, id: CtxId) {
         let slot = self.slot(id);
         slot.steps.set(slot.steps.get() - 1);
+        // Who was blocked announces nothing anew.
+        self.pending[id.index()].set(slot.last.get());
         self.steps.set(self.steps.get() - 1);
         self.now.set(self.now.get() - self.config.step_ns);
         self.call_look(id);

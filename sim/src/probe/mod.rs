@@ -39,6 +39,12 @@ pub enum Op {
 }
 
 impl Op {
+    /// Whether a lock is taken or given back.
+    #[must_use]
+    pub(crate) const fn of_a_lock(self) -> bool {
+        matches!(self, Self::Acquire | Self::Try | Self::Release | Self::ReleaseShared)
+    }
+
     /// Whether the order of the two matters.
     #[must_use]
     pub const fn conflicts(self, other: Self) -> bool {
@@ -82,11 +88,6 @@ pub(crate) const FIRST_OF_MODEL: u32 = 1 << 31;
 pub const fn of_model(nth: u32) -> ObjId {
     assert!(nth < 1 << 30, "too large a number for a variable");
     ObjId(FIRST_OF_MODEL + nth)
-}
-
-/// Whether a model's cells or variables are meant.
-pub(crate) const fn of_a_model(obj: ObjId) -> bool {
-    obj.0 >= FIRST_CELL && obj.0 < FIRST_OF_ENGINE
 }
 
 /// In which states of the CPU locks of a class are taken.

@@ -42,6 +42,7 @@ ablation!(reading_the_clock_does_not_commute, clock_commutes);
 ablation!(masking_does_not_commute, masks_commute);
 ablation!(sleepers_wake, deep_sleep);
 ablation!(reads_do_not_commute_with_writes, reads_commute);
+ablation!(not_to_hear_what_is_touched_is_noticed, deaf);
 
 #[test]
 fn a_bounded_search_tries_the_beginning_of_a_run_of_transitions() {

@@ -16,7 +16,7 @@ fn runner(source: &Source) -> impl FnMut(Box<Search>) -> sim::RunEnd + use<> {
 }
 
 fn whole(source: &Source, limits: &Limits, most: u64, jobs: usize) -> Report {
-    let mut check = Check::new(limits, runner(source));
+    let mut check = Check::new(limits, most, runner(source));
     check.run(most, jobs, || runner(source), &(), &AtomicBool::new(false), |_| ())
 }
 
@@ -33,7 +33,7 @@ impl Watch for After<'_> {
 
 /// Interrupts the search after `every` runs again and again, writes it down, and reads it back.
 fn in_pieces(source: &Source, limits: &Limits, most: u64, jobs: usize, every: u64) -> Report {
-    let mut text = Check::new(limits, runner(source)).write(7);
+    let mut text = Check::new(limits, most, runner(source)).write(7);
     for _ in 0..10_000 {
         let mut check = Check::read(&text, limits, 7).expect("just written");
         assert_eq!(check.write(7), text, "what is read is what was written");
@@ -137,7 +137,7 @@ fn a_bound_of_preemptions_and_opaque_worlds_are_enumerated_plainly() {
 #[test]
 fn a_damaged_file_is_refused_and_says_where() {
     let source = generate(FLAVOURS[0], 3);
-    let text = Check::new(&Limits::default(), runner(&source)).write(7);
+    let text = Check::new(&Limits::default(), 0, runner(&source)).write(7);
     let error = |text: &str, key: u128| Check::read(text, &Limits::default(), key).expect_err("refused");
     assert!(error(&text, 8).what.contains("another scenario"));
     assert!(error("", 7).what.contains("ends"));

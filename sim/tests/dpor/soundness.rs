@@ -49,8 +49,8 @@ fn the_search_finds_what_enumeration_finds() {
 /// With a bound, the search finds exactly what all orders within the bound show.
 #[test]
 fn a_bounded_search_finds_what_the_orders_within_the_bound_show() {
-    let count = std::env::var("DPOR_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(250);
-    let (mut compared, mut runs, mut of) = (0, 0, 0);
+    let count = std::env::var("DPOR_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(120);
+    let (mut runs, mut of) = (0, 0);
     for seed in 0..count {
         for flavour in FLAVOURS {
             let source = generate(flavour, seed);
@@ -64,12 +64,10 @@ fn a_bounded_search_finds_what_the_orders_within_the_bound_show() {
                     panic!("{flavour:?} {seed}: more runs than orders")
                 };
                 assert_eq!(found, expected, "{flavour:?} {seed}, {bound} preemptions: {:?}", source.contexts);
-                compared += 1;
                 runs += counts.complete;
                 of += all.complete;
             }
         }
     }
-    println!("{compared} compared: {runs} runs of {of}");
     assert!(runs * 4 < of * 3, "hardly anything is left out: {runs} runs of {of}");
 }

@@ -20,7 +20,7 @@ pub(super) fn claim(report: &Report, limits: &Limits, interrupted: bool) -> Stri
                 )
             }
             (failed, false) => format!(
-                "All interleavings of this scenario {within} were covered: {failed} of {runs} runs have findings. {}",
+                "{failed} of {runs} runs have findings. Seen were all interleavings of this scenario {within}. {}",
                 stand_for(runs)
             ),
         }

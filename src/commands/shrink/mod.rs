@@ -135,7 +135,7 @@ impl Kept {
         let token = args.origin.token.clone().unwrap_or_default();
         let file = args.origin.token_file.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
         let head = format!(
-            "engine: {}\nscenario: {}\nstart: seed {:?}, seeds {from}, token \"{token}\" \"{file}\"\nfinding: {:?}\n\
+            "engine: {}\nsearch: 2\nscenario: {}\nstart: seed {:?}, seeds {from}, token \"{token}\" \"{file}\"\nfinding: {:?}\n\
              runs: {tweaks:?}, {max_steps} steps, {on_finding:?}, {strategy:?}\noptions: tries {}, budget {}, schedule \
              only {}\n",
             sim::ENGINE_VERSION,

@@ -1,6 +1,7 @@
 //! What shrinking gave: the file, and the words about it.
 
 use models::shrink::{Measure, Pair, PairChange};
+use reports::pair::Difference;
 use reports::{WIDTH, ascii, wrap};
 use serde_json::json;
 use sim::choices::{Answer, Record};
@@ -125,19 +126,26 @@ pub(super) fn human(
 /// The failing run beside the nearest clean one.
 pub(super) fn pair(pair: Option<&Pair>, out: &mut Out) {
     let Some(pair) = pair else {
-        out.line("\nNo single switch, more or less, makes the finding go away: it is no race of two steps.");
+        let text = "No single switch, more or less, and no single other choice makes the finding go away: it is no \
+                    race of two steps.";
+        out.line("");
+        for line in wrap(text, WIDTH) {
+            out.line(&line);
+        }
         return;
     };
-    let (record, switch_fails) = match &pair.change {
-        PairChange::Without(record) => (record, true),
-        PairChange::With(record) => (record, false),
+    let (record, difference, clean) = match &pair.change {
+        PairChange::Without(record) => (record, Difference::LessSwitch, None),
+        PairChange::With(record) => (record, Difference::MoreSwitch, None),
+        PairChange::Lower(record, clean) => (record, Difference::Answer, Some(clean)),
     };
     let site = &record.site;
-    let switch = match record.answer {
-        Answer::Switch(to) => {
+    let words = match (record.answer, clean) {
+        (Answer::Switch(to), _) => {
             format!("when {} is about to {} {}, {to} goes on", site.who, site.what, site.object)
         }
-        Answer::Value { .. } => choice(record),
+        (Answer::Value { .. }, Some(clean)) => format!("{}; {clean} in the clean run", choice(record)),
+        (Answer::Value { .. }, None) => choice(record),
     };
     let side = |run: &models::run::Run| (run.end.steps, run.end.findings.clone());
     let ((failing_steps, failing), (clean_steps, clean)) = (side(&pair.failing), side(&pair.clean));
@@ -148,8 +156,8 @@ pub(super) fn pair(pair: Option<&Pair>, out: &mut Out) {
             steps: failing_steps,
         },
         clean: reports::pair::Side { trace: &pair.clean.end.trace, findings: &clean, steps: clean_steps },
-        switch_fails,
-        switch: &switch,
+        difference,
+        choice: &words,
     };
     out.line("");
     let text = report.render(out.paint);

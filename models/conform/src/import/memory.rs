@@ -188,7 +188,7 @@ fn memoryless(source: &Source<'_>, assumptions: &mut Vec<String>) -> Vec<u32> {
         match &entry.event {
             Event::Initmem { range: Some(_), .. } => with += 1,
             Event::Initmem { nid, range: None } => {
-                without.extend(u32::try_from(*nid).ok().filter(|nid| *nid < 64))
+                without.extend(u32::try_from(*nid).ok().filter(|nid| *nid < 64));
             }
             _ => {}
         }

@@ -3,9 +3,9 @@
 //! The kernel that was started to save its memory (kdump) copies the entries of the devices, so that they do no harm, and
 //! attaches each device to a domain of its own when a driver maps something for the first time.
 
-use std::cell::RefCell;
 use std::rc::Rc;
 
+use sim::cell::RefCell;
 use sim::choices::Stream;
 use sim::{Kind, SpawnSpec};
 

@@ -95,7 +95,7 @@ pub(crate) fn peek_translation(kx: &Kx, node: &DeviceNode, addr: DmaAddr) -> Opt
 /// The line that the driver prints for a refused access.
 #[must_use]
 pub fn fault_line(kx: &Kx, node: &DeviceNode, addr: DmaAddr, write: bool) -> String {
-    match kx.k.iommu.registered.get() {
+    match kx.k.iommu.registered.get().or_else(|| kx.k.iommu.detected.get()) {
         Some(IommuDriver::Intel) => format!(
             "DMAR: [{}] Request device [{}] fault addr {:#x} [fault reason 06] PTE access is not set",
             if write { "DMA Write" } else { "DMA Read" },

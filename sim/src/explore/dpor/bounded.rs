@@ -5,8 +5,9 @@
 //! from another reversal, nobody sleeps, and a context that is to come before a transition is tried before the whole run
 //! of transitions of which that one is a part, too: there it may begin without a preemption.
 
+use super::node::Node;
 use super::options::Limits;
-use super::search::{Node, Search};
+use super::search::Search;
 use super::trace::Event;
 use crate::probe::Access;
 

@@ -11,6 +11,8 @@
 
 mod bounded;
 mod clock;
+mod fresh;
+mod node;
 mod options;
 mod parts;
 mod races;
@@ -18,9 +20,10 @@ mod search;
 mod state;
 mod trace;
 
+pub use node::Counts;
 pub use options::{Focus, Limits, Planted};
 pub use parts::{Check, Found, Report, Watch};
-pub use search::{Counts, Search};
+pub use search::Search;
 pub use state::StateError;
 
-pub(crate) use search::{Moment, Offer, Waiting};
+pub(crate) use node::{Moment, Offer, Waiting};

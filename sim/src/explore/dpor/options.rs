@@ -81,8 +81,6 @@ pub struct Planted {
     pub reads_commute: bool,
     /// With a bound, tries nothing at the beginning of a run of transitions of one context.
     pub no_block_start: bool,
-    /// Does not hear what a model tells: its cells and its other variables.
+    /// Hears of locks alone: every step that takes none claims to touch nothing.
     pub deaf: bool,
-    /// Does not hear this variable of a model or this cell, by its id.
-    pub deaf_to: Option<u32>,
 }

@@ -6,8 +6,9 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use super::node::{Counts, Sleeper};
 use super::options::Limits;
-use super::search::{Counts, Search, Sleeper};
+use super::search::Search;
 use super::state::{Lines, StateError, numbers, read_sleepers, write_sleepers};
 use crate::trace::Digest;
 use crate::{Ended, RunEnd, explore::catching};
@@ -19,6 +20,8 @@ const DEEPEST: u32 = 8;
 const MOST_PARTS: usize = 512;
 /// Runs of each part before all others have had theirs.
 const ROUND: u64 = 32;
+/// A search that ends within so many runs is not split: parts know nothing of one another, and so leave less out.
+const TRIED_WHOLE: u64 = 128;
 /// First line of the text.
 const HEAD: &str = "dmasim-check";
 const VERSION: u64 = 1;
@@ -98,8 +101,15 @@ impl Watch for () {
 }
 
 impl Check {
-    /// Splits a search. `run` runs the program once.
-    pub fn new(limits: &Limits, mut run: impl FnMut(Box<Search>) -> RunEnd) -> Self {
+    /// Makes a short search whole, at most `most` runs of it, and splits a longer one. `run` runs the program once.
+    pub fn new(limits: &Limits, most: u64, mut run: impl FnMut(Box<Search>) -> RunEnd) -> Self {
+        let mut whole = Part::new(limits, &[], Vec::new());
+        while !whole.over() && whole.search.counts().runs() < most.min(TRIED_WHOLE) {
+            one(&mut whole, &mut run);
+        }
+        if whole.search.finished() {
+            return Self { limits: limits.clone(), parts: vec![whole] };
+        }
         let mut parts = Vec::new();
         let mut former = 0;
         for depth in 0..=DEEPEST {

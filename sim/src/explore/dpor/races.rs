@@ -2,7 +2,8 @@
 
 use super::bounded::Step;
 use super::clock::Clock;
-use super::search::{Search, Waiting};
+use super::node::Waiting;
+use super::search::Search;
 use crate::probe::{Access, Op};
 
 impl Search {

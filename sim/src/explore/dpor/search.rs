@@ -1,109 +1,12 @@
 //! The search itself: a stack of decisions, of which the next run repeats a prefix.
 
 use std::fmt;
-use std::sync::Arc;
 
-use super::bounded::Step;
+use super::node::{Counts, Moment, Node, Offer, Sleeper, Waiting};
 use super::options::Limits;
 use super::trace::{Event, Trace};
 use crate::probe::{self, Access, Op, Seen};
-use crate::{CtxId, CtxSet, Name, Nanos, ObjId};
-
-/// What the engine tells at a decision.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Moment {
-    pub(crate) now: Nanos,
-    /// The next step, whoever takes it, meets a deadline.
-    pub(crate) near: bool,
-    /// State of the CPU on which the transition that ends here ran.
-    pub(crate) cpu_state: u64,
-}
-
-/// Who could go on at a decision.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Offer {
-    pub(crate) eligible: u64,
-    pub(crate) barred: u64,
-    pub(crate) staying: Option<CtxId>,
-    pub(crate) focused: u64,
-}
-
-/// A context that cannot go on when nobody can, or when the run is over.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Waiting {
-    pub(crate) id: CtxId,
-    /// The lock for which it waits, if it waits for an object.
-    pub(crate) lock: Option<ObjId>,
-    pub(crate) cpu: Option<u8>,
-}
-
-/// A context whose next transition was explored already; it sleeps until somebody does what does not commute with it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Sleeper {
-    pub(super) ctx: u8,
-    pub(super) cpu: Option<u8>,
-    pub(super) barrier: bool,
-    pub(super) mask: bool,
-    pub(super) accesses: Arc<[Access]>,
-}
-
-/// One decision of the current path.
-#[derive(Clone, Debug)]
-pub(super) struct Node {
-    /// Number of transitions that ended before it.
-    pub(super) event: usize,
-    /// The context chosen, or the answer.
-    pub(super) choice: u32,
-    /// For a choice other than the schedule, how many answers are tried; 0 for a decision about who goes on.
-    pub(super) of: u32,
-    pub(super) eligible: u64,
-    pub(super) barred: u64,
-    pub(super) backtrack: u64,
-    pub(super) done: u64,
-    pub(super) sleepers: Vec<Sleeper>,
-    /// What the chosen transition touched with answers that were tried before.
-    pub(super) partial: Vec<Access>,
-    /// Whether one of those was a barrier, or changed the state of its CPU.
-    pub(super) partial_flags: (bool, bool),
-    /// Preemptions before it.
-    pub(super) preemptions: u32,
-    pub(super) staying: Option<u8>,
-}
-
-impl Node {
-    pub(super) fn asleep(&self) -> u64 {
-        self.sleepers.iter().fold(0, |set, sleeper| set | 1 << sleeper.ctx)
-    }
-}
-
-/// What was counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Runs that went to their end.
-    pub complete: u64,
-    /// Runs that were broken off: everything that could follow was seen in others.
-    pub blocked: u64,
-    /// Choices that had more answers than were tried, in all runs.
-    pub cut: u64,
-    /// Choices outside what is varied that took their simplest answer, in all runs.
-    pub fixed: u64,
-}
-
-impl Counts {
-    /// All runs.
-    #[must_use]
-    pub const fn runs(&self) -> u64 {
-        self.complete + self.blocked
-    }
-
-    /// Adds what another search counted.
-    pub fn add(&mut self, other: &Self) {
-        self.complete += other.complete;
-        self.blocked += other.blocked;
-        self.cut += other.cut;
-        self.fixed += other.fixed;
-    }
-}
+use crate::{CtxId, CtxSet, Name};
 
 #[derive(Clone, Copy, Debug)]
 struct Running {
@@ -137,7 +40,7 @@ pub struct Search {
     active: bool,
     running: Option<Running>,
     seen: Seen,
-    leaf: bool,
+    pub(super) leaf: bool,
     /// A context was chosen that begins a transition of its own.
     fresh: bool,
 }
@@ -284,92 +187,6 @@ impl Search {
         }
     }
 
-    fn new_node(&mut self, offer: &Offer) -> Option<Node> {
-        let at = self.nodes.len();
-        let frozen = at < self.prefix.len();
-        let parent = self.nodes.iter().rposition(|node| node.of == 0);
-        let mut preemptions = 0;
-        if let Some(parent) = parent.map(|at| &self.nodes[at]) {
-            let preempted = parent.staying.is_some_and(|staying| u32::from(staying) != parent.choice);
-            preemptions = parent.preemptions + u32::from(preempted);
-        }
-        let bounded = self.limits.preemptions.is_some();
-        let sleepers = match parent {
-            _ if frozen || bounded => Vec::new(),
-            _ if at == self.prefix.len() && !self.prefix.is_empty() => self.prefix_sleepers.clone(),
-            None => Vec::new(),
-            Some(parent) => self.still_asleep(parent),
-        };
-        let mut node = Node {
-            event: self.trace.events.len(),
-            choice: 0,
-            of: 0,
-            eligible: offer.eligible,
-            barred: offer.barred,
-            backtrack: 0,
-            done: 0,
-            sleepers,
-            partial: Vec::new(),
-            partial_flags: (false, false),
-            preemptions,
-            staying: offer.staying.map(|id| id.0),
-        };
-        if frozen {
-            node.choice = self.prefix[at];
-            return Some(node);
-        }
-        let awake = CtxSet(offer.eligible & !node.asleep());
-        let Some(first) = offer.staying.filter(|id| awake.contains(*id)).or_else(|| awake.first()) else {
-            self.leaf = false;
-            return None;
-        };
-        let spent = self.limits.preemptions.is_some_and(|most| preemptions >= most);
-        let all = match offer.staying {
-            Some(staying) if spent => staying.bit(),
-            _ => awake.0,
-        };
-        if self.depth.is_some() && all & all.wrapping_sub(1) != 0 && self.at_depth() {
-            self.leaf = true;
-            self.prefix_sleepers = node.sleepers;
-            return None;
-        }
-        node.choice = u32::from(first.0);
-        node.backtrack = if self.enumerates() || self.depth.is_some() { all } else { first.bit() };
-        Some(node)
-    }
-
-    /// Whether every order is tried that the bound allows.
-    pub(super) const fn enumerates(&self) -> bool {
-        self.limits.opaque && self.limits.preemptions.is_some()
-    }
-
-    fn at_depth(&self) -> bool {
-        let branching = |node: &&Node| {
-            if node.of > 0 { node.of > 1 } else { node.backtrack & node.backtrack.wrapping_sub(1) != 0 }
-        };
-        let levels = self.nodes.iter().filter(branching).count();
-        self.depth.is_some_and(|depth| levels >= depth as usize)
-    }
-
-    /// Whether the last run was broken off to be split.
-    pub(super) const fn at_leaf(&self) -> bool {
-        self.leaf
-    }
-
-    /// Those who sleep at `parent` and are not woken by the transition that was taken there.
-    fn still_asleep(&self, parent: usize) -> Vec<Sleeper> {
-        let node = &self.nodes[parent];
-        if node.sleepers.is_empty() {
-            return Vec::new();
-        }
-        let Some(event) = self.trace.events.get(node.event) else { return Vec::new() };
-        let sleeps_on = |sleeper: &&Sleeper| {
-            u32::from(sleeper.ctx) != node.choice
-                && (self.limits.planted.deep_sleep || !disturbed(sleeper, event))
-        };
-        node.sleepers.iter().filter(sleeps_on).cloned().collect()
-    }
-
     /// Answers a choice other than the schedule.
     pub(crate) fn value(&mut self, of: u64, classes: &[u64]) -> u64 {
         let there = if classes.is_empty() { of } else { classes.len() as u64 };
@@ -437,10 +254,7 @@ impl Search {
             accesses.push(Access { obj: probe::WORLD, op: Op::Write });
         }
         if planted.deaf {
-            accesses.retain(|access| !probe::of_a_model(access.obj));
-        }
-        if let Some(one) = planted.deaf_to {
-            accesses.retain(|access| access.obj.0 != one);
+            accesses.retain(|access| access.op.of_a_lock());
         }
         if planted.reads_commute {
             accesses.retain(|access| access.op != Op::Read);
@@ -548,10 +362,4 @@ impl Search {
         self.leaf = false;
         self.fresh = false;
     }
-}
-
-/// Whether `event` does something that does not commute with what `sleeper` is about to do.
-fn disturbed(sleeper: &Sleeper, event: &Event) -> bool {
-    let Sleeper { cpu, barrier, mask, ref accesses, .. } = *sleeper;
-    Step { cpu, barrier, mask, accesses }.depends_on(event)
 }

@@ -3,8 +3,9 @@
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
+use super::node::{Counts, Node, Sleeper};
 use super::options::Limits;
-use super::search::{Counts, Node, Search, Sleeper};
+use super::search::Search;
 use crate::ObjId;
 use crate::probe::{Access, Op};
 

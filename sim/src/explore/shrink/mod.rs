@@ -9,5 +9,5 @@ mod schedule;
 mod search;
 
 pub use minimise::{Minimised, minimise};
-pub use schedule::{Weight, shrink_choices};
+pub use schedule::{Lowering, Weight, shrink_choices};
 pub use search::{Halt, Journal, NoJournal, Search, drop_blocks};

@@ -41,6 +41,16 @@ const fn taken(record: &Record) -> Option<u64> {
     }
 }
 
+/// How far answers are lowered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lowering {
+    /// To the simplest answer that is not the default, or not at all: for as long as other things may still make the
+    /// question go away.
+    Coarse,
+    /// As far as they go.
+    Fine,
+}
+
 /// Makes `best` smaller until no pass can: switches and other choices are dropped in blocks, switches go to where a
 /// later one leads at once, answers are lowered, and larger ones exchanged for smaller ones. After each success the
 /// list is what the run itself recorded, so that what it no longer asks for is gone.
@@ -52,6 +62,7 @@ const fn taken(record: &Record) -> Option<u64> {
 pub fn shrink_choices(
     search: &mut Search<'_>,
     best: &mut ChoiceList,
+    lowering: Lowering,
     replay: &(impl Fn(&ChoiceList) -> Option<ChoiceList> + Sync),
 ) -> Result<(), Halt> {
     loop {
@@ -60,8 +71,10 @@ pub fn shrink_choices(
             drop_some(search, best, switches, replay)?;
         }
         retarget(search, best, replay)?;
-        lower(search, best, replay)?;
-        swap(search, best, replay)?;
+        lower(search, best, lowering, replay)?;
+        if lowering == Lowering::Fine {
+            swap(search, best, replay)?;
+        }
         if Weight::of(best) >= before {
             return Ok(());
         }
@@ -133,24 +146,37 @@ fn retarget(
     }
 }
 
-/// Lowers each answer as far as it goes: to 1, by a half, a quarter, an eighth, ….
+/// Lowers each answer in turn.
 fn lower(
     search: &mut Search<'_>,
     best: &mut ChoiceList,
+    lowering: Lowering,
     replay: &(impl Fn(&ChoiceList) -> Option<ChoiceList> + Sync),
 ) -> Result<(), Halt> {
     let mut at = 0;
-    while at < best.records.len() {
-        let Some(now) = taken(&best.records[at]) else {
+    while let Some(record) = best.records.get(at).copied() {
+        lower_one(search, best, at, lowering, replay)?;
+        // If another choice came to this place meanwhile, it is its turn.
+        if best.records.get(at).is_none_or(|now| now.site == record.site) {
             at += 1;
-            continue;
-        };
-        // Ever smaller steps down, so that any bound is found in few tries.
-        let mut lower: Vec<u64> = std::iter::once(1)
-            .chain((1..64).map(|k| now - (now >> k)))
-            .filter(|n| *n > 0 && *n < now)
-            .collect();
-        lower.dedup();
+        }
+    }
+    Ok(())
+}
+
+/// Lowers an answer to 1 if that is enough; else, if it is to be fine, to where the next lower one is not enough. The
+/// bound is looked for by thirds, as if whatever is enough stayed enough with a larger answer: that takes a few tries
+/// for each digit of the answer. If it is not so, a bound is found all the same.
+fn lower_one(
+    search: &mut Search<'_>,
+    best: &mut ChoiceList,
+    at: usize,
+    lowering: Lowering,
+    replay: &(impl Fn(&ChoiceList) -> Option<ChoiceList> + Sync),
+) -> Result<(), Halt> {
+    let site = best.records[at].site;
+    let now = |list: &ChoiceList| list.records.get(at).filter(|record| record.site == site).and_then(taken);
+    let mut attempt = |best: &mut ChoiceList, answers: &[u64]| {
         let base = &*best;
         let judge = |&taken: &u64| {
             let mut records = base.records.clone();
@@ -159,10 +185,31 @@ fn lower(
             }
             smaller(replay(&ChoiceList { records }), base)
         };
-        match search.first(&lower, &judge)? {
-            Some((_, list)) => *best = list,
-            None => at += 1,
-        }
+        let found = search.first(answers, &judge)?;
+        Ok(found.map(|(n, list)| {
+            *best = list;
+            n
+        }))
+    };
+    let Some(first) = now(best).filter(|first| *first > 1) else { return Ok(()) };
+    if attempt(best, &[1])?.is_some() || lowering == Lowering::Coarse {
+        return Ok(());
+    }
+    // The largest that is known not to be enough.
+    let mut low = 1;
+    // Most that were lowered before are at their bound.
+    if first > 2 && attempt(best, &[first - 1])?.is_none() {
+        return Ok(());
+    }
+    while let Some(now) = now(best).filter(|now| low + 1 < *now) {
+        let third = ((now - low) / 3).max(1);
+        let mut answers = vec![low + third, now - third];
+        answers.dedup();
+        low = match attempt(best, &answers)? {
+            Some(0) => low,
+            Some(n) => answers[n - 1],
+            None => now - third,
+        };
     }
     Ok(())
 }
@@ -218,7 +265,7 @@ mod tests {
         let mut search = Search::new(2, 10_000, &stop, &mut journal);
         let mut best = ChoiceList { records: start };
         let replay = |list: &ChoiceList| shows(&list.records).then(|| list.clone());
-        shrink_choices(&mut search, &mut best, &replay).expect("it comes to its end");
+        shrink_choices(&mut search, &mut best, Lowering::Fine, &replay).expect("it comes to its end");
         best.records
     }
 
@@ -231,6 +278,25 @@ mod tests {
         let start = (0..40).map(|nth| value(nth, 900)).collect();
         let left = shrink(start, |list| at(list, 7) >= 123 && at(list, 30) >= 1);
         assert_eq!(left, [value(7, 123), value(30, 1)]);
+    }
+
+    #[test]
+    fn a_bound_far_up_is_found_in_few_tries_and_coarsely_in_none() {
+        let list =
+            ChoiceList { records: vec![record(0, Answer::Value { taken: 30_000_000, of: 33_333_334 })] };
+        let shows = |list: &ChoiceList| {
+            let enough = list.records.first().and_then(taken).is_some_and(|taken| taken >= 29_123_456);
+            enough.then(|| list.clone())
+        };
+        let stop = AtomicBool::new(false);
+        for (lowering, left, most) in [(Lowering::Coarse, 30_000_000, 6), (Lowering::Fine, 29_123_456, 60)] {
+            let mut journal = NoJournal;
+            let mut search = Search::new(1, 10_000, &stop, &mut journal);
+            let mut best = list.clone();
+            shrink_choices(&mut search, &mut best, lowering, &shows).expect("it comes to its end");
+            assert_eq!(best.records.first().and_then(taken), Some(left));
+            assert!(search.tried() <= most, "{lowering:?}: {}", search.tried());
+        }
     }
 
     #[test]

@@ -192,7 +192,11 @@ impl Session<'_> {
             out.line(&format!("and {more} more events"));
         }
         for finding in self.machine.findings().iter().filter(|finding| finding.step == self.at) {
-            out.line(&out.paint.bad(&format!("*** finding: {}", ascii(&finding.signature()))));
+            let text = format!("*** finding: {}", ascii(&finding.signature()));
+            for (n, part) in wrap(&text, SCREEN - 4).iter().enumerate() {
+                let lead = if n == 0 { "" } else { "    " };
+                out.line(&out.paint.bad(&format!("{lead}{part}")));
+            }
         }
         let next = self.index.events(trace, self.at + 1);
         match next.iter().find(|event| matches!(event.kind, EventKind::Step { .. })) {
