@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use models::run::{Request, Simulation};
 use models::scenario::{Overrides, ReadFile, load_from};
 use sim::explore::Search;
-use sim::explore::dpor::{Counts, Focus, Limits, Planted};
+use sim::explore::dpor::{Counts, Focus, Limits};
 
 struct OneFile(String);
 
@@ -196,18 +196,6 @@ fn a_search_without_a_bound_shows_what_one_with_a_bound_shows() {
         let plain = explore(&simulation, &bounded, MOST).expect("it ends");
         assert!(ends(&plain).is_subset(&ends(&reduced)), "{from} {bodies:?}");
     }
-}
-
-/// A search to which steps claim to touch nothing misses something, and this comparison notices.
-#[test]
-fn steps_that_claim_to_touch_nothing_are_noticed() {
-    let planted = Planted { deaf: true, ..Planted::default() };
-    let simulation = scenario(OLD, "", BEHIND_IOMMU, &[MAP, MAP]);
-    let limits = limits("tiny_request", Some(1));
-    let plain = explore(&simulation, &Limits { opaque: true, ..limits.clone() }, MOST).expect("it ends");
-    let deaf = explore(&simulation, &Limits { planted, ..limits }, MOST).expect("it ends");
-    assert!(plain.ends.len() > 1, "there is nothing to be missed");
-    assert!(ends(&plain) != ends(&deaf), "nobody noticed");
 }
 
 /// Files in which something else than a telling cell may hold what changes, and why no search need know of it.

@@ -123,8 +123,6 @@ fn at(told: &Value) -> (usize, usize) {
     (n.parse().expect("a number"), all.parse().expect("a number"))
 }
 
-/// Planted bugs with which this was seen to fail: a key that goes nowhere; a filter that keeps all; an exception at the
-/// end of the script.
 #[test]
 fn a_run_can_be_stepped_through_and_searched() {
     let (page, events) = page();

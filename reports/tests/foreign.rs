@@ -39,7 +39,11 @@ fn junit_is_what_a_parser_of_junit_reads() {
     let TestStatus::Failure(failure) = &failed.status else { panic!("{:?}", failed.status) };
     assert_eq!(failure.message, "not expected: use-after-free, 100 %");
     let output = failed.system_out.as_deref().expect("it says what was run");
-    assert!(output.contains("is_swiotlb_buffer: <8 & more>"), "{output}");
+    // This reader leaves `&lt;` and its like out of texts; the test in `ci.rs` looks at them.
+    assert!(
+        output.contains("10 seeds") && output.contains("use-after-free in is_swiotlb_buffer: "),
+        "{output}"
+    );
 }
 
 #[test]

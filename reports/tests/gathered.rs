@@ -43,9 +43,6 @@ fn matters(all: &Conditions, wanted: &str) -> bool {
 }
 
 /// The pairs of the collection say which behaviour makes the difference: it is to be among the conditions.
-///
-/// Planted bugs with which this was seen to fail: behaviours applied where they are to be reverted; a finding that is
-/// looked for by its kind alone.
 #[test]
 fn the_change_that_a_bug_is_known_by_is_a_condition() {
     for (file, kind, behaviour) in [
@@ -69,9 +66,10 @@ fn conditions_are_the_same_again_and_end_with_their_budget() {
     assert_eq!(first, again);
     let (_, none) = asked(file, "null-pointer", 0);
     assert_eq!((none.tried.len(), none.runs), (0, 0));
-    let (_, some) = asked(file, "null-pointer", 20_000);
+    let (_, some) = asked(file, "null-pointer", 500);
     assert!(!some.tried.is_empty() && some.left > 0 && some.runs < first.runs, "{some:?}");
-    assert_eq!(some.tried.len() + some.left, none.left);
+    // Behaviours that say nothing new are not told.
+    assert!(some.tried.len() + some.left <= none.left);
 }
 
 fn recorded(file: &str, seed: u64) -> Run {
@@ -104,8 +102,6 @@ fn walk(trace: &Trace, mut visit: impl FnMut(&EventKind, &BTreeMap<&str, BTreeMa
 
 /// Slots are counted as used before it is known for whom: the counter is never below what mappings have, and at the end
 /// the two agree.
-///
-/// Planted bug with which this was seen to fail: slots of coherent memory that are not told of when they are taken.
 #[test]
 fn used_slots_are_those_of_the_mappings() {
     let mut counted = 0;

@@ -448,7 +448,8 @@ fn reproduce(
             format!("  {}", replay(&["--seed", &stats.first_seed.to_string()])),
         ],
         Some(_) => vec![
-            "the seed alone does not repeat it: it was guided by what earlier seeds had shown".to_owned(),
+            "the seed alone does not repeat it:".to_owned(),
+            "  it was guided by what earlier seeds had shown".to_owned(),
         ],
     };
     let run = if explained.shortened.is_some() { "the shortened run" } else { "the same from its choices" };
@@ -459,11 +460,9 @@ fn reproduce(
         lines.push(format!("{run}:"));
         lines.push(format!("  {}", replay(&["--token", &explained.token])));
     } else {
-        lines.push(format!(
-            "{run} is a token of {} characters: `dmasim run --save-token FILE`",
-            explained.token.len()
-        ));
-        lines.push("  keeps it, `dmasim replay --token-file FILE` repeats it".to_owned());
+        lines.push(format!("{run} is a token of {} characters:", explained.token.len()));
+        lines.push("  `dmasim run --save-token FILE` keeps it,".to_owned());
+        lines.push("  `dmasim replay --token-file FILE` repeats it".to_owned());
     }
     lines
 }

@@ -84,7 +84,7 @@ pub fn nearest_clean(
             let Answer::Value { taken, of } = record.answer else { return None };
             // By 1, 2, 4, ...; the last is the default, 0.
             let less = 1_u64 << shift;
-            let clean = if less < taken { taken - less } else { 0 };
+            let clean = taken.saturating_sub(less);
             (less < taken.saturating_mul(2)).then(|| {
                 let mut records = failing.records.clone();
                 if clean == 0 {

@@ -346,7 +346,6 @@ mod tests {
         summary
     }
 
-    /// Planted bug with which this was seen to fail: the order of equals left to the order in which parts are merged.
     #[test]
     fn the_slowest_seeds_do_not_depend_on_how_the_work_was_split() {
         let whole = of(0..100);

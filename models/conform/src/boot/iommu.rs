@@ -82,28 +82,24 @@ impl Ports {
         }
     }
 
-    /// Ports that matter for the group of a function, and of which nothing is known yet.
-    fn open(&self, groups: &PciGroups, at: PciAddress) -> Vec<&str> {
+    /// Models of ports among these functions of which nothing is known yet.
+    fn open(&self, groups: &PciGroups, among: impl Iterator<Item = PciAddress>) -> Vec<String> {
         let is_port = |at: &PciAddress| {
             matches!(groups.function(*at), Some(PciFunction { kind: PciKind::Port { .. }, .. }))
         };
-        let ports = std::iter::once(at).chain(groups.above(at)).filter(is_port);
-        let models = ports.filter_map(|at| self.models.get(&at).map(String::as_str));
-        models.filter(|model| !self.told.contains(*model)).collect()
+        let models = among.filter(is_port).filter_map(|at| self.models.get(&at));
+        models.filter(|model| !self.told.contains(*model)).cloned().collect()
     }
 
-    /// The group agrees: the ports are what they are taken for.
+    /// The group agrees: the ports above are what they are taken for.
     fn settle(&mut self, groups: &PciGroups, at: PciAddress) {
-        if groups.above(at).next().is_some() {
-            let open: Vec<String> = self.open(groups, at).into_iter().map(str::to_owned).collect();
-            self.told.extend(open);
-        }
+        let open = self.open(groups, groups.above(at));
+        self.told.extend(open);
     }
 
     /// The groups with a model of ports that does not keep devices apart, if that explains the group of `at`.
     fn learn(&mut self, groups: &PciGroups, at: PciAddress, group: u32) -> Option<PciGroups> {
-        let open: Vec<String> = self.open(groups, at).into_iter().map(str::to_owned).collect();
-        for model in open {
+        for model in self.open(groups, std::iter::once(at).chain(groups.above(at))) {
             let mut changed = groups.clone();
             for (port, _) in self.models.iter().filter(|(_, other)| **other == model) {
                 if let Some(PciFunction { kind: PciKind::Port { .. }, secondary }) = groups.function(*port) {

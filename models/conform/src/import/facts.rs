@@ -1,6 +1,6 @@
 //! What a log says, in a form in which two logs can be compared: one of a real boot, and one of a modelled boot.
 
-use crate::boot::line::{Event, Function, SwiotlbLine, function_of, show};
+use crate::boot::line::{E820, Event, Function, SwiotlbLine, function_of, show};
 use crate::boot::line_iommu::IommuLine;
 use crate::boot::log::Log;
 use crate::boot::prefix::strip;
@@ -102,6 +102,7 @@ pub(super) fn facts(log: &Log) -> Vec<Fact> {
             Event::E820(_) if text.starts_with("BIOS-e820: [") => push(Kind::FirmwareMap, text.to_owned()),
             Event::E820(_) if text.starts_with("user: [") => push(Kind::UserMap, text.to_owned()),
             // Usable memory that stays usable: the kernel's own data are marked.
+            Event::E820(E820::Other) => {}
             Event::E820(_) if text.starts_with("e820: ") && !text.ends_with("usable ==> usable") => {
                 push(Kind::MapChange, text.to_owned());
             }

@@ -112,6 +112,10 @@ fn changes(source: &Source<'_>, found: &mut MemoryFound) {
         if matches!(entry.event, Event::Memory(_) | Event::DumpBegins) {
             break;
         }
+        // Where no RAM comes or goes, nothing depends on it.
+        if matches!(entry.event, Event::E820(E820::Other)) {
+            continue;
+        }
         let Some(change) = change(&entry.text) else { continue };
         let everywhere = matches!(change, Change { start: 0, end: 0xfff, .. })
             || matches!(change, Change { start: 0xa_0000, end: 0xf_ffff, to: None, .. });

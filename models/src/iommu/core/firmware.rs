@@ -176,6 +176,10 @@ async fn iommu_fwspec_init(kx: &Kx, node: &DeviceNode) -> Result<(), NotProbed> 
 /// Its driver has not registered, or not been bound.
 pub async fn dma_configure(kx: &Kx, node: &Rc<DeviceNode>) -> Result<(), ComeAgain> {
     let Some((driver, _)) = named(kx.k.scenario.machine.iommu) else { return Ok(()) };
+    // The firmware names the devices behind an IOMMU; others are none of its business.
+    if node.spec(&kx.k).outside_iommu {
+        return Ok(());
+    }
     let _frame = kx.enter("pci_dma_configure");
     let by_tree = driver == IommuDriver::Smmu;
     let _inner = kx.enter(if by_tree { "of_iommu_configure" } else { "acpi_iommu_configure_id" });
