@@ -53,7 +53,8 @@ impl Results {
     }
 
     pub(crate) fn table(&self, faults: &[Fault]) -> Table {
-        let mut table = Table { rows: Vec::new(), noticed: 0, broken: 0, recordings: 0, escaped: 0 };
+        let mut table =
+            Table { rows: Vec::new(), noticed: 0, broken: 0, recordings: 0, compared: 0, escaped: 0 };
         for fault in faults {
             let Some([suite, what, recordings]) = self.0.get(&fault.slug) else { continue };
             match suite.as_str() {
@@ -62,6 +63,7 @@ impl Results {
                 _ => table.noticed += 1,
             }
             table.recordings += usize::from(recordings == "yes");
+            table.compared += usize::from(!recordings.is_empty());
             let file = fault.file.trim_start_matches("models/src/").trim_end_matches(".rs");
             table.rows.push(format!(
                 "| {} | {} | `{file}` | {suite} | {what} | {recordings} |",
@@ -92,6 +94,8 @@ pub(crate) struct Table {
     noticed: usize,
     broken: usize,
     recordings: usize,
+    /// With how many faults the recordings were compared at all.
+    compared: usize,
     escaped: usize,
 }
 
@@ -100,10 +104,14 @@ impl Table {
     pub(crate) fn share(&self) -> String {
         let all = self.rows.len();
         let percent = 100.0 * self.noticed as f64 / all.max(1) as f64;
+        let recordings = match self.compared {
+            0 => String::new(),
+            compared => format!(" The recordings notice {} of {compared}.", self.recordings),
+        };
         format!(
             "{} of {all} faults ({percent:.1} %) are noticed by the scenarios and the generator, {} break the simulator \
-             itself, {} escape. The recordings notice {}.",
-            self.noticed, self.broken, self.escaped, self.recordings
+             itself, {} escape.{recordings}",
+            self.noticed, self.broken, self.escaped
         )
     }
 
