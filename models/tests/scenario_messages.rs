@@ -275,7 +275,7 @@ fn digests_name_what_a_run_depends_on() {
     let none = Overrides::default();
     let base = digest(&plain(), &none);
     // Recorded runs name their scenario by it: if this changes, they can no longer be replayed.
-    assert_eq!(base.to_string(), "2440d35064ca7d56a3e533a29c4758b9");
+    assert_eq!(base.to_string(), "02ef97e6580d5813e896589ca42d0f5f");
     let reformatted = SCENARIO.replace("// A comment.", "/* another */").replace(",\n", ",\n\n   ");
     assert_eq!(digest(&plain().with("s/main.ron", &reformatted), &none), base, "formatting does not count");
     let described =
