@@ -123,14 +123,15 @@ fn binary() -> PathBuf {
     assert_cmd::cargo::cargo_bin("dmasim")
 }
 
-/// Kills the process at fifty moments; what is there in the end is what an uninterrupted search gives.
+/// Kills the process at fifty moments; what is there in the end is what an uninterrupted search gives. Reduced, the search
+/// would be over before anybody could kill it.
 #[test]
 fn a_search_that_was_killed_fifty_times_ends_like_one_that_was_not() {
     let folder = folder();
     let wanted = |file: &str, rest: &[&str]| {
-        let mut all = vec!["--format", "json", "--limit", "1200"];
+        let mut all = vec!["--format", "json", "--no-reduction", "--limit", "5000"];
         all.extend(rest);
-        folder.dmasim(&words(file, "2", &all)).json()
+        folder.dmasim(&words(file, "3", &all)).json()
     };
     let whole = wanted("leak.ron", &[]);
     let mut random: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -138,7 +139,7 @@ fn a_search_that_was_killed_fifty_times_ends_like_one_that_was_not() {
     while kills < 50 {
         let mut child = Command::new(binary())
             .current_dir(folder.path())
-            .args(words("leak.ron", "2", &["--limit", "1200", "--resume", "state"]))
+            .args(words("leak.ron", "3", &["--no-reduction", "--limit", "5000", "--resume", "state"]))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
