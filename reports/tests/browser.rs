@@ -29,7 +29,7 @@ fn acting(act: &str) -> String {
          const type=(id,v)=>{{$(id).value=v;$(id).dispatchEvent(new Event('input',{{bubbles:true}}));}};\
          const back=()=>getComputedStyle(document.body).backgroundColor;\
          try{{{act}}}catch(e){{errors.push(String(e));}}\
-         setTimeout(()=>{{out.errors=errors;out.wide=document.documentElement.scrollWidth-innerWidth;\
+         setTimeout(()=>{{out.errors=errors;out.counters=($('counters')||{{}}).textContent;out.wide=document.documentElement.scrollWidth-innerWidth;\
          if($('rows'))out.shown=$('rows').children.length;\
          const pre=document.createElement('pre');pre.id='told';pre.textContent=JSON.stringify(out);\
          document.body.append(pre);}},300);}});</script>"
@@ -131,8 +131,7 @@ fn a_run_can_be_stepped_through_and_searched() {
                type('slider',6);out.slid=where();key('f');out.found=where();out.all=$('count').textContent;\
                type('filter','swiotlb_exit');out.some=$('count').textContent;type('filter','no such thing');\
                out.none=$('count').textContent;type('filter','');out.before=back();key('t');out.after=back();\
-               $('spaces').children[0].click();out.map=$('map').height;out.ready=document.documentElement.dataset.ready;\
-               out.counters=$('counters').textContent;";
+               $('spaces').children[0].click();out.map=$('map').height;out.ready=document.documentElement.dataset.ready;";
     let Some(told) = browse(&page, 1280, false, act) else { return };
     assert_eq!(told["errors"], serde_json::json!([]), "{told}");
     assert_eq!(told["ready"], "yes");
