@@ -29,12 +29,10 @@ pub(super) fn check_addresses(kx: &Kx) {
 
 /// A range that is taken belongs to a mapping, lies in a cache, or waits in a queue whose timer will fire.
 fn check_ranges(kx: &Kx, domain: Ptr<IommuDomain>, cookie: &Cookie, members: &[usize]) {
-    let cached = cached(kx, cookie);
-    let waiting = cookie.fq.as_ref().map(FlushQueue::waiting).unwrap_or_default();
+    let spare = spare(kx, cookie);
     let taken = |range: &IovaRange| {
-        let spare = |lo: u64| lo == range.lo.0;
         let reserved = range.lo.0 >= MSI_WINDOW.0.0 && range.hi.0 <= MSI_WINDOW.1.0;
-        !reserved && !cached.iter().copied().any(spare) && !waiting.iter().copied().any(spare)
+        !reserved && spare.binary_search(&range.lo.0).is_err()
     };
     for range in cookie.iovad.ranges().filter(taken) {
         let (start, pages) = (DmaAddr(range.lo.0 << PAGE_SHIFT), range.hi.0 - range.lo.0 + 1);
@@ -45,26 +43,25 @@ fn check_ranges(kx: &Kx, domain: Ptr<IommuDomain>, cookie: &Cookie, members: &[u
             report(kx, "lost-iova", title, domain);
         }
     }
-    let twice =
-        cached.iter().enumerate().find(|(nth, pfn)| cached[..*nth].contains(pfn) || waiting.contains(pfn));
-    if let Some((_, pfn)) = twice {
+    if let Some(pfn) = spare.windows(2).find(|two| two[0] == two[1]).map(|two| two[0]) {
         let title =
             format!("the bus address {:#x} was given back twice, and can be had twice", pfn << PAGE_SHIFT);
         report(kx, "double-free", title, domain);
     }
 }
 
-/// First page frames of the ranges that lie in magazines.
-fn cached(kx: &Kx, cookie: &Cookie) -> Vec<u64> {
-    let mut cached = Vec::new();
+/// First page frames of the ranges that lie in magazines or wait for a flush, in order.
+fn spare(kx: &Kx, cookie: &Cookie) -> Vec<u64> {
+    let mut spare = cookie.fq.as_ref().map(FlushQueue::waiting).unwrap_or_default();
     for class in 0..IOVA_RANGE_CACHE_MAX_SIZE {
         let view = cookie.iovad.rcache(class);
         for cpu in 0..u32::from(kx.k.cpus()) {
-            cached.extend(view.loaded(Cpu(cpu)).iter().chain(view.prev(Cpu(cpu))).map(|pfn| pfn.0));
+            spare.extend(view.loaded(Cpu(cpu)).iter().chain(view.prev(Cpu(cpu))).map(|pfn| pfn.0));
         }
-        cached.extend(view.depot().flatten().map(|pfn| pfn.0));
+        spare.extend(view.depot().flatten().map(|pfn| pfn.0));
     }
-    cached
+    spare.sort_unstable();
+    spare
 }
 
 /// A page that is translated belongs to a mapping.
