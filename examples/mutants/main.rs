@@ -6,8 +6,8 @@
 //! Each patch in `models/tests/mutants` plants a small fault, which comes alive when the environment names its number. The
 //! tree is copied, all patches are applied, and one program is built of it, in a folder of its own. Then, fault by fault,
 //! cheapest first and until something notices: the generator, and the scenarios against their expectations. With
-//! `--recordings`, recordings of real kernels are compared beside that, which takes longer and is not counted. Results are kept in the work folder, so that
-//! `--only` runs some faults again and the table still shows all; `--write` puts it into a page, and `--program` takes one
+//! `--recordings`, recordings of real kernels are compared beside that, which takes longer and is not counted. Results are kept in the work folder; `--write` puts the table into
+//! a page, where the rows of faults that were not run now (`--only`) stay as they are, and `--program` takes one
 //! that was built before.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for the command line")]
@@ -121,7 +121,10 @@ fn run(wanted: &Wanted) -> Result<(), String> {
             scope.spawn(worker);
         }
     });
-    let results = results.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut results = results.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if let Some(page) = &wanted.write {
+        results.keep_of_page(page, &faults, &chosen)?;
+    }
     let table = results.table(&faults);
     println!("\n{}", table.share());
     match &wanted.write {

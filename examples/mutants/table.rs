@@ -52,6 +52,20 @@ impl Results {
         self.0.insert(fault.slug.clone(), [suite.to_owned(), what, recordings]);
     }
 
+    /// Takes what a page says of the faults that were not run now, so that a run of some leaves the others' rows as they are.
+    pub(crate) fn keep_of_page(&mut self, page: &Path, faults: &[Fault], run: &[&Fault]) -> Result<(), String> {
+        let text =
+            fs::read_to_string(page).map_err(|error| format!("cannot read {}: {error}", page.display()))?;
+        for line in text.lines().skip_while(|line| *line != BEGIN).take_while(|line| *line != END) {
+            let Some((number, cells)) = row_of(line) else { continue };
+            let known = faults.iter().find(|fault| fault.number == number);
+            if let Some(fault) = known.filter(|fault| run.iter().all(|run| run.number != fault.number)) {
+                self.0.insert(fault.slug.clone(), cells);
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) fn table(&self, faults: &[Fault]) -> Table {
         let mut table =
             Table { rows: Vec::new(), noticed: 0, broken: 0, recordings: 0, compared: 0, escaped: 0 };
@@ -73,6 +87,16 @@ impl Results {
         }
         table
     }
+}
+
+/// The number of a row of the table, and what was found out: the last three cells.
+fn row_of(line: &str) -> Option<(u32, [String; 3])> {
+    let line = line.strip_prefix("| ")?.strip_suffix('|')?;
+    let cells: Vec<&str> = line.split(" | ").collect();
+    let (number, found) = (cells.first()?.parse().ok()?, cells.get(3..)?);
+    let (suite, what) = (found.first()?, found.get(1)?);
+    let recordings = found.get(2).unwrap_or(&"");
+    Some((number, [suite, what, recordings].map(|cell| cell.trim().to_owned())))
 }
 
 /// A remark in a few words: what kind was found, or not.

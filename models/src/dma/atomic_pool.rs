@@ -34,6 +34,21 @@ pub struct AtomicPools {
     work: OnceCell<sim::Work>,
 }
 
+impl AtomicPools {
+    /// Whether none was set up.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.pools.borrow().is_empty()
+    }
+
+    /// The pages of all pools that are handed out.
+    #[must_use]
+    pub fn taken(&self) -> Vec<PhysAddr> {
+        let taken = |pool: &Rc<AtomicPool>| pool.pages.borrow().taken().collect::<Vec<_>>();
+        self.pools.borrow().iter().flat_map(taken).collect()
+    }
+}
+
 /// The least, in bytes, and for how much memory that is.
 const LEAST: u64 = 128 << 10;
 const FOR_EACH: u64 = 1 << 30;

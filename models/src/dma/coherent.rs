@@ -9,7 +9,7 @@ use crate::device::Device;
 use crate::iommu::dma::{iommu_dma_map_coherent, iommu_dma_unmap_coherent};
 use crate::kernel::{GfpFlags, Kx, NoMemory};
 use crate::mem::{DmaAddr, Gfp, PAGE_SIZE, PhysAddr, Ptr, Source};
-use crate::oracle::{MapKind, NewMapping, Unmapped, check_cleared};
+use crate::oracle::{Before, MapKind, NewMapping, Unmapped, check_cleared};
 use crate::profile::Behaviour;
 use crate::swiotlb::Direction;
 use crate::swiotlb::kernel::{is_swiotlb_for_alloc, swiotlb_alloc, swiotlb_free};
@@ -74,7 +74,7 @@ pub async fn dma_alloc_attrs(kx: &Kx, dev: Ptr<Device>, size: u64) -> Option<Coh
         given: true,
         entries: 0,
     };
-    kx.k.ledger.mapped(kx, dev, &new, &[(new.dma, new.phys, size)]);
+    kx.k.ledger.mapped(kx, dev, &new, &[(new.dma, new.phys, size)], &mut Before::default());
     check_cleared(kx, dev, coherent.phys, size);
     Some(coherent)
 }

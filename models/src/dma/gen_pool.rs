@@ -59,6 +59,14 @@ impl GenPool {
         self.chunks.iter().map(free).sum::<u64>() * PAGE_SIZE
     }
 
+    /// The pages that are handed out.
+    pub fn taken(&self) -> impl Iterator<Item = PhysAddr> {
+        self.chunks.iter().flat_map(|chunk| {
+            let taken = chunk.taken.iter().enumerate().filter(|(_, taken)| **taken);
+            taken.map(|(page, _)| chunk.start.wrapping_add(page as u64 * PAGE_SIZE))
+        })
+    }
+
     /// Takes whole pages for `bytes`. Source: `lib/genalloc.c: gen_pool_alloc_algo_owner()`, v6.12.
     pub fn alloc(&mut self, bytes: u64) -> Option<PhysAddr> {
         let count = usize::try_from(bytes.div_ceil(PAGE_SIZE)).ok().filter(|count| *count > 0)?;

@@ -9,7 +9,7 @@ use crate::device::Device;
 use crate::iommu::dma::{iommu_dma_map_page, iommu_dma_sync_single, iommu_dma_unmap_page};
 use crate::kernel::Kx;
 use crate::mem::{DmaAddr, PhysAddr, Ptr};
-use crate::oracle::{MapKind, NewMapping, Synced, Unmapped};
+use crate::oracle::{Before, MapKind, NewMapping, Synced, Unmapped};
 use crate::profile::Behaviour;
 use crate::swiotlb::Direction;
 use crate::swiotlb::kernel::{
@@ -32,6 +32,7 @@ pub async fn dma_map_page_attrs(
         return None;
     }
     let ops = get_dma_ops(kx, dev).await;
+    let mut before = if attrs.skip_cpu_sync { Before::default() } else { Before::of(kx, [(phys, size)]) };
     let addr = match ops {
         Ops::Direct => dma_direct_map_page(kx, dev, phys, size, dir, attrs).await,
         Ops::Iommu => iommu_dma_map_page(kx, dev, phys, size, dir, attrs).await,
@@ -43,7 +44,7 @@ pub async fn dma_map_page_attrs(
     if let Some(dma) = addr {
         let given = !attrs.skip_cpu_sync;
         let new = NewMapping { dma, size, phys, dir, kind: MapKind::Single, ops, given, entries: 0 };
-        kx.k.ledger.mapped(kx, dev, &new, &[(dma, phys, size)]);
+        kx.k.ledger.mapped(kx, dev, &new, &[(dma, phys, size)], &mut before);
     }
     addr
 }

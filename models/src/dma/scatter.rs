@@ -6,7 +6,7 @@ use crate::device::Device;
 use crate::iommu::dma::{iommu_dma_map_sg, iommu_dma_unmap_sg};
 use crate::kernel::Kx;
 use crate::mem::{DmaAddr, PhysAddr, Ptr};
-use crate::oracle::{MapKind, NewMapping, Synced, Unmapped};
+use crate::oracle::{Before, MapKind, NewMapping, Synced, Unmapped};
 use crate::profile::Behaviour;
 use crate::swiotlb::Direction;
 
@@ -46,6 +46,11 @@ pub async fn dma_map_sg_attrs(
         return 0;
     }
     let ops = get_dma_ops(kx, dev).await;
+    let mut before = if attrs.skip_cpu_sync {
+        Before::default()
+    } else {
+        Before::of(kx, list.iter().map(|entry| (entry.phys, entry.length)))
+    };
     let segments = match ops {
         Ops::Direct => direct_map_sg(kx, dev, list, dir, attrs).await,
         Ops::Iommu => iommu_dma_map_sg(kx, dev, list, dir, attrs).await,
@@ -60,7 +65,7 @@ pub async fn dma_map_sg_attrs(
         let pieces: Vec<_> = list.iter().filter(inside).map(|e| (e.at, e.phys, e.length)).collect();
         let (given, entries) = (!attrs.skip_cpu_sync, list.len());
         let new = NewMapping { dma, size, phys, dir, kind: MapKind::Scatter, ops, given, entries };
-        kx.k.ledger.mapped(kx, dev, &new, &pieces);
+        kx.k.ledger.mapped(kx, dev, &new, &pieces, &mut before);
     }
     segments
 }

@@ -11,7 +11,7 @@ use crate::iommu::core::{
 };
 use crate::kernel::{GfpFlags, Kx};
 use crate::mem::{DmaAddr, PAGE_SIZE, Ptr};
-use crate::oracle::{MapKind, NewMapping, device_dma};
+use crate::oracle::{Before, MapKind, NewMapping, device_dma};
 use crate::swiotlb::Direction;
 
 /// An open group, its domain, and what is mapped there.
@@ -76,7 +76,7 @@ pub(super) async fn map(kx: &Kx, container: &mut Container, iova: u64, pages: u3
             given: false,
             entries: 0,
         };
-        kx.k.ledger.mapped(kx, node.ptr.get(), &new, &[(DmaAddr(at), phys, PAGE_SIZE)]);
+        kx.k.ledger.mapped(kx, node.ptr.get(), &new, &[(DmaAddr(at), phys, PAGE_SIZE)], &mut Before::default());
         let place = container.pages.partition_point(|(other, _)| *other < at);
         container.pages.insert(place, (at, buffer));
     }

@@ -7,8 +7,11 @@ use crate::scenario::{
     UnmapSgArgs,
 };
 
-/// The longest mapping of one piece.
+/// The longest mapping of one piece that is usual.
 const LONGEST: u64 = 256 << 10;
+/// Where translations may use a large page: the least that has one, and the most that a buffer has room for.
+const LARGE: u64 = 2 << 20;
+const LARGEST: u64 = 4 << 20;
 /// The longest entry of a list.
 const LONGEST_ENTRY: u64 = 32 << 10;
 
@@ -18,18 +21,22 @@ pub(super) fn drivers(dice: &mut Dice) -> Vec<Driver> {
 }
 
 fn driver(dice: &mut Dice, nth: u64) -> Driver {
-    let mut probe = vec![Stmt::SetMask { bits: dice.pick(&[32, 32, 36, 40, 48, 64, 64]) }];
+    let mut probe = vec![Stmt::SetMask { bits: dice.pick(&[30, 31, 32, 32, 32, 36, 40, 48, 64, 64, 64]) }];
     if dice.chance(30) {
         probe.push(Stmt::SetCoherentMask { bits: 32 });
     }
     if dice.chance(35) {
         probe.push(Stmt::SetMinAlignMask { mask: dice.pick(&[0x1ff, 0x7ff, 0xfff, 0xfff, 0x3fff]) });
     }
+    // An entry of a list is no longer than what the driver says of its device.
+    let mut longest_entry = LONGEST_ENTRY;
     if dice.chance(35) {
-        probe.push(Stmt::SetMaxSegSize { bytes: dice.pick(&[4096, 16384, 65536, 0x4_0000, 0xffff_f000]) });
+        let bytes = dice.pick(&[4096, 8192, 16384, 65536, 0x4_0000, 0xffff_f000]);
+        longest_entry = longest_entry.min(u64::from(bytes));
+        probe.push(Stmt::SetMaxSegSize { bytes });
     }
-    if dice.chance(15) {
-        probe.push(Stmt::SetSegBoundary { mask: dice.pick(&[0xffff, 0xf_ffff, 0xffff_ffff]) });
+    if dice.chance(25) {
+        probe.push(Stmt::SetSegBoundary { mask: dice.pick(&[0xffff, 0x1_ffff, 0xf_ffff, 0xffff_ffff]) });
     }
     // Asked after the masks, on which the answer depends.
     if dice.chance(70) {
@@ -44,7 +51,7 @@ fn driver(dice: &mut Dice, nth: u64) -> Driver {
         remove.insert(0, Stmt::FreeCoherent { name, cpu_offset: 0 });
     }
     let count = dice.range(1, 3);
-    let workload = (0..count).map(|queue| self::queue(dice, queue, rings)).collect();
+    let workload = (0..count).map(|queue| self::queue(dice, queue, rings, longest_entry)).collect();
     Driver {
         name: format!("driver{nth}"),
         about: String::new(),
@@ -60,17 +67,18 @@ fn driver(dice: &mut Dice, nth: u64) -> Driver {
     }
 }
 
-fn queue(dice: &mut Dice, nth: u64, rings: u64) -> Queue {
+fn queue(dice: &mut Dice, nth: u64, rings: u64, longest_entry: u64) -> Queue {
     let kinds = dice.range(1, 2);
     let mut body = Vec::new();
     for kind in 0..kinds {
         let rounds = Rounds { name: format!("data{kind}"), lock: format!("lock{}", dice.range(0, 1)) };
-        let mut once = match dice.range(0, if rings > 0 { 5 } else { 4 }) {
+        let mut once = match dice.range(0, if rings > 0 { 7 } else { 6 }) {
             0 => rounds.device_writes(dice),
             1 => rounds.to_device(dice),
-            2 => rounds.list(dice),
-            3 => rounds.kept(dice),
-            4 => rounds.polled(dice),
+            2 | 3 => rounds.list(dice, longest_entry),
+            4 => rounds.kept(dice),
+            5 => rounds.polled(dice),
+            6 => rounds.descriptors(dice),
             _ => ring(dice, rings),
         };
         if dice.chance(30) {
@@ -141,11 +149,18 @@ impl Rounds {
     fn map(&self, dice: &mut Dice, dir: Dir, more: &[Attr]) -> Stmt {
         let mut attrs = vec![Attr::NoWarn];
         attrs.extend_from_slice(more);
-        let offset = if dice.chance(30) { dice.dist(4095) } else { Dist::zero() };
+        let (size, offset) = if dice.chance(6) {
+            // Whole pages of a buffer of its own, which begin where a large page does or not.
+            let offset = dice.pick(&[0, 0x1000, 0x5000, 0x10_0000]);
+            (Dist::Fixed(dice.range(LARGE, LARGEST - offset)), Dist::Fixed(offset))
+        } else {
+            let offset = if dice.chance(30) { dice.dist(4095) } else { Dist::zero() };
+            (dice.lengths(LONGEST), offset)
+        };
         Stmt::Map(MapArgs {
             name: self.name.clone(),
             buffer: None,
-            size: Some(dice.lengths(LONGEST)),
+            size: Some(size),
             offset,
             dir,
             attrs,
@@ -210,13 +225,13 @@ impl Rounds {
     }
 
     /// A scatterlist, one way or the other.
-    fn list(&self, dice: &mut Dice) -> Vec<Stmt> {
+    fn list(&self, dice: &mut Dice, longest_entry: u64) -> Vec<Stmt> {
         let (dir, dma) =
             if dice.chance(50) { (Dir::FromDevice, Access::Write) } else { (Dir::ToDevice, Access::Read) };
         let map = Stmt::MapSg(MapSgArgs {
             name: self.name.clone(),
-            entries: Dist::Uniform(1, dice.range(1, 10)),
-            size: dice.lengths(LONGEST_ENTRY),
+            entries: Dist::Uniform(1, if dice.chance(15) { dice.range(10, 40) } else { dice.range(1, 10) }),
+            size: dice.lengths(longest_entry),
             offset: if dice.chance(25) { dice.dist(2048) } else { Dist::zero() },
             dir,
             attrs: vec![Attr::NoWarn],
@@ -258,6 +273,22 @@ impl Rounds {
         body.push(Stmt::Repeat { times: Dist::Uniform(1, dice.range(1, 3)), body: once });
         body.push(self.unmap());
         body
+    }
+
+    /// Coherent memory for one request, taken where nobody may sleep.
+    fn descriptors(&self, dice: &mut Dice) -> Vec<Stmt> {
+        let name = format!("{}_descriptors", self.name);
+        let size = Dist::Fixed(dice.pick(&[64, 4096, 8192]));
+        let taken = vec![Stmt::AllocCoherent { name: name.clone(), size }];
+        let dma = if dice.chance(50) { Access::Read } else { Access::Write };
+        let latency = dice.dist(300);
+        vec![
+            Stmt::Lock { name: self.lock.clone(), irqsave: true, body: taken },
+            Stmt::CpuWrite { name: name.clone() },
+            submit(&name, dma, latency, Vec::new()),
+            Stmt::WaitAll,
+            Stmt::FreeCoherent { name, cpu_offset: 0 },
+        ]
     }
 
     /// The task itself waits for the device, as drivers without an interrupt do.

@@ -145,7 +145,7 @@ fn mask(driver: &Driver) -> u32 {
 fn device(dice: &mut Dice, machine: &mut Machine, nth: u64, driver: &Driver) -> Device {
     let behind = machine.iommu != Iommu::None;
     // A machine with one slot for a restricted pool of each device.
-    let restricted = !behind && machine.mem_encrypt == MemEncrypt::None && dice.chance(10);
+    let restricted = !behind && machine.mem_encrypt == MemEncrypt::None && dice.chance(20);
     let restricted_pool = restricted.then(|| {
         let region = Region { start: POOLS + nth * 8 * MIB, size: dice.pick(&[MIB, 2 * MIB, 4 * MIB]) };
         machine.reserved.push(Reserved {

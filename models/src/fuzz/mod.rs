@@ -34,11 +34,12 @@ pub fn generate(seed: u64, kernel: &Kernel) -> ScenarioFile {
     let mut dice = Dice::new(seed);
     let drivers = driver::drivers(&mut dice);
     let machine = machine::machine(&mut dice, &drivers);
-    let cmdline = words::cmdline(&mut dice, &machine);
+    let config = words::config(&mut dice, &machine);
+    let cmdline = words::cmdline(&mut dice, &machine, words::grows(&config));
     let processes = process::processes(&mut dice, &machine);
     let inject = process::inject(&mut dice, !process::needs_memory(&processes));
     let mut kernel = kernel.clone();
-    kernel.config.extend(words::config(&mut dice, &machine));
+    kernel.config.extend(config);
     ScenarioFile {
         about: Some(format!("generated from seed {seed}")),
         kernel: Some(kernel),

@@ -3,14 +3,24 @@
 use super::dice::Dice;
 use crate::scenario::{CpuVendor, Iommu, Machine, MemEncrypt};
 
-pub(super) fn cmdline(dice: &mut Dice, machine: &Machine) -> String {
+/// Whether this kernel's bounce pools grow.
+pub(super) fn grows(config: &[String]) -> bool {
+    config.iter().any(|name| name.contains("SWIOTLB_DYNAMIC"))
+}
+
+pub(super) fn cmdline(dice: &mut Dice, machine: &Machine, grows: bool) -> String {
     let mut words = vec!["quiet".to_owned()];
     let mut add = |dice: &mut Dice, percent, make: &dyn Fn(&mut Dice) -> String| {
         if dice.chance(percent) {
             words.push(make(dice));
         }
     };
-    add(dice, 45, &swiotlb);
+    // A pool that can grow does so when it is full, so that it is small.
+    if grows {
+        add(dice, 75, &small_pool);
+    } else {
+        add(dice, 45, &swiotlb);
+    }
     add(dice, 15, &|dice| format!("iommu={}", dice.pick(&["pt", "nopt", "soft", "force"])));
     add(dice, 30, &|dice| format!("iommu.strict={}", dice.range(0, 1)));
     add(dice, 25, &|dice| format!("iommu.passthrough={}", dice.range(0, 1)));
@@ -46,7 +56,7 @@ pub(super) fn config(dice: &mut Dice, machine: &Machine) -> Vec<String> {
         }
     };
     // On a host that encrypts its memory a growing pool sleeps where it may not: `docs/findings-open.md`.
-    add(dice, if machine.mem_encrypt == MemEncrypt::Sme { 0 } else { 25 }, "SWIOTLB_DYNAMIC");
+    add(dice, if machine.mem_encrypt == MemEncrypt::Sme { 0 } else { 35 }, "SWIOTLB_DYNAMIC");
     let restricted = machine.devices.iter().any(|device| device.restricted_pool.is_some());
     add(dice, if restricted { 75 } else { 0 }, "DMA_RESTRICTED_POOL");
     add(dice, 20, "DEFERRED_STRUCT_PAGE_INIT");
@@ -57,7 +67,7 @@ pub(super) fn config(dice: &mut Dice, machine: &Machine) -> Vec<String> {
 }
 
 fn swiotlb(dice: &mut Dice) -> String {
-    let slots = dice.pick(&[512, 1024, 2048, 4096, 16384, 32768]);
+    let slots = dice.pick(&[128, 512, 1024, 2048, 4096, 16384, 32768]);
     match dice.range(0, 6) {
         0 => "swiotlb=force".to_owned(),
         1 => "swiotlb=noforce".to_owned(),
@@ -66,4 +76,10 @@ fn swiotlb(dice: &mut Dice) -> String {
         4 => format!("swiotlb={slots},{},force", dice.pick(&[1, 2, 4])),
         _ => format!("swiotlb={slots},force"),
     }
+}
+
+fn small_pool(dice: &mut Dice) -> String {
+    let slots = dice.pick(&[128, 128, 256, 512]);
+    let force = if dice.chance(80) { ",force" } else { "" };
+    format!("swiotlb={slots},{}{force}", dice.pick(&[1, 2]))
 }

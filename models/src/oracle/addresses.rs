@@ -21,9 +21,27 @@ pub(super) fn check_addresses(kx: &Kx) {
         if let Ok(object) = kx.k.mem.borrow().heap.get(domain)
             && let Some(cookie) = object.cookie.borrow().as_ref()
         {
+            check_window(kx, domain, cookie);
             check_ranges(kx, domain, cookie, &members);
             check_translations(kx, domain, cookie, &members);
         }
+    }
+}
+
+/// The addresses of interrupt messages are taken for good: a device that is given one of them for its data sends interrupts.
+///
+/// Source: `drivers/iommu/dma-iommu.c: iova_reserve_iommu_regions()`, v5.13 to v6.12.
+fn check_window(kx: &Kx, domain: Ptr<IommuDomain>, cookie: &Cookie) {
+    let (first, last) = MSI_WINDOW;
+    if !cookie.iovad.ranges().any(|range| range.lo <= first && last <= range.hi) {
+        let title = format!(
+            "the window of interrupt messages, {:#x}-{:#x}, can be had for mappings in a domain",
+            first.0 << PAGE_SHIFT,
+            ((last.0 + 1) << PAGE_SHIFT) - 1
+        );
+        let name = kx.k.mem.borrow().heap.record(domain.id).map_or("", |record| record.type_name);
+        let draft = Draft::warning("iova-out-of-range", title).object(name);
+        kx.report(draft.discriminator("in the window of interrupt messages"), Vec::new);
     }
 }
 

@@ -7,8 +7,9 @@ use sim::Draft;
 
 use super::addresses::check_addresses;
 use super::leaks::check_reachable;
+use super::slots::{check_atomic_pools, check_growth, nobodys_slots};
 use crate::kernel::{Kx, seconds};
-use crate::mem::{Kobject, PhysRange, Ptr};
+use crate::mem::{Kobject, PhysAddr, Ptr};
 use crate::profile::Behaviour;
 use crate::swiotlb::kernel::{IoTlbMem, IoTlbPool, PoolPtr};
 use crate::swiotlb::{Pool, Usage};
@@ -17,30 +18,35 @@ use crate::swiotlb::{Pool, Usage};
 pub fn end_of_run(kx: &Kx) {
     let _frame = kx.enter("end of run");
     let default = kx.k.globals.io_tlb_default_mem.get();
-    check_allocator(kx, default);
+    let targets = kx.k.ledger.targets();
+    check_allocator(kx, default, &targets);
     for (_, mem) in kx.k.globals.restricted_pools.borrow().iter() {
-        check_allocator(kx, *mem);
+        check_allocator(kx, *mem, &targets);
     }
     let devices: Vec<_> = kx.k.devices.borrow().iter().map(|node| node.ptr.get()).collect();
     for dev in devices {
         let own = kx.k.mem.object(dev).map(|dev| dev.io_tlb.transient_pools());
         for pool in own.iter().flat_map(|pools| pools.iter()) {
-            check_pool(kx, *pool);
+            check_pool(kx, *pool, &targets);
         }
     }
+    check_atomic_pools(kx, targets);
     check_addresses(kx);
     let told = check_forgotten(kx);
     check_reachable(kx, &told);
 }
 
 /// All pools of an allocator, and its own counters.
-fn check_allocator(kx: &Kx, mem: Ptr<IoTlbMem>) {
+fn check_allocator(kx: &Kx, mem: Ptr<IoTlbMem>, targets: &[(PhysAddr, u64)]) {
     let object = kx.k.mem.object(mem);
     let Ok(object) = object else { return };
     let only = || Rc::from([PoolPtr::First(mem)]);
     let pools = object.growth.get().map_or_else(only, |growth| growth.pools());
     for pool in pools.iter() {
-        check_pool(kx, *pool);
+        check_pool(kx, *pool, targets);
+    }
+    if let Some(growth) = object.growth.get() {
+        check_growth(kx, growth);
     }
     let Some(first) = object.pool.borrow().as_ref().map(Pool::used) else { return };
     let counted = object.used.get();
@@ -99,10 +105,9 @@ fn check_forgotten(kx: &Kx) -> BTreeSet<u32> {
 }
 
 /// A pool's counters must agree with its slots, and slots in use must belong to somebody.
-fn check_pool(kx: &Kx, pool: PoolPtr) {
-    let look =
-        |pool: &mut Pool| (pool.violation(), pool.used(), PhysRange { start: pool.start(), end: pool.end() });
-    let Some((violation, used, buffer)) = pool.with(kx, look) else { return };
+fn check_pool(kx: &Kx, pool: PoolPtr, targets: &[(PhysAddr, u64)]) {
+    let look = |pool: &mut Pool| (pool.violation(), nobodys_slots(pool, targets));
+    let Some((violation, lost)) = pool.with(kx, look) else { return };
     let type_name = match pool {
         PoolPtr::First(_) => IoTlbMem::TYPE_NAME,
         PoolPtr::Added(_) => IoTlbPool::TYPE_NAME,
@@ -111,8 +116,8 @@ fn check_pool(kx: &Kx, pool: PoolPtr) {
         let title = format!("swiotlb: {violation:?}");
         kx.report(Draft::warning("slots-inconsistent", title).object(type_name), Vec::new);
     }
-    if used > 0 && !kx.k.ledger.reaches(buffer) {
-        let title = format!("swiotlb: {used} slots are in use, and no mapping leads to them");
+    if lost > 0 {
+        let title = format!("swiotlb: {lost} slots are in use, and no mapping leads to them");
         kx.report(Draft::warning("slots-lost", title).object(type_name), Vec::new);
     }
 }

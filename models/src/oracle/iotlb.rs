@@ -2,7 +2,11 @@
 
 use sim::Draft;
 
-use crate::iommu::core::IommuDomain;
+use super::ledger::{MapKind, Mapping};
+use crate::device::DeviceNode;
+use crate::dma::Ops;
+use crate::iommu::core::{DeviceEntry, IommuDomain};
+use crate::iommu::dma::{FlushQueue, FqEntry};
 use crate::kernel::Kx;
 use crate::mem::{DmaAddr, PAGE_SHIFT, Ptr};
 
@@ -29,6 +33,67 @@ pub fn check_flushed(kx: &Kx, domain: Ptr<IommuDomain>, addr: DmaAddr, size: u64
         stale.frame << PAGE_SHIFT
     );
     kx.report(Draft::warning("stale-iotlb", title).object("struct iommu_domain"), Vec::new);
+}
+
+/// A flush of a domain's queue has just been counted as done: of what the queue would give back now, the hardware may have
+/// nothing in its cache.
+pub fn check_flush_counted(kx: &Kx, domain: Ptr<IommuDomain>) {
+    let stale = {
+        let Ok(object) = kx.k.mem.object(domain) else { return };
+        let cookie = object.cookie.borrow();
+        let Some(cookie) = cookie.as_ref() else { return };
+        let Some(rings) = cookie.fq.as_ref().map(FlushQueue::rings) else { return };
+        if cookie.iotlb.is_empty() {
+            return;
+        }
+        let mut pages: Vec<u64> = cookie.iotlb.iter().map(|entry| entry.page).collect();
+        pages.sort_unstable();
+        let covered = (0..rings.cpus()).flat_map(|cpu| rings.entries(cpu)).filter(|(_, flushed)| *flushed);
+        let cached = |entry: &FqEntry| {
+            let next = pages.partition_point(|page| *page < entry.pfn.0);
+            pages.get(next).is_some_and(|page| *page < entry.pfn.0 + entry.pages)
+        };
+        covered.map(|(entry, _)| entry).filter(cached).collect::<Vec<_>>()
+    };
+    for entry in stale {
+        check_flushed(kx, domain, DmaAddr(entry.pfn.0 << PAGE_SHIFT), entry.pages << PAGE_SHIFT);
+    }
+}
+
+/// The timer's function of a domain's flush queue ends: what no flush has covered must wait for a timer that is armed.
+/// While another flush is on its way nothing is asked.
+pub fn check_armed(kx: &Kx, domain: Ptr<IommuDomain>) {
+    let waits = {
+        let Ok(object) = kx.k.mem.object(domain) else { return };
+        let cookie = object.cookie.borrow();
+        let Some(fq) = cookie.as_ref().and_then(|cookie| cookie.fq.as_ref()) else { return };
+        let rings = fq.rings();
+        let mut entries = (0..rings.cpus()).flat_map(|cpu| rings.entries(cpu));
+        let forgotten = !rings.is_flushing() && !fq.fires();
+        forgotten.then(|| entries.find(|(_, flushed)| !flushed)).flatten()
+    };
+    let Some((entry, _)) = waits else { return };
+    let title = format!(
+        "{} pages of bus addresses at {:#x} wait for a flush, and no timer is armed",
+        entry.pages,
+        entry.pfn.0 << PAGE_SHIFT
+    );
+    let draft = Draft::warning("lost-iova", title).object("struct iommu_domain");
+    kx.report(draft.discriminator("no timer"), Vec::new);
+}
+
+/// An untrusted device's unmap is over: whatever the mode, the hardware must not lead the device there any more.
+///
+/// Source: `drivers/iommu/dma-iommu.c: iommu_dma_init_domain()`, v5.13; `drivers/iommu/iommu.c:
+/// iommu_get_default_domain_type()`, v6.12: no flush queue for who is not trusted.
+pub(super) fn check_strict(kx: &Kx, node: &DeviceNode, mapping: &Mapping) {
+    let new = &mapping.new;
+    if new.ops != Ops::Iommu || new.kind == MapKind::User || !node.spec(&kx.k).untrusted {
+        return;
+    }
+    if let DeviceEntry::Domain(domain) = kx.k.iommu.entry(node.index) {
+        check_flushed(kx, domain, new.dma, new.size);
+    }
 }
 
 /// Checks the commands with which the driver has one range dropped, each by its first and last page: a page that is dropped

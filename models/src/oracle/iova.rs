@@ -2,6 +2,7 @@
 
 use sim::Draft;
 
+use crate::iommu::core::MSI_WINDOW;
 use crate::iommu::iova::{AllocError, IovaPfn, IovaRange};
 use crate::kernel::Kx;
 use crate::mem::{DmaAddr, PAGE_SHIFT};
@@ -14,10 +15,16 @@ pub fn check_iova(kx: &Kx, taken: Result<DmaAddr, AllocError>, start: IovaPfn, l
         Err(AllocError::PageZero(IovaRange { lo, hi })) => (lo.0, hi.0),
         Err(_) => return,
     };
-    if lo >= start.0 && hi >= lo && hi <= last >> PAGE_SHIFT {
+    let inside = lo >= start.0 && hi >= lo && hi <= last >> PAGE_SHIFT;
+    let interrupts = lo <= MSI_WINDOW.1.0 && MSI_WINDOW.0.0 <= hi;
+    if inside && !interrupts {
         return;
     }
-    let side = if lo < start.0 { "below its first page frame" } else { "beyond the limit of the device" };
+    let side = match (inside, lo < start.0) {
+        (true, _) => "in the window of interrupt messages",
+        (false, true) => "below its first page frame",
+        (false, false) => "beyond the limit of the device",
+    };
     let title = format!(
         "the IOVA allocator took page frames {lo:#x}-{hi:#x}, {side} (from {:#x} to {:#x})",
         start.0,

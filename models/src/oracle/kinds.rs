@@ -4,6 +4,7 @@
 pub const FINDINGS: &[(&str, &str)] = &[
     ("atomic-at-end", "a context ended with preemption or interrupts off"),
     ("bad-free", "memory was given back that was never taken so, or not all of it"),
+    ("bad-segment", "a segment is longer than the device takes, or lies across its boundary"),
     ("bogus-full", "a bounce pool says that it is full, from numbers that belong to somebody else"),
     ("completion-timeout", "a driver gave up waiting for commands that the IOMMU had done"),
     ("data-race", "two contexts accessed a plain variable with nothing to order them, one of them writing"),
@@ -26,6 +27,10 @@ pub const FINDINGS: &[(&str, &str)] = &[
         "a buffer holds after unmap or sync what neither the device wrote nor the buffer held before",
     ),
     ("free-at-wrong-time", "memory was freed through an allocator that is not there yet, or no more"),
+    (
+        "freed-before-grace-period",
+        "a structure was freed while readers without a lock may still find it",
+    ),
     ("freed-while-shared", "pages were given back to an allocator while the host can read them"),
     ("general-protection-fault", "an address was followed that no page table could map"),
     ("hard-lockup", "a CPU spins for ever with interrupts off"),
@@ -55,6 +60,7 @@ pub const FINDINGS: &[(&str, &str)] = &[
     ("page-fault", "an address was followed that nothing is mapped at"),
     ("panic", "the kernel panicked by its own decision"),
     ("panic-in-model", "the simulator itself panicked: a mistake of the simulator"),
+    ("pool-too-high", "a bounce pool was added where devices may not reach it"),
     (
         "private-memory",
         "a device accessed encrypted memory that it cannot read, or that is not shared with it",
@@ -62,6 +68,7 @@ pub const FINDINGS: &[(&str, &str)] = &[
     ("rcu-reader-at-end", "a context ended inside an RCU read-side critical section"),
     ("recursive-locking", "a context took a lock that it holds already"),
     ("redundant-flush", "an IOMMU was told more than once to drop one translation"),
+    ("refused-with-room", "a request for slots was refused although there was room for it"),
     ("refused-without-owner", "a driver was refused its device for a user of the group that there is not"),
     ("reserve-outside-memory", "memory was reserved at an address where no physical memory can be"),
     ("sleep-in-atomic", "a function that may sleep was called where nobody may sleep"),
@@ -83,6 +90,7 @@ pub const FINDINGS: &[(&str, &str)] = &[
     ("wild-write", "memory of another owner was overwritten through a bad pointer"),
     ("wrong-data", "a device read through a bounce buffer what the driver did not give it"),
     ("wrong-object", "a pointer to one type of object was used as another"),
+    ("wrong-permission", "a translation allows a device more, or less, than its mapping is for"),
 ];
 
 #[cfg(test)]

@@ -8,14 +8,17 @@ use sim::cell::RefCell;
 use sim::Draft;
 use smallvec::SmallVec;
 
+use super::before::Before;
 use super::content::{check_arrived, check_kept};
 use super::dma_debug::{self, Synced, Unmapped};
+use super::iotlb::check_strict;
 use super::ought::{Ought, Stretches};
-use super::place::{check_alignment, check_exposed, check_overlap};
+use super::place::{check_alignment, check_exposed, check_overlap, check_permission};
+use super::segment::check_segment_fits;
 use crate::device::{Device, DeviceNode};
 use crate::dma::{Attrs, Ops};
 use crate::kernel::Kx;
-use crate::mem::{DmaAddr, PhysAddr, PhysRange, Ptr, Site};
+use crate::mem::{DmaAddr, PhysAddr, Ptr, Site};
 use crate::swiotlb::Direction;
 
 /// How a mapping was asked for.
@@ -127,8 +130,15 @@ fn addresses_of(node: &DeviceNode) -> String {
 const MEMORY: usize = 64;
 
 impl Ledger {
-    /// Notes a new mapping, and checks that the device can reach it.
-    pub fn mapped(&self, kx: &Kx, dev: Ptr<Device>, new: &NewMapping, pieces: &[(DmaAddr, PhysAddr, u64)]) {
+    /// Notes a new mapping, and checks that the device can reach it. `before` is what its buffers held when it was asked for.
+    pub fn mapped(
+        &self,
+        kx: &Kx,
+        dev: Ptr<Device>,
+        new: &NewMapping,
+        pieces: &[(DmaAddr, PhysAddr, u64)],
+        before: &mut Before,
+    ) {
         let Some(node) = kx.k.node_of(dev) else { return };
         let field = if new.kind == MapKind::Coherent { Device::coherent_dma_mask } else { Device::dma_mask };
         let mask = kx.peek(dev, field).unwrap_or(u64::MAX);
@@ -160,12 +170,15 @@ impl Ledger {
                     dma,
                     len,
                     phys,
-                    target: target_of(kx, &node, new.ops, dma).unwrap_or(phys),
+                    target: target_of(kx, &node, new, dma).unwrap_or(phys),
                     owner: kx.k.mem.borrow().heap.shadow().object_at(phys),
                     ought: Stretches::open(len),
                 };
                 if new.given && piece.bounced() {
-                    piece.ought.give(kx, phys, 0, len);
+                    match before.take(phys, len) {
+                        Some(held) => piece.ought = held,
+                        None => piece.ought.give(kx, phys, 0, len),
+                    }
                 }
                 piece
             })
@@ -185,6 +198,7 @@ impl Ledger {
             stack,
         };
         check_alignment(kx, dev, &node, &mapping);
+        check_segment_fits(kx, dev, &node, &mapping);
         check_exposed(kx, &node, &mapping);
         check_overlap(kx, &node, &mapping, &self.live.borrow());
         self.live.borrow_mut().push(mapping);
@@ -229,6 +243,8 @@ impl Ledger {
         };
         let Some(mapping) = mapping else { return };
         kx.interval_ends(|| (addresses_of(&node), dma.0, size, String::new()));
+        check_strict(kx, &node, &mapping);
+        check_coherent_kept(kx, &node, &mapping);
         let mut gone = self.gone.borrow_mut();
         if gone.len() >= MEMORY {
             gone.remove(0);
@@ -346,10 +362,13 @@ impl Ledger {
         out.extend(list);
     }
 
-    /// Whether any live mapping leads into a range of memory.
-    pub(super) fn reaches(&self, range: PhysRange) -> bool {
+    /// Where the pieces of all live mappings lead: address and bytes, by address.
+    pub(super) fn targets(&self) -> Vec<(PhysAddr, u64)> {
         let live = self.live.borrow();
-        live.iter().flat_map(|mapping| &mapping.pieces).any(|piece| range.contains(piece.target))
+        let pieces = live.iter().flat_map(|mapping| &mapping.pieces);
+        let mut targets: Vec<_> = pieces.map(|piece| (piece.target, piece.len)).collect();
+        targets.sort_unstable();
+        targets
     }
 
     /// Whether a mapping of one of these devices has any of a range of addresses that an IOMMU translates.
@@ -412,11 +431,29 @@ impl Ledger {
     }
 }
 
-/// The memory that a device reaches through a fresh mapping.
-fn target_of(kx: &Kx, node: &DeviceNode, ops: Ops, dma: DmaAddr) -> Option<PhysAddr> {
-    match ops {
+/// The memory that a device reaches through a fresh mapping, by a translation that allows what the mapping is for.
+fn target_of(kx: &Kx, node: &DeviceNode, new: &NewMapping, dma: DmaAddr) -> Option<PhysAddr> {
+    match new.ops {
         Ops::Direct => Some(PhysAddr(dma.0 & !(1 << 47))),
-        Ops::Iommu => crate::iommu::core_internal::peek_translation(kx, node, dma),
+        Ops::Iommu => {
+            let (leaf, format) = crate::iommu::core_internal::peek_translation(kx, node, dma)?;
+            check_permission(kx, node, new, dma, (leaf.prot, format));
+            Some(PhysAddr(leaf.phys.0 + (dma.0 - leaf.iova.0)))
+        }
+    }
+}
+
+/// Coherent memory is the core's own: it may go back only when the device is led there no more.
+fn check_coherent_kept(kx: &Kx, node: &DeviceNode, mapping: &Mapping) {
+    if mapping.new.kind != MapKind::Coherent {
+        return;
+    }
+    if let Some(owner) = mapping.pieces.iter().find_map(|piece| owner_changed(kx, piece)) {
+        let title = format!(
+            "{}: coherent memory at {} was freed before it was taken from the device; it belongs to {owner} now",
+            node.bdf, mapping.new.dma
+        );
+        kx.report(Draft::warning("dma-use-after-free", title).discriminator("coherent memory"), Vec::new);
     }
 }
 

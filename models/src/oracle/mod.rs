@@ -4,6 +4,7 @@
 //! are those of the DMA API, of the bus and of content, and what is checked at the end of a run.
 
 mod addresses;
+mod before;
 mod bus;
 mod content;
 mod dma_debug;
@@ -18,12 +19,17 @@ mod live;
 mod ought;
 mod owner;
 mod place;
+mod published;
+mod refused;
+mod segment;
+mod slots;
 
+pub use before::Before;
 pub use bus::{device_dma, dma_refused};
 pub use content::check_cleared;
 pub use dma_debug::{Misuse, Synced, Unmapped, reject_vmalloc};
 pub use end::{check_high_water, end_of_run};
-pub use iotlb::{check_flushed, check_flushes};
+pub use iotlb::{check_armed, check_flush_counted, check_flushed, check_flushes};
 pub use iova::check_iova;
 pub use junk::{field_offset, junk_word};
 pub use kinds::FINDINGS;
@@ -31,3 +37,5 @@ pub use ledger::{Ledger, MapKind, NewMapping};
 pub use live::{LiveMapping, LivePiece};
 pub use owner::check_refused;
 pub use place::check_memory;
+pub use published::check_unpublished;
+pub use refused::{SlotsSeen, check_refused_mapping, check_refused_slots, slots_seen};

@@ -3,11 +3,13 @@
 
 use sim::Draft;
 
-use super::ledger::{MapKind, Mapping, Piece};
+use super::dma_debug::dir_name;
+use super::ledger::{MapKind, Mapping, NewMapping, Piece};
 use crate::device::{Device, DeviceDmaParameters, DeviceNode};
 use crate::dma::Ops;
+use crate::iommu::pagetable::{Format, Prot};
 use crate::kernel::Kx;
-use crate::mem::{PAGE_SIZE, PhysAddr, PhysRange, Ptr, Source, align_up};
+use crate::mem::{DmaAddr, PAGE_SIZE, PhysAddr, PhysRange, Ptr, Source, align_up};
 use crate::scenario::schema::E820Kind;
 
 /// A device that asked for it finds the low bits of a buffer's address in the address that it is given; and where nobody
@@ -62,6 +64,35 @@ pub(super) fn check_exposed(kx: &Kx, node: &DeviceNode, mapping: &Mapping) {
             kx.report(Draft::warning("exposed-data", title).discriminator(side), Vec::new);
         }
     }
+}
+
+/// A translation allows what the direction of its mapping needs, and no more; but VT-d's driver lets everything be read. A
+/// user of his own domain says himself what he wants.
+///
+/// Source: `drivers/iommu/dma-iommu.c: dma_info_to_prot()`, `drivers/iommu/intel/iommu.c: __domain_mapping()`
+/// (`DMA_FL_PTE_PRESENT`), v6.12.
+pub(super) fn check_permission(
+    kx: &Kx,
+    node: &DeviceNode,
+    new: &NewMapping,
+    dma: DmaAddr,
+    (found, format): (Prot, Format),
+) {
+    let wanted =
+        Prot { read: new.dir.reaches_device() || format != Format::AmdV1, write: new.dir.reaches_cpu() };
+    if found == wanted || new.kind == MapKind::User {
+        return;
+    }
+    let more = (found.read && !wanted.read) || (found.write && !wanted.write);
+    let (side, words) = if more { ("too much", "allows more") } else { ("too little", "does not allow that") };
+    let title = format!(
+        "{}: {dma} is mapped {}, and its translation {words} (read: {}, write: {})",
+        node.bdf,
+        dir_name(new.dir),
+        found.read,
+        found.write
+    );
+    kx.report(Draft::warning("wrong-permission", title).discriminator(side), Vec::new);
 }
 
 /// Devices of one group share their addresses.

@@ -128,6 +128,22 @@ impl SlotMap {
         Some(self.touched.iter().map(|number| u64::from(busy(number))).sum())
     }
 
+    /// What is recorded, each by its first slot and how many there are; `None` when every slot is kept by itself.
+    #[must_use]
+    pub fn runs(&self) -> Option<impl Iterator<Item = (u32, u32)>> {
+        if self.detail.is_some() {
+            return None;
+        }
+        Some(self.touched.iter().flat_map(move |&number| {
+            let segment = &self.segments[number as usize];
+            let begins = (0..IO_TLB_SEGSIZE).filter(|begin| segment.begins >> begin & 1 == 1);
+            begins.map(move |begin| {
+                let nslots = segment.record_at(begin).map_or(0, |record| record.nslots);
+                (number * IO_TLB_SEGSIZE + begin, u32::from(nslots))
+            })
+        }))
+    }
+
     /// What the compact form promises itself.
     pub(super) fn inner_violation(&self) -> Option<Violation> {
         if self.detail.is_some() {

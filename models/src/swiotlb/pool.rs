@@ -82,6 +82,8 @@ pub struct Pool {
     slots: SlotMap,
     usage: Usage,
     flags: PoolFlags,
+    /// How often slots were taken or given back.
+    changes: u64,
 }
 
 impl Pool {
@@ -100,6 +102,7 @@ impl Pool {
             slots: SlotMap::default(),
             usage: Usage::default(),
             flags: PoolFlags::default(),
+            changes: 0,
         };
         pool.reset(start, size);
         pool
@@ -234,8 +237,24 @@ impl Pool {
         let found = area.find_slots(&mut self.slots, plan);
         if let Search::Found { nslots, .. } = found {
             self.usage.add(nslots);
+            self.changes += 1;
         }
         found
+    }
+
+    /// A number that is greater whenever slots were taken or given back meanwhile.
+    #[must_use]
+    pub const fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// The first slot that a request would get in any area, whatever area is tried; nothing is taken.
+    pub fn has_room(&mut self, limits: DmaLimits, request: &Request) -> Option<u32> {
+        let plan = self.plan(limits, request);
+        self.areas.iter().find_map(|area| match area.search(&mut self.slots, &plan) {
+            Search::Found { slot, .. } => Some(slot),
+            Search::Full | Search::Hang | Search::Bug => None,
+        })
     }
 
     /// What a search of one area would take, without taking it.
@@ -274,6 +293,7 @@ impl Pool {
         if let Some(area) = self.areas.get_mut(area as usize) {
             area.take(&mut self.slots, plan, slot);
             self.usage.add(plan.nslots);
+            self.changes += 1;
         }
     }
 
@@ -395,6 +415,7 @@ impl Pool {
     /// Source: `kernel/dma/swiotlb.c: swiotlb_release_slots()`, by version.
     #[inline]
     pub fn release_slots(&mut self, limits: DmaLimits, tlb_addr: PhysAddr) -> Release {
+        self.changes += 1;
         // Mostly a whole mapping without padding is given back by the address that it was given.
         let offset = limits.align_offset(tlb_addr);
         let slot =

@@ -6,7 +6,7 @@ use models::iommu::core::iommu_get_dma_domain;
 use models::iommu::pagetable::Prot;
 use models::kernel::GfpFlags;
 use models::mem::{DmaAddr, PAGE_SIZE, PhysAddr, Ptr};
-use models::oracle::device_dma;
+use models::oracle::{Before, device_dma};
 use models::swiotlb::Direction;
 
 use crate::support::{BOUNCING, DIRECT, WORLD, World, on_booted};
@@ -136,7 +136,7 @@ fn an_address_that_is_used_again_too_early() {
                 given: true,
                 entries: 0,
             };
-            kx.k.ledger.mapped(&kx, dev, &new, &[(dma, piece, PAGE_SIZE)]);
+            kx.k.ledger.mapped(&kx, dev, &new, &[(dma, piece, PAGE_SIZE)], &mut Before::default());
             device_dma(&kx, &node, dma, 512, true, 8).await;
         })
     };

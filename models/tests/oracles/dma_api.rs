@@ -4,7 +4,7 @@ use models::device::Device;
 use models::dma::{Attrs, Ops, SgEntry, dma_map_page_attrs, dma_unmap_page_attrs, dma_unmap_sg_attrs};
 use models::kernel::{GfpFlags, Symbol};
 use models::mem::{DmaAddr, PhysAddr};
-use models::oracle::{MapKind, NewMapping};
+use models::oracle::{Before, MapKind, NewMapping};
 use models::swiotlb::Direction;
 
 use crate::support::{BOUNCING, DIRECT, Outcome, WORLD, World, on_booted};
@@ -143,7 +143,7 @@ fn a_mapping_beyond_the_mask() {
                 given: true,
                 entries: 0,
             };
-            kx.k.ledger.mapped(&kx, dev, &new, &[(new.dma, new.phys, 4096)]);
+            kx.k.ledger.mapped(&kx, dev, &new, &[(new.dma, new.phys, 4096)], &mut Before::default());
         })
     };
     assert_eq!(given(0x1_0000_0000).kinds(), ["dma-beyond-mask"]);

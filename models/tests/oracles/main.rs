@@ -9,6 +9,7 @@ mod faults;
 mod growing;
 mod kernels;
 mod machine;
+mod mapping;
 mod memory;
 mod place;
 mod queued_lock;

@@ -10,7 +10,7 @@ use models::iommu::dma::{iommu_dma_map_page, iommu_dma_unmap_page};
 use models::iommu::iova::{Cpu, IovaPfn, Plenty};
 use models::kernel::{GfpFlags, Kx};
 use models::mem::{DmaAddr, Gfp, PAGE_SHIFT, PAGE_SIZE, Pfn, PhysAddr, Ptr, Source};
-use models::oracle::{MapKind, NewMapping, check_cleared, check_high_water, device_dma};
+use models::oracle::{Before, MapKind, NewMapping, check_cleared, check_high_water, device_dma};
 use models::scenario::{E820Entry, E820Kind};
 use models::swiotlb::{Direction, Usage};
 
@@ -78,7 +78,7 @@ fn two_mappings_at_one_bus_address() {
                 let phys = PhysAddr(0x20_0000 + dma.0 - addr.0);
                 let (kind, ops) = (MapKind::Single, Ops::Iommu);
                 let new = NewMapping { dma, size: 64, phys, dir, kind, ops, given: true, entries: 0 };
-                kx.k.ledger.mapped(&kx, dev, &new, &[(dma, phys, 64)]);
+                kx.k.ledger.mapped(&kx, dev, &new, &[(dma, phys, 64)], &mut Before::default());
             }
         })
     };

@@ -31,6 +31,10 @@ pub(crate) struct Rcu {
     left: SyncClock,
     /// What was done before grace periods began: readers that come later see it.
     begun: SyncClock,
+    /// Numbers moments: beginnings of grace periods, and those that somebody asks about later.
+    moments: Cell<u64>,
+    /// The latest moment at which a grace period began that is over.
+    over: Cell<u64>,
 }
 
 impl fmt::Debug for Rcu {
@@ -41,7 +45,22 @@ impl fmt::Debug for Rcu {
 
 impl Rcu {
     pub(crate) fn new() -> Self {
-        Self { periods: RefCell::new(Vec::new()), left: SyncClock::default(), begun: SyncClock::default() }
+        Self {
+            periods: RefCell::new(Vec::new()),
+            left: SyncClock::default(),
+            begun: SyncClock::default(),
+            moments: Cell::new(0),
+            over: Cell::new(0),
+        }
+    }
+
+    fn moment(&self) -> u64 {
+        self.moments.set(self.moments.get() + 1);
+        self.moments.get()
+    }
+
+    fn ended(&self, began: u64) {
+        self.over.set(self.over.get().max(began));
     }
 
     pub(crate) fn clear(&self) {
@@ -116,9 +135,22 @@ impl Cx {
         self.sim.slot(self.id).rcu_nesting.get() > 0
     }
 
+    /// This moment, to ask later whether a grace period has passed since (`get_state_synchronize_rcu`).
+    #[must_use]
+    pub fn get_state_synchronize_rcu(&self) -> u64 {
+        self.sim.rcu.moment()
+    }
+
+    /// Whether a grace period that began after that moment is over (`poll_state_synchronize_rcu`).
+    #[must_use]
+    pub fn poll_state_synchronize_rcu(&self, since: u64) -> bool {
+        self.sim.rcu.over.get() > since
+    }
+
     /// Waits until all readers that are inside now have left (`synchronize_rcu`).
     pub async fn synchronize_rcu(&self) {
         self.might_sleep();
+        let began = self.sim.rcu.moment();
         self.sleep(GRACE).await;
         let rcu = &self.sim.rcu;
         {
@@ -128,6 +160,7 @@ impl Cx {
         }
         let readers = self.sim.rcu_readers(self.id);
         if readers == 0 {
+            rcu.ended(began);
             return;
         }
         let queue = Rc::new(WaitQueue::new(self, "rcu grace period"));
@@ -146,14 +179,17 @@ impl Cx {
             probe::touch(probe::RCU, Op::Write);
         }
         self.sim.clocks.borrow_mut().acquire(self.id, &left);
+        self.sim.rcu.ended(began);
     }
 
     /// Runs `callback` in a softirq of this CPU after all readers that are inside now have left (`call_rcu`).
     pub fn call_rcu<F: Future<Output = ()> + 'static>(&self, callback: impl FnOnce(Self) -> F + 'static) {
+        let began = self.sim.rcu.moment();
         let callback: Callback = Box::new(move |cx| Box::pin(callback(cx)));
         let callback = Rc::new(RefCell::new(Some(callback)));
         let timer = Timer::new(SpawnSpec::softirq("rcu", self.cpu()), move |cx| {
             let callback = callback.borrow_mut().take();
+            cx.sim.rcu.ended(began);
             async move {
                 if let Some(callback) = callback {
                     callback(cx).await;

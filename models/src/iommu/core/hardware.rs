@@ -5,7 +5,7 @@ use super::objects::TlbEntry;
 use super::recorded::{cached_translation, forgot_translation};
 use super::{DeviceEntry, IommuDomain, IommuDriver};
 use crate::device::DeviceNode;
-use crate::iommu::pagetable::Access;
+use crate::iommu::pagetable::{Access, Format, Leaf};
 use crate::kernel::Kx;
 use crate::mem::{DmaAddr, PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, PhysAddr, Ptr};
 
@@ -84,12 +84,12 @@ fn translate(kx: &Kx, node: &DeviceNode, domain: Ptr<IommuDomain>, addr: DmaAddr
 
 /// Where a device's address leads by its page table, without the cache and without an access.
 #[must_use]
-pub(crate) fn peek_translation(kx: &Kx, node: &DeviceNode, addr: DmaAddr) -> Option<PhysAddr> {
+pub(crate) fn peek_translation(kx: &Kx, node: &DeviceNode, addr: DmaAddr) -> Option<(Leaf, Format)> {
     let DeviceEntry::Domain(domain) = kx.k.iommu.entry(node.index) else { return None };
     let object = kx.k.mem.object(domain).ok()?;
     let cookie = object.cookie.borrow();
-    let leaf = cookie.as_ref()?.table.lookup(addr)?;
-    Some(PhysAddr(leaf.phys.0 + (addr.0 - leaf.iova.0)))
+    let table = &cookie.as_ref()?.table;
+    Some((table.lookup(addr)?, table.format()))
 }
 
 /// The line that the driver prints for a refused access.

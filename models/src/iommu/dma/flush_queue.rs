@@ -13,7 +13,7 @@ use crate::iommu::core::{IommuDomain, iotlb_flush_domain};
 use crate::iommu::iova::{Cpu, IovaPfn, Plenty};
 use crate::kernel::Kx;
 use crate::mem::{DmaAddr, PAGE_SHIFT, Ptr};
-use crate::oracle::check_flushed;
+use crate::oracle::{check_armed, check_flush_counted, check_flushed};
 use crate::profile::Behaviour;
 
 /// The queues of one domain, and their timer.
@@ -43,8 +43,13 @@ impl FlushQueue {
     /// First page frames of the ranges that wait for a timer that is to fire; what waits without one waits for ever.
     #[must_use]
     pub fn waiting(&self) -> Vec<u64> {
-        let fires = self.timer.as_ref().is_some_and(Timer::pending);
-        if fires { self.rings.waiting() } else { Vec::new() }
+        if self.fires() { self.rings.waiting() } else { Vec::new() }
+    }
+
+    /// Whether the timer is armed.
+    #[must_use]
+    pub fn fires(&self) -> bool {
+        self.timer.as_ref().is_some_and(Timer::pending)
     }
 
     /// What waits, by CPU.
@@ -117,11 +122,17 @@ async fn flush(kx: &Kx, domain: Ptr<IommuDomain>) {
         }
     });
     iotlb_flush_domain(kx, domain).await;
+    finish(kx, domain);
+}
+
+/// Counts a flush as done.
+fn finish(kx: &Kx, domain: Ptr<IommuDomain>) {
     with_cookie(kx, domain, |cookie| {
         if let Some(fq) = cookie.fq.as_mut() {
             fq.rings.finish_flush();
         }
     });
+    check_flush_counted(kx, domain);
 }
 
 /// The queues of a domain that goes: their timer is deleted, and what waits in them is given back.
@@ -182,6 +193,7 @@ fn new_timer(kx: &Kx, domain: Ptr<IommuDomain>, handler: &Rc<Handler>) -> Timer 
                 kx.load_within(domain, IommuDomain::iova_cookie).await;
                 release(&kx, domain, cpu);
             }
+            check_armed(&kx, domain);
             handler.runs.set(false);
         }
     })

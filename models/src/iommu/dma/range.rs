@@ -88,6 +88,8 @@ pub(super) async fn free_iova(kx: &Kx, domain: Ptr<IommuDomain>, addr: DmaAddr, 
         return;
     }
     kx.step(sim::Kind::Atomic, kx.label(domain.id, 28)).await;
+    // From here on anybody may have it.
+    check_flushed(kx, domain, addr, size);
     let cpu = Cpu(u32::from(kx.cpu()));
     with_cookie(kx, domain, |cookie| {
         let _ =

@@ -104,6 +104,12 @@ impl FqRings {
         self.finished += 1;
     }
 
+    /// Whether a flush has begun and not ended.
+    #[must_use]
+    pub const fn is_flushing(&self) -> bool {
+        self.started != self.finished
+    }
+
     /// The timer fires: the next entry arms it anew.
     pub const fn disarm(&mut self) {
         self.armed = false;

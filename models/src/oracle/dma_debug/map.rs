@@ -80,6 +80,22 @@ pub(in crate::oracle) fn check_overlap(
     }
 }
 
+/// The longest segment of a device in bytes, and the mask of the boundary that none may cross.
+///
+/// Source: `include/linux/dma-mapping.h: dma_get_max_seg_size(), dma_get_seg_boundary()`, v5.13 to v6.12.
+pub(in crate::oracle) fn segment_limits(kx: &Kx, dev: Ptr<Device>) -> (u64, u64) {
+    let parms = kx.peek(dev, Device::dma_parms).unwrap_or(Ptr::NULL);
+    let max = match kx.peek(parms, DeviceDmaParameters::max_segment_size) {
+        None | Some(0) => crate::dma::rules::DEFAULT_MAX_SEGMENT,
+        Some(max) => max,
+    };
+    let boundary = match kx.peek(parms, DeviceDmaParameters::segment_boundary_mask) {
+        None | Some(0) => u64::from(u32::MAX),
+        Some(boundary) => boundary,
+    };
+    (u64::from(max), boundary)
+}
+
 /// Holds a segment of a scatterlist against what the device says of itself.
 ///
 /// Source: `kernel/dma/debug.c: check_sg_segment()`, v6.12. The length is that of the entry that was mapped.
@@ -87,18 +103,10 @@ pub(in crate::oracle) fn check_segment(kx: &Kx, dev: Ptr<Device>, new: &NewMappi
     if !is_on(kx) || !kx.k.profile().config.dma_api_debug_sg || new.kind != MapKind::Scatter {
         return;
     }
-    let parms = kx.peek(dev, Device::dma_parms).unwrap_or(Ptr::NULL);
-    let max = match kx.peek(parms, DeviceDmaParameters::max_segment_size) {
-        None | Some(0) => crate::dma::rules::DEFAULT_MAX_SEGMENT,
-        Some(max) => max,
-    };
-    if length > u64::from(max) {
+    let (max, boundary) = segment_limits(kx, dev);
+    if length > max {
         err_printk(kx, dev, Misuse::SegmentTooLong, None, &format!(" [len={length}] [max={max}]"));
     }
-    let boundary = match kx.peek(parms, DeviceDmaParameters::segment_boundary_mask) {
-        None | Some(0) => u64::from(u32::MAX),
-        Some(boundary) => boundary,
-    };
     let (start, end) = (new.dma.0, new.dma.0.wrapping_add(new.size.max(1) - 1));
     if (start ^ end) & !boundary != 0 {
         let place = format!("[start={start:#018x}] [end={end:#018x}] [boundary={boundary:#018x}]");

@@ -13,7 +13,7 @@ mod sync;
 mod unmap;
 
 pub use map::reject_vmalloc;
-pub(super) use map::{check_map, check_overlap, check_segment};
+pub(super) use map::{check_map, check_overlap, check_segment, segment_limits};
 pub use misuse::Misuse;
 pub use sync::Synced;
 pub(super) use sync::check_sync;

@@ -12,6 +12,7 @@ use super::search::search_area;
 use crate::device::Device;
 use crate::kernel::Kx;
 use crate::mem::{PhysAddr, Ptr};
+use crate::oracle::{check_refused_slots, slots_seen};
 use crate::profile::Behaviour;
 use crate::swiotlb::literal::Release;
 use crate::swiotlb::{DmaLimits, Prepared, Request, SearchPlan};
@@ -41,9 +42,24 @@ pub(super) async fn find_slots(
     request: &Request,
 ) -> Option<TakenSlots> {
     let object = pool_object(kx, mem).await?;
-    if let Some(growth) = object.growth.get() {
-        return grow::find_slots(kx, dev, mem, growth, limits, request).await;
+    let before = slots_seen(kx, mem);
+    let found = match object.growth.get() {
+        Some(growth) => grow::find_slots(kx, dev, mem, growth, limits, request).await,
+        None => search_areas(kx, mem, limits, request).await,
+    };
+    if found.is_none() {
+        check_refused_slots(kx, dev, mem, limits, request, before);
     }
+    found
+}
+
+/// The areas of the only pool, this CPU's first.
+async fn search_areas(
+    kx: &Kx,
+    mem: Ptr<IoTlbMem>,
+    limits: DmaLimits,
+    request: &Request,
+) -> Option<TakenSlots> {
     let pool = PoolPtr::First(mem);
     let (plan, order) = pool.with(kx, |pool| {
         (pool.plan(limits, request), pool.area_order(u32::from(kx.cpu())).collect::<Vec<_>>())

@@ -13,7 +13,7 @@ use crate::device::{Device, DeviceDmaParameters};
 use crate::dma::{Attrs, dma_capable, phys_to_dma};
 use crate::kernel::Kx;
 use crate::mem::{DmaAddr, PhysAddr, PhysRange, Ptr};
-use crate::oracle::check_high_water;
+use crate::oracle::{check_high_water, check_refused_mapping, slots_seen};
 use crate::profile::Behaviour;
 use crate::swiotlb::{Direction, DmaLimits, MapRequest, Prepared, Way};
 
@@ -174,11 +174,15 @@ async fn slots_for(
     if prepared.warns_of_alignment && kx.k.globals.once("Alloc alignment") {
         kx.log(|| "Alloc alignment may prevent fulfilling requests with max mapping_size".to_owned());
     }
+    let seen = slots_seen(kx, mem);
     let slots = if kx.k.has(Behaviour::SwiotlbAreas) {
         areas::map_slots(kx, dev, mem, limits, &prepared).await
     } else {
         find_slots(kx, mem, limits, request).await
     };
+    if matches!(slots, Slots::Full) {
+        check_refused_mapping(kx, dev, mem, limits, request, seen);
+    }
     if matches!(slots, Slots::Full) && !attrs.no_warn {
         let told = if kx.k.has(Behaviour::OneMappingSize) {
             prepared.request.alloc_size

@@ -96,6 +96,8 @@ crate::kobject! {
         tlb: Cell<Option<super::grow::Tlb>>,
         /// The pages of the slot records: address, heap id and order.
         slots_at: Cell<(PhysAddr, u32, u8)>,
+        /// When it went off the list on which readers find it, as a moment of RCU; for an oracle.
+        unlisted: Cell<Option<u64>>,
     }
     size 0x68;
 }

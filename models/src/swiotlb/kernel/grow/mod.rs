@@ -100,6 +100,12 @@ impl Growth {
         self.size.get().nareas
     }
 
+    /// The highest address that a pool for everybody may have.
+    #[must_use]
+    pub const fn phys_limit(&self) -> u64 {
+        self.phys_limit
+    }
+
     /// Whether the worker waits to run, or to be run once more.
     #[must_use]
     pub fn is_queued(&self) -> bool {

@@ -14,6 +14,7 @@ use super::{Growth, pools_label};
 use crate::device::Device;
 use crate::kernel::{GfpFlags, Kx};
 use crate::mem::{PhysAddr, Ptr, Source};
+use crate::oracle::check_unpublished;
 use crate::swiotlb::grow::{get_order, halved, limit_to_block};
 use crate::swiotlb::{IO_TLB_MIN_SLABS, Pool, PoolSize};
 
@@ -102,6 +103,7 @@ pub(super) async fn swiotlb_dyn_alloc(kx: &Kx, mem: Ptr<IoTlbMem>, growth: &Grow
 /// Source: `kernel/dma/swiotlb.c: swiotlb_dyn_free()`, v6.12.
 pub(super) async fn dyn_free(kx: &Kx, pool: Ptr<IoTlbPool>) {
     let _frame = kx.enter("swiotlb_dyn_free");
+    check_unpublished(kx, pool);
     let Ok(object) = kx.k.mem.object(pool) else { return };
     let (slots, id, order) = object.slots_at.get();
     let tlb = object.tlb.get();
@@ -143,6 +145,9 @@ pub(in super::super) async fn del_transient(
     object.io_tlb.pools.store_release(kx, pools_label(kx, dev), left.into()).await;
     kx.raw_spin_unlock_irqrestore(held);
     kx.note(|| "swiotlb: the pool of this mapping is off its list".to_owned());
+    if let Ok(object) = kx.k.mem.object(pool) {
+        object.unlisted.set(Some(kx.cx().get_state_synchronize_rcu()));
+    }
     left_slots(kx, PoolPtr::Added(pool), 0, nslabs.cast_signed());
     let k = Rc::clone(&kx.k);
     kx.call_rcu(move |cx| async move { dyn_free(&Kx::new(cx, k), pool).await });
