@@ -6,9 +6,9 @@
 //! Each patch in `models/tests/mutants` plants a small fault, which comes alive when the environment names its number. The
 //! tree is copied, all patches are applied, and one program is built of it, in a folder of its own. Then, fault by fault,
 //! cheapest first and until something notices: the generator, and the scenarios against their expectations. With
-//! `--recordings`, recordings of real kernels are compared beside that, which takes longer and is not counted. Results are kept in the work folder; `--write` puts the table into
-//! a page, where the rows of faults that were not run now (`--only`) stay as they are, and `--program` takes one
-//! that was built before.
+//! `--recordings`, recordings of real kernels are compared beside that, which takes longer and is not counted. Results are
+//! kept in the work folder; `--write` puts the table into a page, where the rows of faults that were not run now (`--only`)
+//! stay as they are, and `--program` takes one that was built before.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for the command line")]
 

@@ -53,7 +53,12 @@ impl Results {
     }
 
     /// Takes what a page says of the faults that were not run now, so that a run of some leaves the others' rows as they are.
-    pub(crate) fn keep_of_page(&mut self, page: &Path, faults: &[Fault], run: &[&Fault]) -> Result<(), String> {
+    pub(crate) fn keep_of_page(
+        &mut self,
+        page: &Path,
+        faults: &[Fault],
+        run: &[&Fault],
+    ) -> Result<(), String> {
         let text =
             fs::read_to_string(page).map_err(|error| format!("cannot read {}: {error}", page.display()))?;
         for line in text.lines().skip_while(|line| *line != BEGIN).take_while(|line| *line != END) {

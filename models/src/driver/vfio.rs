@@ -76,7 +76,13 @@ pub(super) async fn map(kx: &Kx, container: &mut Container, iova: u64, pages: u3
             given: false,
             entries: 0,
         };
-        kx.k.ledger.mapped(kx, node.ptr.get(), &new, &[(DmaAddr(at), phys, PAGE_SIZE)], &mut Before::default());
+        kx.k.ledger.mapped(
+            kx,
+            node.ptr.get(),
+            &new,
+            &[(DmaAddr(at), phys, PAGE_SIZE)],
+            &mut Before::default(),
+        );
         let place = container.pages.partition_point(|(other, _)| *other < at);
         container.pages.insert(place, (at, buffer));
     }

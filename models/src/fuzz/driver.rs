@@ -21,8 +21,12 @@ pub(super) fn drivers(dice: &mut Dice) -> Vec<Driver> {
 }
 
 fn driver(dice: &mut Dice, nth: u64) -> Driver {
-    let mut probe = vec![Stmt::SetMask { bits: dice.pick(&[30, 31, 32, 32, 32, 36, 40, 48, 64, 64, 64]) }];
-    if dice.chance(30) {
+    let bits = dice.pick(&[30, 31, 32, 32, 32, 36, 40, 48, 64, 64, 64]);
+    let mut probe = vec![Stmt::SetMask { bits }];
+    if bits < 32 {
+        // Without a word it is 32 bits.
+        probe.push(Stmt::SetCoherentMask { bits });
+    } else if dice.chance(30) {
         probe.push(Stmt::SetCoherentMask { bits: 32 });
     }
     if dice.chance(35) {

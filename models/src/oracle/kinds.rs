@@ -27,10 +27,7 @@ pub const FINDINGS: &[(&str, &str)] = &[
         "a buffer holds after unmap or sync what neither the device wrote nor the buffer held before",
     ),
     ("free-at-wrong-time", "memory was freed through an allocator that is not there yet, or no more"),
-    (
-        "freed-before-grace-period",
-        "a structure was freed while readers without a lock may still find it",
-    ),
+    ("freed-before-grace-period", "a structure was freed while readers without a lock may still find it"),
     ("freed-while-shared", "pages were given back to an allocator while the host can read them"),
     ("general-protection-fault", "an address was followed that no page table could map"),
     ("hard-lockup", "a CPU spins for ever with interrupts off"),

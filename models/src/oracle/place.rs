@@ -84,7 +84,8 @@ pub(super) fn check_permission(
         return;
     }
     let more = (found.read && !wanted.read) || (found.write && !wanted.write);
-    let (side, words) = if more { ("too much", "allows more") } else { ("too little", "does not allow that") };
+    let (side, words) =
+        if more { ("too much", "allows more") } else { ("too little", "does not allow that") };
     let title = format!(
         "{}: {dma} is mapped {}, and its translation {words} (read: {}, write: {})",
         node.bdf,

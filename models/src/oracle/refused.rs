@@ -21,7 +21,8 @@ pub fn slots_seen(kx: &Kx, mem: Ptr<IoTlbMem>) -> SlotsSeen {
 
 /// The pools of an allocator that are for everybody.
 fn pools(kx: &Kx, mem: Ptr<IoTlbMem>) -> Vec<PoolPtr> {
-    let growth = kx.k.mem.object(mem).ok().and_then(|object| object.growth.get().map(|growth| growth.pools()));
+    let growth =
+        kx.k.mem.object(mem).ok().and_then(|object| object.growth.get().map(|growth| growth.pools()));
     growth.map_or_else(|| vec![PoolPtr::First(mem)], |pools| pools.to_vec())
 }
 

@@ -93,29 +93,36 @@ fn a_segment_that_the_device_does_not_take() {
 #[test]
 fn slots_that_are_refused_although_there_are_some() {
     let path = |full: bool| {
-        on_booted(&World { cmdline: "amd_iommu=off swiotlb=512,1", version: "6.12", ..DIRECT }, move |kx| async move {
-            let (dev, mem) = (disk(&kx), default_pool(&kx));
-            let limits = dma_limits(&kx, dev).await;
-            let mut taken = 0;
-            while full && taken < 1000 {
-                let request = MapRequest::plain(BUFFER, 256 << 10);
-                let attrs = Attrs { no_warn: true, ..Attrs::default() };
-                if swiotlb_tbl_map_single(&kx, dev, &request, Direction::ToDevice, attrs).await.is_none() {
-                    break;
+        on_booted(
+            &World { cmdline: "amd_iommu=off swiotlb=512,1", version: "6.12", ..DIRECT },
+            move |kx| async move {
+                let (dev, mem) = (disk(&kx), default_pool(&kx));
+                let limits = dma_limits(&kx, dev).await;
+                let mut taken = 0;
+                while full && taken < 1000 {
+                    let request = MapRequest::plain(BUFFER, 256 << 10);
+                    let attrs = Attrs { no_warn: true, ..Attrs::default() };
+                    if swiotlb_tbl_map_single(&kx, dev, &request, Direction::ToDevice, attrs).await.is_none()
+                    {
+                        break;
+                    }
+                    taken += 1;
                 }
-                taken += 1;
-            }
-            let request = Request { orig_addr: BUFFER, alloc_size: 4096, alloc_align_mask: 0 };
-            let seen = slots_seen(&kx, mem);
-            check_refused_slots(&kx, dev, mem, limits, &request, seen);
-            check_refused_mapping(&kx, dev, mem, limits, &MapRequest::plain(BUFFER, 4096), seen);
-        })
+                let request = Request { orig_addr: BUFFER, alloc_size: 4096, alloc_align_mask: 0 };
+                let seen = slots_seen(&kx, mem);
+                check_refused_slots(&kx, dev, mem, limits, &request, seen);
+                check_refused_mapping(&kx, dev, mem, limits, &MapRequest::plain(BUFFER, 4096), seen);
+            },
+        )
     };
     let found = titles(&path(false));
     assert_eq!(found.len(), 2, "{found:?}");
     assert!(found.iter().all(|(kind, _)| *kind == "refused-with-room"));
     assert!(found[0].1.contains("there is room for them at"), "{found:?}");
-    assert!(found[1].1.contains("is refused by an empty pool, and 262144 is said to be possible"), "{found:?}");
+    assert!(
+        found[1].1.contains("is refused by an empty pool, and 262144 is said to be possible"),
+        "{found:?}"
+    );
     // Those that took everything did so past the ledger, which is all that is found.
     assert_eq!(path(true).kinds(), ["slots-lost"]);
 }
@@ -123,13 +130,16 @@ fn slots_that_are_refused_although_there_are_some() {
 #[test]
 fn a_slot_that_is_nobodys_beside_one_that_is_somebodys() {
     let path = |lost: bool| {
-        on_booted(&World { cmdline: "amd_iommu=off swiotlb=force", version: "6.12", ..BOUNCING }, move |kx| async move {
-            let (dev, dir, attrs) = (disk(&kx), Direction::ToDevice, Attrs::default());
-            let _kept = dma_map_page_attrs(&kx, dev, BUFFER, 512, dir, attrs).await;
-            if lost {
-                swiotlb_tbl_map_single(&kx, dev, &MapRequest::plain(BUFFER, 6000), dir, attrs).await;
-            }
-        })
+        on_booted(
+            &World { cmdline: "amd_iommu=off swiotlb=force", version: "6.12", ..BOUNCING },
+            move |kx| async move {
+                let (dev, dir, attrs) = (disk(&kx), Direction::ToDevice, Attrs::default());
+                let _kept = dma_map_page_attrs(&kx, dev, BUFFER, 512, dir, attrs).await;
+                if lost {
+                    swiotlb_tbl_map_single(&kx, dev, &MapRequest::plain(BUFFER, 6000), dir, attrs).await;
+                }
+            },
+        )
     };
     let lost = path(true);
     assert_eq!(lost.kinds(), ["slots-lost"]);
@@ -161,7 +171,15 @@ fn a_pool_that_is_freed_while_it_can_be_found() {
             }
             for at in all {
                 let (size, dir) = (256 << 10, Direction::ToDevice);
-                models::swiotlb::kernel::swiotlb_unmap_if_bounced(&kx, disk(&kx), at, size, dir, Attrs::default()).await;
+                models::swiotlb::kernel::swiotlb_unmap_if_bounced(
+                    &kx,
+                    disk(&kx),
+                    at,
+                    size,
+                    dir,
+                    Attrs::default(),
+                )
+                .await;
             }
             if early {
                 check_unpublished(&kx, pool);
@@ -170,7 +188,10 @@ fn a_pool_that_is_freed_while_it_can_be_found() {
     };
     let found = titles(&path(true));
     assert_eq!(found.len(), 2, "{found:?}");
-    assert!(found[0].1.contains("it is still on a list") && found[1].1.contains("no grace period"), "{found:?}");
+    assert!(
+        found[0].1.contains("it is still on a list") && found[1].1.contains("no grace period"),
+        "{found:?}"
+    );
     assert!(path(false).findings.is_empty());
 }
 
@@ -180,7 +201,15 @@ fn pools_that_are_too_high_or_not_counted() {
         on_booted(&GROWING, move |kx| async move {
             for at in overfill(&kx).await {
                 let (size, dir) = (256 << 10, Direction::ToDevice);
-                models::swiotlb::kernel::swiotlb_unmap_if_bounced(&kx, disk(&kx), at, size, dir, Attrs::default()).await;
+                models::swiotlb::kernel::swiotlb_unmap_if_bounced(
+                    &kx,
+                    disk(&kx),
+                    at,
+                    size,
+                    dir,
+                    Attrs::default(),
+                )
+                .await;
             }
             // The worker adds a pool for everybody.
             kx.sleep(50_000_000).await;
@@ -211,7 +240,11 @@ fn pages_for_atomic_requests_that_nobody_has() {
     };
     let kept = path(true);
     assert_eq!(kept.kinds(), ["memory-leak"]);
-    assert!(kept.findings[0].title.contains("2 pages of the pools of atomic allocations"), "{:?}", titles(&kept));
+    assert!(
+        kept.findings[0].title.contains("2 pages of the pools of atomic allocations"),
+        "{:?}",
+        titles(&kept)
+    );
     assert!(path(false).findings.is_empty());
 }
 
