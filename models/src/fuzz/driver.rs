@@ -36,7 +36,7 @@ fn driver(dice: &mut Dice, nth: u64) -> Driver {
     let mut longest_entry = LONGEST_ENTRY;
     if dice.chance(35) {
         let bytes = dice.pick(&[4096, 8192, 16384, 65536, 0x4_0000, 0xffff_f000]);
-        longest_entry = longest_entry.min(u64::from(bytes));
+        longest_entry = longest_entry.min(bytes);
         probe.push(Stmt::SetMaxSegSize { bytes });
     }
     if dice.chance(25) {
