@@ -29,6 +29,7 @@ pub(super) fn machine(dice: &mut Dice, drivers: &[Driver]) -> Machine {
         cpu_vendor,
         cpus,
         possible_cpus: None,
+        bridge_windows: Vec::new(),
         nr_cpus: dice.pick(&[8, 64, 320]),
         e820: e820(dice),
         e820_changes: Vec::new(),

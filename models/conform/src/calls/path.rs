@@ -433,8 +433,8 @@ impl<'a> Paths<'a> {
         }
         let inferred: u64 = self.domains.values().map(|domain| domain.inferred).sum();
         match &self.guide {
-            Guide::Trace { after, .. } if self.domains.values().any(|domain| domain.inferred > 0) => {
-                notes.push(format!("flushes of the lazy domain: {} are placed by the trace beside the log", after.len()));
+            Guide::Trace { flushes, .. } if self.domains.values().any(|domain| domain.inferred > 0) => {
+                notes.push(format!("flushes of the lazy domain: {} are placed by the trace beside the log", flushes.len()));
             }
             Guide::Clock if inferred > 0 => notes.push(format!(
                 "flushes of the lazy domain: {inferred} are inferred from addresses that without them would contradict"

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 
+use super::depot::queue_depot_work;
 use super::flush_queue::queue_iova;
 use super::rules::{DmaIommuRules, IovaLimit, iommu_dma_alloc_iova};
 use crate::device::Device;
@@ -43,7 +44,8 @@ pub(super) async fn alloc_iova(
 ) -> Option<DmaAddr> {
     let mask = kx.load(dev, mask).await;
     let bus_limit = kx.load(dev, Device::bus_dma_limit).await;
-    let limit = IovaLimit { mask, bus: bus_limit, aperture_end: None, low_first: true };
+    let aperture_end = with_cookie(kx, domain, |cookie| cookie.aperture_end).flatten();
+    let limit = IovaLimit { mask, bus: bus_limit, aperture_end, low_first: true };
     kx.step(sim::Kind::Atomic, kx.label(domain.id, 28)).await;
     let node = kx.k.node_of(dev);
     let rules = DmaIommuRules {
@@ -93,6 +95,7 @@ pub(super) async fn free_iova(kx: &Kx, domain: Ptr<IommuDomain>, addr: DmaAddr, 
         let _ =
             cookie.iovad.free_iova_fast(cpu, IovaPfn(addr.0 >> PAGE_SHIFT), size >> PAGE_SHIFT, &mut Plenty);
     });
+    queue_depot_work(kx, domain).await;
 }
 
 /// Translates a range to memory.
