@@ -98,13 +98,13 @@ pub(super) async fn free_iova(kx: &Kx, domain: Ptr<IommuDomain>, addr: DmaAddr, 
     queue_depot_work(kx, domain).await;
 }
 
-/// Translates a range to memory.
+/// Translates a range to memory. Of its bytes the first `own` are the caller's memory; what follows is padding.
 pub(super) async fn map_range(
     kx: &Kx,
     domain: Ptr<IommuDomain>,
     addr: DmaAddr,
     phys: PhysAddr,
-    size: u64,
+    (size, own): (u64, u64),
     dir: Direction,
 ) -> bool {
     if !super::grow::grow_for(kx, domain, addr.0.wrapping_add(size.max(1) - 1)).await {
@@ -128,7 +128,7 @@ pub(super) async fn map_range(
     let mapped = mapped.map(|(mapped, _)| mapped);
     match mapped {
         Some(Ok(mapped)) => {
-            check_memory(kx, phys, size);
+            check_memory(kx, phys, own);
             for page in mapped.freed {
                 free_table_page(kx, page.page);
             }
