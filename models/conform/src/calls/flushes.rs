@@ -1,28 +1,16 @@
 //! A domain in which the moment of each flush may be unknown: every state that fits what was logged so far.
 
-use models::iommu::dma::{SgLayout, SgSegment, fq_timer_ticks};
+use models::iommu::dma::{SgLayout, SgSegment};
 use models::mem::{DmaAddr, PAGE_SIZE, PhysAddr, align_up};
 
 use crate::replay::{DmaDomain, DmaParams, IovaSpace, MapFailed};
 
 use super::guide::Guide;
+use super::state::{Armed, Due, State, USUAL, Window, alike};
 
 /// How many states are followed at once. They differ in a flush that no address has told yet.
 const MOST_STATES: usize = 96;
 
-/// Ticks a second of the kernels that were recorded.
-const HZ: u32 = 250;
-/// A tick, in microseconds.
-const TICK: u64 = 1_000_000 / HZ as u64;
-/// The timer fires in the fourth tick after the one in which it was armed: not before three whole ticks are over, less
-/// what the clock of the log may be off.
-const EARLIEST: u64 = (fq_timer_ticks(HZ) - 1) * TICK - 250;
-/// Not after four, save for what keeps interrupts off, such as a warning that is printed.
-const LATEST: u64 = ON_TIME + 16_000;
-/// Four whole ticks.
-const ON_TIME: u64 = fq_timer_ticks(HZ) * TICK;
-/// What is taken where nothing tells more: three and a half ticks.
-const USUAL: u64 = TICK * 7 / 2;
 /// How many states with full trees are followed at once.
 const MOST_CHOSEN: usize = 4;
 /// On how many CPUs the driver is looked for.
@@ -51,35 +39,6 @@ impl Told {
             Self::Nothing => true,
         }
     }
-}
-
-/// When the timer was armed, and where.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Armed {
-    /// The times, in microseconds of the log, between which that was.
-    at: Window,
-    cpu: u32,
-}
-
-/// The times between which something happened, in microseconds of the log, as far as it has time stamps.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Window {
-    pub(super) after: Option<u64>,
-    pub(super) before: Option<u64>,
-}
-
-/// One possible state.
-#[derive(Clone, Debug)]
-struct State {
-    space: IovaSpace,
-    /// When the timer was armed, in microseconds of the log, and on which CPU.
-    armed: Option<Armed>,
-    /// Flushes that are behind it.
-    flushed: usize,
-    /// What a map gave that the log does not tell of.
-    unseen: Option<DmaAddr>,
-    /// Microseconds by which its flushes came later than a timer should fire.
-    late: u64,
 }
 
 /// The domain.
@@ -509,68 +468,4 @@ pub(super) struct Call<'a> {
     pub(super) guide: &'a Guide,
     /// No flush of the timer is looked for.
     pub(super) plain: bool,
-}
-
-impl State {
-    fn flush(&mut self, cpu: u32) {
-        self.space.flush(cpu);
-        self.armed = None;
-        self.flushed += 1;
-    }
-
-    fn arm(&mut self, call: &Call<'_>) {
-        if self.space.pending() > 0 {
-            self.armed.get_or_insert(Armed { at: call.at, cpu: call.cpu });
-        }
-    }
-
-    /// By how much a flush within `at` comes later than the timer should fire.
-    fn lateness(&self, at: Window) -> u64 {
-        let armed = self.armed.and_then(|armed| armed.at.before);
-        armed.zip(at.after).map_or(0, |(armed, after)| after.saturating_sub(armed + ON_TIME))
-    }
-
-    /// Whether the timer may have fired within `at`.
-    fn due(&self, at: Window) -> Due {
-        if self.space.pending() == 0 {
-            return Due::NotYet;
-        }
-        let armed = self.armed.map(|armed| armed.at).unwrap_or_default();
-        // Without time stamps it may come whenever something waits.
-        if let (Some(armed), Some(before)) = (armed.after, at.before)
-            && before < armed.saturating_add(EARLIEST)
-        {
-            return Due::NotYet;
-        }
-        match (armed.before, at.after) {
-            (Some(armed), Some(after)) if after > armed.saturating_add(LATEST) => Due::Over,
-            _ => Due::Perhaps,
-        }
-    }
-
-    /// The CPUs on which the timer may have fired: where it was armed, or where the driver is now.
-    fn flushers(&self, cpu: u32) -> impl Iterator<Item = u32> + use<> {
-        let armed = self.armed.map_or(cpu, |armed| armed.cpu);
-        std::iter::once(armed).chain((armed != cpu).then_some(cpu))
-    }
-}
-
-/// Whether the timer fires.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Due {
-    NotYet,
-    Perhaps,
-    Over,
-}
-
-/// Whether two timers fire at about the same time.
-fn alike(mine: Option<Armed>, theirs: Option<Armed>) -> bool {
-    match (mine, theirs) {
-        (None, None) => true,
-        (Some(mine), Some(theirs)) => {
-            mine.cpu == theirs.cpu
-                && mine.at.after.unwrap_or_default().abs_diff(theirs.at.after.unwrap_or_default()) < TICK / 4
-        }
-        (Some(_), None) | (None, Some(_)) => false,
-    }
 }

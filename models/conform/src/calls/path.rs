@@ -10,11 +10,12 @@ use models::swiotlb::Pool;
 
 use crate::replay::{DirectDma, DmaDomain, DmaParams, DomainSpec, MapFailed};
 
-use super::flushes::{Call, Domain, Told, What, Window};
+use super::flushes::{Call, Domain, Told, What};
 use super::guide::Guide;
 use super::line::{Line, hex};
 use super::machine::{IommuKind, Machine};
 use super::session::shown;
+use super::state::Window;
 
 /// `IOMMU_DOMAIN_IDENTITY`. Source: `include/linux/iommu.h`.
 const IDENTITY: u64 = 4;
