@@ -13,7 +13,7 @@ use crate::mem::{PAGE_SIZE, PhysAddr, Ptr};
 use crate::profile::{Behaviour, Profile};
 
 /// First and last page frame of the addresses that are interrupts and no memory.
-const MSI_WINDOW: (IovaPfn, IovaPfn) = (IovaPfn(0xfee00), IovaPfn(0xfeeff));
+pub const MSI_WINDOW: (IovaPfn, IovaPfn) = (IovaPfn(0xfee00), IovaPfn(0xfeeff));
 
 /// The addresses of HyperTransport, of which AMD's driver says that they are reserved (`HT_RANGE_START`, `HT_RANGE_END`).
 const HT_RANGE: (IovaPfn, IovaPfn) = (IovaPfn(0xfd0_0000), IovaPfn(0xfff_ffff));
