@@ -2,7 +2,7 @@
 
 use sim::Draft;
 
-use crate::iommu::core::{Cookie, IommuDomain, IommuGroup};
+use crate::iommu::core::{Cookie, IommuDomain, IommuGroup, MSI_WINDOW};
 use crate::iommu::dma::FlushQueue;
 use crate::iommu::iova::{Cpu, IOVA_RANGE_CACHE_MAX_SIZE, IovaRange};
 use crate::kernel::Kx;
