@@ -13,6 +13,7 @@
 mod dice;
 mod driver;
 mod machine;
+mod more;
 mod process;
 mod words;
 
@@ -32,13 +33,16 @@ const MAX_STEPS: u64 = 400_000;
 #[must_use]
 pub fn generate(seed: u64, kernel: &Kernel) -> ScenarioFile {
     let mut dice = Dice::new(seed);
-    let drivers = driver::drivers(&mut dice);
-    let machine = machine::machine(&mut dice, &drivers);
+    let mut drivers = driver::drivers(&mut dice);
+    let mut machine = machine::machine(&mut dice, &drivers);
     let cmdline = words::cmdline(&mut dice, &machine);
-    let processes = process::processes(&mut dice, &machine);
-    let inject = process::inject(&mut dice, !process::needs_memory(&processes));
+    let mut processes = process::processes(&mut dice, &machine);
+    let mut inject = process::inject(&mut dice, !process::needs_memory(&processes));
     let mut kernel = kernel.clone();
     kernel.config.extend(words::config(&mut dice, &machine));
+    let mut further = Dice::further(seed);
+    more::machine(&mut further, &mut machine, &mut drivers);
+    more::processes(&mut further, &machine, &mut processes, &mut inject);
     ScenarioFile {
         about: Some(format!("generated from seed {seed}")),
         kernel: Some(kernel),

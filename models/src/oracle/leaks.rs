@@ -43,6 +43,7 @@ pub(super) fn check_reachable(kx: &Kx, told: &BTreeSet<u32>) {
         }
         beside(kx, id, &mut reached);
     }
+    let boot_memory_too = kx.k.profile().config.debug_kmemleak;
     let lost: Vec<_> = {
         let mem = kx.k.mem.borrow();
         let heap = &mem.heap;
@@ -58,9 +59,9 @@ pub(super) fn check_reachable(kx: &Kx, told: &BTreeSet<u32>) {
                 return true;
             }
             // Boot memory is seldom given back, and what the host can read is leaked on purpose.
-            let given = matches!(heap.shadow().page_owner(record.range.start), PageOwner::Pages { .. });
+            let given = || matches!(heap.shadow().page_owner(record.range.start), PageOwner::Pages { .. });
             OF_THE_CORE.contains(&record.type_name)
-                && given
+                && (boot_memory_too || given())
                 && !described(record)
                 && heap.shadow().first_shared(record.range).is_none()
         };
@@ -84,15 +85,15 @@ pub(super) fn check_reachable(kx: &Kx, told: &BTreeSet<u32>) {
     }
 }
 
-/// Global variables, the lists of devices that are there, of groups and of pools, and the hardware's table of devices.
+/// Global variables, the lists of devices that are there and of pools, and what the hardware's table says of these devices.
+/// Groups are reached from their devices: one without a device is no use to anybody.
 fn roots(kx: &Kx) -> Vec<u32> {
     let mut ids = vec![kx.k.globals.io_tlb_default_mem.get().id];
     ids.extend(kx.k.globals.restricted_pools.borrow().iter().map(|(_, mem)| mem.id));
     let devices = kx.k.devices.borrow();
     ids.extend(devices.iter().filter(|node| node.present.get()).map(|node| node.ptr.get().id));
-    ids.extend(kx.k.iommu.groups.borrow().iter().map(|group| group.id));
-    for index in 0..kx.k.scenario.machine.devices.len() {
-        if let DeviceEntry::Domain(domain) = kx.k.iommu.entry(index) {
+    for node in devices.iter().filter(|node| node.present.get()) {
+        if let DeviceEntry::Domain(domain) = kx.k.iommu.entry(node.index) {
             ids.push(domain.id);
         }
     }
