@@ -35,12 +35,13 @@ pub fn generate(seed: u64, kernel: &Kernel) -> ScenarioFile {
     let mut dice = Dice::new(seed);
     let mut drivers = driver::drivers(&mut dice);
     let mut machine = machine::machine(&mut dice, &drivers);
-    let cmdline = words::cmdline(&mut dice, &machine);
+    let mut cmdline = words::cmdline(&mut dice, &machine);
     let mut processes = process::processes(&mut dice, &machine);
     let mut inject = process::inject(&mut dice, !process::needs_memory(&processes));
     let mut kernel = kernel.clone();
     kernel.config.extend(words::config(&mut dice, &machine));
     let mut further = Dice::further(seed);
+    more::pool(&mut further, &machine, &mut cmdline, &mut kernel.config);
     more::machine(&mut further, &mut machine, &mut drivers);
     more::processes(&mut further, &machine, &mut processes, &mut inject);
     ScenarioFile {

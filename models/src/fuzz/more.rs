@@ -6,7 +6,7 @@
 use super::dice::Dice;
 use super::process::{guest, needs_memory};
 use crate::scenario::{
-    CpuChoice, Device, Dist, Driver, Freed, FreedAt, FreedBy, Inject, Iommu, Machine, MemoryOrder, Plugged,
+    CpuChoice, Device, Dist, Driver, Freed, FreedAt, FreedBy, Inject, Iommu, Machine, MemEncrypt, MemoryOrder, Plugged,
     ProcStmt, Process, Region, Registers, Reserved, ReservedAt, Unplugged,
 };
 
@@ -16,10 +16,12 @@ const PAGE: u64 = 4096;
 /// Below the kernel's image, and between it and the initial RAM disk.
 const FIRMWARE: [u64; 2] = [4 * MIB, 52 * MIB];
 
-/// Milliseconds from the scan of the bus to the moment when built-in drivers, late ones, and modules register.
+/// Milliseconds from the scan of the bus to the moment when built-in drivers, late ones, and modules register; and how much
+/// longer it takes with an IOMMU.
 const TO_DRIVERS: u64 = 1_860;
 const TO_LATE_DRIVERS: u64 = 1_920;
 const TO_USER_SPACE: u64 = 1_921;
+const IOMMU_INIT: u64 = 20;
 
 pub(super) fn machine(dice: &mut Dice, machine: &mut Machine, drivers: &mut [Driver]) {
     if dice.chance(20) {
@@ -64,6 +66,7 @@ fn firmware(dice: &mut Dice, machine: &mut Machine, nth: u64, start: u64) {
 /// A device is plugged in while its driver registers.
 fn arriving(dice: &mut Dice, machine: &mut Machine, drivers: &mut [Driver]) {
     let nth = usize::try_from(dice.range(0, machine.devices.len() as u64 - 1)).unwrap_or(0);
+    let init = if machine.iommu == Iommu::None { 0 } else { IOMMU_INIT };
     let device = &mut machine.devices[nth];
     let driver = drivers.iter_mut().find(|driver| device.driver.as_ref() == Some(&driver.name));
     let since = match driver.map(|driver| &mut driver.registers) {
@@ -75,10 +78,24 @@ fn arriving(dice: &mut Dice, machine: &mut Machine, drivers: &mut [Driver]) {
         Some(Registers::Late) => TO_LATE_DRIVERS,
         _ => TO_DRIVERS,
     };
-    let ms = since + dice.pick(&[0, 0, 0, 1, 2, 400]);
+    let ms = since + init + dice.pick(&[0, 0, 0, 1, 2, 400]);
     device.plugged = Plugged::After { ms };
     device.unplugged =
         if dice.chance(30) { Unplugged::After { ms: ms + dice.range(1, 600) } } else { Unplugged::Never };
+}
+
+/// A small pool through which everything goes, and which grows while it is in use: pools come and go.
+pub(super) fn pool(dice: &mut Dice, machine: &Machine, cmdline: &mut String, config: &mut Vec<String>) {
+    const DYNAMIC: &str = "CONFIG_SWIOTLB_DYNAMIC=y";
+    let wanted = dice.chance(20);
+    // On a host that encrypts its memory a growing pool sleeps where it may not: `docs/findings-open.md`.
+    if !wanted || machine.mem_encrypt == MemEncrypt::Sme || cmdline.contains("swiotlb=") {
+        return;
+    }
+    cmdline.push_str(&format!(" swiotlb={},{},force", dice.pick(&[128, 256, 512]), dice.pick(&[1, 2])));
+    if !config.iter().any(|line| line == DYNAMIC) {
+        config.push(DYNAMIC.to_owned());
+    }
 }
 
 pub(super) fn processes(
