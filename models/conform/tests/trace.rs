@@ -121,6 +121,40 @@ fn a_bounce_without_need_is_noticed() {
     assert_eq!(row(&report, "direct or bounced"), (0, 31));
 }
 
+/// A driver that nobody names may have set any mask: a mapping that did not bounce tells nothing. One that did shows its mask.
+#[test]
+fn a_mask_is_the_drivers_and_unknown_without_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::copy(data("forced-6.12/trace_boot.txt"), folder.path().join("trace_boot.txt")).expect("a copy");
+    let unbound: String = text_of("forced-6.12/state.txt")
+        .lines()
+        .map(|line| {
+            line.replace(" driver=", " was=").replace(" dma_mask_bits", " driver= dma_mask_bits") + "\n"
+        })
+        .collect();
+    fs::write(folder.path().join("state.txt"), unbound).expect("a file");
+    let console = text_of("forced-6.12/console.log").replace("swiotlb=force", "swiotlb=normal");
+    fs::write(folder.path().join("console.log"), console).expect("a file");
+    // As if every buffer were mapped where it lies.
+    let value = |line: &str, key: &str| {
+        line.split_once(key).map(|(_, rest)| rest.split(' ').next().unwrap_or("").to_owned())
+    };
+    let direct = |line: &str| match (value(line, " dma_addr="), value(line, " phys_addr=")) {
+        (Some(dma), Some(phys)) => {
+            line.replace(&format!(" dma_addr={dma}"), &format!(" dma_addr={phys}")) + "\n"
+        }
+        _ => line.replace("swiotlb_bounced:", "something_else:") + "\n",
+    };
+    let direct: String = text_of("forced-6.12/trace_boot.txt").lines().map(direct).collect();
+    fs::write(folder.path().join("trace_boot.txt"), direct).expect("a file");
+    let report = trace::compare(&folder.path().join("trace_boot.txt"), None).expect("a report");
+    assert!(
+        report.rows.iter().all(|row| row.name != "direct or bounced" || row.total == 0),
+        "{:?}",
+        report.rows
+    );
+}
+
 #[test]
 fn a_cut_file_leaves_its_last_line_out() {
     let report =

@@ -104,8 +104,7 @@ fn run<'a>(
                 }
                 ProcOp::FreeObjects(percent) => {
                     let _frame = kx.enter("__fput");
-                    let gone =
-                        held.objects.len() * usize::try_from((*percent).min(100)).unwrap_or(0) / 100;
+                    let gone = held.objects.len() * usize::try_from((*percent).min(100)).unwrap_or(0) / 100;
                     for buffer in held.objects.drain(..gone).collect::<Vec<_>>() {
                         free_memory(kx, &buffer).await;
                     }

@@ -6,8 +6,8 @@
 use super::dice::Dice;
 use super::process::{guest, needs_memory};
 use crate::scenario::{
-    CpuChoice, Device, Dist, Driver, Freed, FreedAt, FreedBy, Inject, Iommu, Machine, MemEncrypt, MemoryOrder, Plugged,
-    ProcStmt, Process, Region, Registers, Reserved, ReservedAt, Unplugged,
+    CpuChoice, Device, Dist, Driver, Freed, FreedAt, FreedBy, Inject, Iommu, Machine, MemEncrypt,
+    MemoryOrder, Plugged, ProcStmt, Process, Region, Registers, Reserved, ReservedAt, Unplugged,
 };
 
 const MIB: u64 = 1 << 20;
@@ -113,7 +113,8 @@ pub(super) fn processes(
     if dice.chance(15) {
         add("compiler", dice.dist(200), pages(dice));
     }
-    let whole_group = if machine.iommu == Iommu::None { None } else { dice.maybe(15, |dice| group(dice, machine)) };
+    let whole_group =
+        if machine.iommu == Iommu::None { None } else { dice.maybe(15, |dice| group(dice, machine)) };
     if let Some(body) = whole_group {
         add("vm", dice.dist(200), body);
     } else if dice.chance(15) && !needs_memory(processes) {
@@ -153,10 +154,7 @@ fn pages(dice: &mut Dice) -> Vec<ProcStmt> {
         ProcStmt::Sleep { us: dice.dist(1_000) },
         ProcStmt::FreePages { percent: dice.small(60, 100) },
     ];
-    vec![
-        ProcStmt::Repeat { times: Dist::Uniform(1, 3), body },
-        ProcStmt::FreePages { percent: 100 },
-    ]
+    vec![ProcStmt::Repeat { times: Dist::Uniform(1, 3), body }, ProcStmt::FreePages { percent: 100 }]
 }
 
 /// All devices of a group leave their drivers for a virtual machine, and come back.

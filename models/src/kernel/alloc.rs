@@ -6,10 +6,10 @@ use sim::choices::Stream;
 use sim::{Draft, Kind, ObjId};
 
 use super::{Kernel, Kx};
-use crate::oracle::check_no_slab;
 use crate::mem::{
     Gfp, Kobject, MemoryError, PhysAddr, PhysRange, Ptr, Raw, ShadowError, SlabContext, Source,
 };
+use crate::oracle::check_no_slab;
 
 /// How memory is asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -7,12 +7,13 @@ use std::rc::Rc;
 use sim::{Draft, Kind, Nanos};
 
 use super::{GfpFlags, Kx, Phase, reserved_by, seconds};
-use crate::oracle::{BootLog, check_reserved};
+
 use crate::mem::{Kobject, Pfn, PhysAddr, PhysRange, Placement, Ptr, Source};
 use crate::memblock::{
     Bounds, DeferredInit, MemblockError, MemblockRules, MemblockType, Misuse, NodeId, Owner, PfnRange,
     Request, Stage,
 };
+use crate::oracle::{BootLog, check_reserved};
 use crate::profile::{Behaviour, Profile};
 use crate::scenario::limits::PHYS_MAX;
 use crate::scenario::schema::{E820Entry, E820Kind};
@@ -414,7 +415,8 @@ impl Kx {
         match (freed, before) {
             (Ok(_), _) => {
                 if let Some(at) = unreserved {
-                    let title = format!("memblock_free_late of {size} bytes at {base}: {at} was never reserved");
+                    let title =
+                        format!("memblock_free_late of {size} bytes at {base}: {at} was never reserved");
                     self.report(Draft::warning("bad-free", title), || self.owners_of(range));
                 }
                 self.note_given_back(range);
@@ -443,7 +445,9 @@ impl Kx {
                 other.range.start,
                 reserved_by(&other.owner)
             );
-            self.report(Draft::warning("bad-free", title).discriminator("two owners"), || self.owners_of(range));
+            self.report(Draft::warning("bad-free", title).discriminator("two owners"), || {
+                self.owners_of(range)
+            });
         }
     }
 

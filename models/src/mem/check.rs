@@ -62,7 +62,8 @@ impl PageAllocator {
                 return broken(first, "a block is on a free list, and its first page does not say so");
             }
             let buddy = first ^ (1 << order);
-            let free = matches!(self.pages.get(Pfn(buddy)), PageState::FreeHead { order: of, .. } if *of == order);
+            let free =
+                matches!(self.pages.get(Pfn(buddy)), PageState::FreeHead { order: of, .. } if *of == order);
             if free && zone.contains(buddy) {
                 return broken(first, "two free buddies are not joined");
             }
@@ -114,13 +115,14 @@ impl SlabAllocator {
         for (index, slab) in self.slabs.iter().enumerate().filter(|(index, _)| !gone[*index]) {
             let objects = usize::from(self.caches[slab.cache as usize].objects);
             let used: u32 = slab.used.iter().map(|word| word.count_ones()).sum();
-            let what = if used != u32::from(slab.in_use) || slab.free.len() + usize::from(slab.in_use) != objects {
-                "a slab's objects are not those on its free list and those in use"
-            } else if !slab.active && !listed[index] && !slab.free.is_empty() {
-                "a slab with free objects is on no list"
-            } else {
-                continue;
-            };
+            let what =
+                if used != u32::from(slab.in_use) || slab.free.len() + usize::from(slab.in_use) != objects {
+                    "a slab's objects are not those on its free list and those in use"
+                } else if !slab.active && !listed[index] && !slab.free.is_empty() {
+                    "a slab with free objects is on no list"
+                } else {
+                    continue;
+                };
             return Err(BrokenList { addr: PhysAddr(slab.base), what });
         }
         for (index, &gone) in gone.iter().enumerate() {
@@ -153,9 +155,8 @@ mod tests {
         pages.free_boot_range(all, Placement::Tail).expect("memory");
         let mut slabs = SlabAllocator::new(2);
         let context = SlabContext::default();
-        let objects: Vec<PhysAddr> = (0..200)
-            .map(|_| slabs.kmalloc(&mut pages, 512, context).expect("an object").addr)
-            .collect();
+        let objects: Vec<PhysAddr> =
+            (0..200).map(|_| slabs.kmalloc(&mut pages, 512, context).expect("an object").addr).collect();
         for addr in objects.iter().step_by(3) {
             slabs.kfree(&mut pages, *addr, 0).expect("it is in use");
         }

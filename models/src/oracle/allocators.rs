@@ -17,7 +17,10 @@ pub(super) fn check_allocators(kx: &Kx) {
             .filter_map(|(name, broken)| Some((name, broken?)))
     {
         let title = format!("{allocator}: {what} ({addr})");
-        kx.report(Draft::warning("allocator-inconsistent", title).object(allocator).discriminator(what), Vec::new);
+        kx.report(
+            Draft::warning("allocator-inconsistent", title).object(allocator).discriminator(what),
+            Vec::new,
+        );
     }
 }
 

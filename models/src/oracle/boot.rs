@@ -51,7 +51,9 @@ fn remove(ranges: &mut Vec<PhysRange>, range: PhysRange) {
     let mut rest = Vec::with_capacity(2);
     if let (Some(low), Some(high)) = (ranges[first..last].first(), ranges[first..last].last()) {
         let sides = [(low.start, range.start), (range.end, high.end)];
-        rest.extend(sides.iter().filter(|(start, end)| start < end).map(|&(start, end)| PhysRange { start, end }));
+        rest.extend(
+            sides.iter().filter(|(start, end)| start < end).map(|&(start, end)| PhysRange { start, end }),
+        );
         ranges.splice(first..last, rest);
     }
 }
@@ -124,10 +126,7 @@ mod tests {
         log.taken(range(16, 18));
         assert_eq!(
             log.sorted(),
-            [
-                vec![range(10, 15), range(16, 18), range(45, 50)],
-                vec![range(15, 16), range(18, 45)],
-            ]
+            [vec![range(10, 15), range(16, 18), range(45, 50)], vec![range(15, 16), range(18, 45)],]
         );
     }
 }

@@ -64,7 +64,9 @@ pub(super) fn check_groups(kx: &Kx) {
         if reaches && !spec.outside_iommu && node.is_none() && kx.k.iommu.registered.get().is_some() {
             report(kx, format!("{} is gone, and the IOMMU lets it reach memory still", spec.bdf), "entry");
         }
-        let Some(group) = node.map(|node| node.group.get()).filter(|group| !group.is_null()) else { continue };
+        let Some(group) = node.map(|node| node.group.get()).filter(|group| !group.is_null()) else {
+            continue;
+        };
         let listed = kx.k.mem.object(group).is_ok_and(|object| object.members.borrow().contains(&index));
         if !listed {
             report(kx, format!("the IOMMU group of {} does not know it", spec.bdf), "stranger");

@@ -30,7 +30,10 @@ pub const FINDINGS: &[(&str, &str)] = &[
     ("free-at-wrong-time", "memory was freed through an allocator that is not there yet, or no more"),
     ("freed-while-shared", "pages were given back to an allocator while the host can read them"),
     ("general-protection-fault", "an address was followed that no page table could map"),
-    ("grace-period-too-short", "an RCU grace period was over while a reader was inside who had been there before"),
+    (
+        "grace-period-too-short",
+        "an RCU grace period was over while a reader was inside who had been there before",
+    ),
     ("group-inconsistent", "IOMMU groups, devices and the hardware's entries contradict one another"),
     ("group-with-two-users", "a group of devices was given to a user, and a driver uses it"),
     ("hard-lockup", "a CPU spins for ever with interrupts off"),

@@ -35,7 +35,8 @@ impl Inner {
     /// to run again.
     fn check_asked(&self, cx: &Cx) {
         if self.asked.get() > self.seen.get() && !self.pending.get() {
-            let title = format!("the work item {} was queued while it ran, and does not run again", self.name);
+            let title =
+                format!("the work item {} was queued while it ran, and does not run again", self.name);
             cx.report(Draft::warning("lost-work", title).object(self.name), Vec::new);
         }
     }
@@ -44,7 +45,10 @@ impl Inner {
     fn check_idle(&self, cx: &Cx, why: &'static str) {
         if self.running.get() {
             let title = format!("the work item {} still runs, and {why} has returned", self.name);
-            cx.report(Draft::warning("work-still-runs", title).object(self.name).discriminator(why), Vec::new);
+            cx.report(
+                Draft::warning("work-still-runs", title).object(self.name).discriminator(why),
+                Vec::new,
+            );
         }
     }
 }

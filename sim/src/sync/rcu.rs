@@ -133,8 +133,10 @@ impl Cx {
         probe::touch(probe::RCU, Op::Same(0));
         let slot = self.sim.slot(self.id);
         if slot.rcu_nesting.get() == 0 {
-            let title =
-                format!("WARNING: bad unlock balance: {} leaves an RCU section that it is not in", self.name());
+            let title = format!(
+                "WARNING: bad unlock balance: {} leaves an RCU section that it is not in",
+                self.name()
+            );
             self.report(Draft::warning("unlock-not-held", title).discriminator("rcu_read_lock"), Vec::new);
             return;
         }
@@ -224,8 +226,8 @@ impl Cx {
 
 #[cfg(test)]
 mod tests {
-    use crate::context::kinds_of;
     use crate::SpawnSpec;
+    use crate::context::kinds_of;
 
     /// What is found when somebody takes a grace period for over that began before a reader came, or after.
     fn over(begins_first: bool) -> Vec<&'static str> {

@@ -64,8 +64,15 @@ impl Ways {
         names: &Names,
         tally: &mut Tally,
     ) {
-        let Some(mask) = names.mask(dev) else {
-            tally.open(SUBJECT, "the device's DMA mask is not known", at);
+        // A bounce shows the mask with it. Else it is the driver's, and one that nobody names may set another at any time.
+        let known = names.mask(dev).filter(|_| bounced || names.parameters(dev).is_some());
+        let Some(mask) = known else {
+            let why = if names.mask(dev).is_some() {
+                "nobody says which driver the device has, and so which mask"
+            } else {
+                "the device's DMA mask is not known"
+            };
+            tally.open(SUBJECT, why, at);
             return;
         };
         let addr = DmaAddr(phys);

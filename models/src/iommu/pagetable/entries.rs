@@ -48,6 +48,14 @@ impl Entries {
         }
     }
 
+    /// The entries that are not 0, with their slots, in order.
+    pub(super) fn present(&self) -> impl Iterator<Item = (usize, u64)> + '_ {
+        let few = self.few.iter().map(|&(slot, raw)| (usize::from(slot), raw));
+        let all =
+            self.all.iter().flat_map(|all| all.iter().copied().enumerate()).filter(|(_, raw)| *raw != 0);
+        few.chain(all)
+    }
+
     fn find(&self, slot: usize) -> Result<usize, usize> {
         self.few.binary_search_by_key(&slot, |&(slot, _)| usize::from(slot))
     }
@@ -90,6 +98,8 @@ mod tests {
             entries.set(slot, raw);
             twin[slot] = raw;
             assert!((0..ENTRIES).all(|slot| entries[slot] == twin[slot]), "round {round}");
+            let present = twin.iter().copied().enumerate().filter(|(_, raw)| *raw != 0);
+            assert!(entries.present().eq(present), "round {round}");
             assert_eq!(entries.all.is_none(), round < 1000 || entries.few.len() > 1, "round {round}");
         }
         assert!(entries.all.is_some());

@@ -2,7 +2,7 @@
 
 use crate::mem::{DmaAddr, PhysAddr};
 
-use super::entries::{ENTRIES, Entries};
+use super::entries::Entries;
 use super::entry::{Access, Entry, Format, Prot, level_bytes, level_shift, slot};
 use super::outcome::{Fault, FaultKind, FreedPage, MapError, Mapped, Unmapped};
 use super::split::{AMD_IOMMU_PGSIZES, VTD_PGSIZES};
@@ -240,11 +240,7 @@ impl PageTable {
     }
 
     fn leaves_below(&self, table: TableId, level: u32, base: u64, leaves: &mut Vec<Leaf>) {
-        for index in 0..ENTRIES {
-            let raw = self.tables.entry(table, index);
-            if raw == 0 {
-                continue;
-            }
+        for (index, raw) in self.tables.entries(table).into_iter().flat_map(Entries::present) {
             let at = base | (index as u64) << level_shift(level);
             match Entry::decode(self.format, level, raw) {
                 Entry::Table { .. } if level > 1 => {

@@ -93,6 +93,11 @@ impl Tables {
         self.pages[id.0 as usize].entries.as_ref().map_or(0, |entries| entries[slot])
     }
 
+    /// All entries of a table; `None` if it was freed.
+    pub(super) fn entries(&self, id: TableId) -> Option<&Entries> {
+        self.pages[id.0 as usize].entries.as_ref()
+    }
+
     pub(super) fn set(&mut self, id: TableId, slot: usize, raw: u64) {
         if let Some(entries) = self.pages[id.0 as usize].entries.as_mut() {
             entries.set(slot, raw);
