@@ -178,9 +178,14 @@ mod tests {
 
     #[test]
     fn a_list_that_miscounts() {
-        let (mut pages, _) = used();
-        pages.zones[0].lists[2].blocks += 1;
-        assert_eq!(what(pages.check()), "a free list counts other than the blocks that it has");
+        let found = |order: u8| {
+            let (mut pages, _) = used();
+            pages.zones[0].lists[usize::from(order)].blocks += 1;
+            what(pages.check())
+        };
+        assert_eq!(found(MAX_PAGE_ORDER), "a free list counts other than the blocks that it has");
+        // Nothing of the lowest zone was taken.
+        assert_eq!(found(2), "an empty free list counts blocks");
     }
 
     #[test]
