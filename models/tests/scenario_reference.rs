@@ -80,6 +80,8 @@ const REQUIRED: &[(&str, &[(&str, &str)])] = &[
     ("Expect::Findings", &[("all", "[]")]),
     ("ProcStmt::AllocPages", &[("count", "Fixed(1)")]),
     ("ProcStmt::FreePages", &[("percent", "1")]),
+    ("ProcStmt::AllocObjects", &[("size", "Fixed(1)"), ("count", "Fixed(1)")]),
+    ("ProcStmt::FreeObjects", &[("percent", "1")]),
     ("ProcStmt::Sleep", &[("us", "Fixed(1)")]),
     ("ProcStmt::Repeat", &[("times", "Fixed(1)"), ("body", "[]")]),
     ("ProcStmt::Plug", &[("bdf", "\"b\"")]),

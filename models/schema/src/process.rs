@@ -40,6 +40,18 @@ pub enum ProcStmt {
         /// How much of it.
         percent: u32,
     },
+    /// Takes objects of the kernel's slab caches, as whoever opens files and sockets does.
+    AllocObjects {
+        /// Bytes of each.
+        size: Dist,
+        /// How many.
+        count: Dist,
+    },
+    /// Gives back a part of these, the oldest first.
+    FreeObjects {
+        /// How much of them.
+        percent: u32,
+    },
     /// Sleeps.
     Sleep {
         /// Microseconds.

@@ -64,6 +64,7 @@ pub async fn driver_probe_device(kx: &Kx, node: &Rc<DeviceNode>, index: usize) {
     }
     trample(kx, node);
     let _frame = kx.enter("really_probe");
+    node.lock.assert_held(kx.cx());
     if rmem_swiotlb_device_init(kx, node).await.is_err() {
         kx.log(|| format!("{}: cannot set up its restricted DMA pool", node.bdf));
     }

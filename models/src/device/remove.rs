@@ -18,6 +18,8 @@ pub async fn device_release_driver(kx: &Kx, node: &Rc<DeviceNode>) {
     node.lock.lock(kx.cx()).await;
     let instance = node.instance.borrow_mut().take();
     if let Some(instance) = instance {
+        // __device_release_driver: "must be called with @dev lock held".
+        node.lock.assert_held(kx.cx());
         let _frame = kx.enter("pci_device_remove");
         driver::remove(kx, &instance).await;
         iommu_device_unuse_default_domain(kx, node).await;

@@ -61,7 +61,7 @@ pub async fn dma_map_sg_attrs(
     note_path(kx, dev, ops, segments == 0);
     for entry in list.iter().take(segments) {
         let (dma, size, phys) = (entry.dma, entry.dma_length, entry.phys);
-        let inside = |e: &&SgEntry| dma <= e.at && e.at.0 < dma.0 + size;
+        let inside = |e: &&SgEntry| dma <= e.at && e.at.0 - dma.0 < size;
         let pieces: Vec<_> = list.iter().filter(inside).map(|e| (e.at, e.phys, e.length)).collect();
         let (given, entries) = (!attrs.skip_cpu_sync, list.len());
         let new = NewMapping { dma, size, phys, dir, kind: MapKind::Scatter, ops, given, entries };

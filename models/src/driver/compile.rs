@@ -252,6 +252,10 @@ fn proc_block(body: &[ProcStmt], device: Lookup<'_>, driver: Lookup<'_>) -> Arc<
                     ProcOp::AllocPages { order: order.clone(), count: count.clone(), fill: fill.clone() }
                 }
                 ProcStmt::FreePages { percent } => ProcOp::FreePages(*percent),
+                ProcStmt::AllocObjects { size, count } => {
+                    ProcOp::AllocObjects { size: size.clone(), count: count.clone() }
+                }
+                ProcStmt::FreeObjects { percent } => ProcOp::FreeObjects(*percent),
                 ProcStmt::Sleep { us } => ProcOp::Sleep(us.clone()),
                 ProcStmt::Repeat { times, body } => {
                     ProcOp::Repeat { times: times.clone(), body: proc_block(body, device, driver) }

@@ -55,6 +55,7 @@ pub fn start_processes(kx: &Kx) {
 #[derive(Debug, Default)]
 struct Held {
     pages: Vec<Buffer>,
+    objects: Vec<Buffer>,
     container: Option<Container>,
 }
 
@@ -87,6 +88,24 @@ fn run<'a>(
                         * usize::try_from(100_u32.saturating_sub(*percent)).unwrap_or(0)
                         / 100;
                     for buffer in held.pages.split_off(keep) {
+                        free_memory(kx, &buffer).await;
+                    }
+                }
+                ProcOp::AllocObjects { size, count } => {
+                    let _frame = kx.enter("do_sys_openat2");
+                    for _ in 0..draw(kx, "objects", count) {
+                        let size = draw(kx, "size of an object", size).max(1);
+                        let Ok((phys, id)) = kx.kmalloc("object of a process", size, GfpFlags::KERNEL).await
+                        else {
+                            break;
+                        };
+                        held.objects.push(Buffer { phys, size, id, home: Home::Slab });
+                    }
+                }
+                ProcOp::FreeObjects(percent) => {
+                    let _frame = kx.enter("__fput");
+                    let gone = held.objects.len() * usize::try_from((*percent).min(100)).unwrap_or(0) / 100;
+                    for buffer in held.objects.drain(..gone).collect::<Vec<_>>() {
                         free_memory(kx, &buffer).await;
                     }
                 }

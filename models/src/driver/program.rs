@@ -145,6 +145,8 @@ pub struct DriverProgram {
 pub(super) enum ProcOp {
     AllocPages { order: Dist, count: Dist, fill: Vec<(u32, JunkClass)> },
     FreePages(u32),
+    AllocObjects { size: Dist, count: Dist },
+    FreeObjects(u32),
     Sleep(Dist),
     Repeat { times: Dist, body: Arc<[Self]> },
     Plug(usize),

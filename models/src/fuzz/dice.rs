@@ -11,6 +11,11 @@ const OWN: u64 = 0x6765_6e65_7261_7465;
 pub(super) struct Dice(Rng);
 
 impl Dice {
+    /// Numbers for what was added later, so that what the others draw stays as it was.
+    pub(super) fn further(seed: u64) -> Self {
+        Self(Streams::new(seed ^ OWN).get(Stream::Content).clone())
+    }
+
     pub(super) fn new(seed: u64) -> Self {
         Self(Streams::new(seed ^ OWN).get(Stream::Workload).clone())
     }

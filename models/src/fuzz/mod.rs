@@ -13,6 +13,7 @@
 mod dice;
 mod driver;
 mod machine;
+mod more;
 mod process;
 mod words;
 
@@ -32,14 +33,18 @@ const MAX_STEPS: u64 = 400_000;
 #[must_use]
 pub fn generate(seed: u64, kernel: &Kernel) -> ScenarioFile {
     let mut dice = Dice::new(seed);
-    let drivers = driver::drivers(&mut dice);
-    let machine = machine::machine(&mut dice, &drivers);
+    let mut drivers = driver::drivers(&mut dice);
+    let mut machine = machine::machine(&mut dice, &drivers);
     let config = words::config(&mut dice, &machine);
-    let cmdline = words::cmdline(&mut dice, &machine, words::grows(&config));
-    let processes = process::processes(&mut dice, &machine);
-    let inject = process::inject(&mut dice, !process::needs_memory(&processes));
+    let mut cmdline = words::cmdline(&mut dice, &machine, words::grows(&config));
+    let mut processes = process::processes(&mut dice, &machine);
+    let mut inject = process::inject(&mut dice, !process::needs_memory(&processes));
     let mut kernel = kernel.clone();
     kernel.config.extend(config);
+    let mut further = Dice::further(seed);
+    more::pool(&mut further, &machine, &mut cmdline, &mut kernel.config);
+    more::machine(&mut further, &mut machine, &mut drivers);
+    more::processes(&mut further, &machine, &mut processes, &mut inject);
     ScenarioFile {
         about: Some(format!("generated from seed {seed}")),
         kernel: Some(kernel),

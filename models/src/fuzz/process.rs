@@ -44,15 +44,7 @@ fn binding(dice: &mut Dice, machine: &Machine) -> Vec<ProcStmt> {
     let bdf = device.bdf.clone();
     let mut body = vec![ProcStmt::Unbind { bdf: bdf.clone() }, ProcStmt::Sleep { us: dice.dist(3_000) }];
     if machine.iommu != Iommu::None && dice.chance(40) {
-        let iova = dice.range(16, 1 << 16) * 4096;
-        let pages = dice.small(1, 40);
-        body.extend([
-            ProcStmt::VfioAttach { bdf: bdf.clone() },
-            ProcStmt::VfioMap { iova, pages },
-            ProcStmt::VfioDma { bdf: bdf.clone(), iova, pages },
-            ProcStmt::VfioUnmap { iova, pages },
-            ProcStmt::VfioDetach,
-        ]);
+        body.extend(guest(dice, &bdf));
     }
     if let Some(driver) = device.driver {
         body.push(ProcStmt::Bind { bdf, driver });
@@ -60,6 +52,20 @@ fn binding(dice: &mut Dice, machine: &Machine) -> Vec<ProcStmt> {
     vec![
         ProcStmt::Repeat { times: Dist::Uniform(1, dice.range(1, 3)), body },
         ProcStmt::Sleep { us: dice.dist(500) },
+    ]
+}
+
+/// A virtual machine has a device for a while.
+pub(super) fn guest(dice: &mut Dice, bdf: &str) -> [ProcStmt; 5] {
+    let iova = dice.range(16, 1 << 16) * 4096;
+    let pages = dice.small(1, 40);
+    let bdf = bdf.to_owned();
+    [
+        ProcStmt::VfioAttach { bdf: bdf.clone() },
+        ProcStmt::VfioMap { iova, pages },
+        ProcStmt::VfioDma { bdf, iova, pages },
+        ProcStmt::VfioUnmap { iova, pages },
+        ProcStmt::VfioDetach,
     ]
 }
 

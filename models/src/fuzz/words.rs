@@ -63,6 +63,7 @@ pub(super) fn config(dice: &mut Dice, machine: &Machine) -> Vec<String> {
     let default =
         dice.pick(&["IOMMU_DEFAULT_DMA_LAZY", "IOMMU_DEFAULT_DMA_STRICT", "IOMMU_DEFAULT_PASSTHROUGH"]);
     add(dice, 20, default);
+    names.push("CONFIG_DEBUG_KMEMLEAK=y".to_owned());
     names
 }
 

@@ -9,6 +9,7 @@ use super::{Kernel, Kx};
 use crate::mem::{
     Gfp, Kobject, MemoryError, PhysAddr, PhysRange, Ptr, Raw, ShadowError, SlabContext, Source,
 };
+use crate::oracle::check_no_slab;
 
 /// How memory is asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -129,6 +130,7 @@ impl Kx {
             let _ = mem.heap.write_at(addr, range.size(), Source::Zero, 0);
         }
         drop(mem);
+        check_no_slab(self, addr);
         self.sim().mix(addr.0);
         if let Err(ShadowError::Overlap { existing }) = entered {
             self.given_twice(what, existing);
@@ -178,6 +180,7 @@ impl Kx {
     pub async fn free_pages(&self, addr: PhysAddr, order: u8, id: u32) {
         self.step(Kind::Free, self.k.wild).await;
         self.check_private(PhysRange::new(addr, 4096 << order));
+        check_no_slab(self, addr);
         let site = self.site();
         let mut mem = self.k.mem.borrow_mut();
         let gone = mem.heap.free_object(id, site);

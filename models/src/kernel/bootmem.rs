@@ -7,11 +7,13 @@ use std::rc::Rc;
 use sim::{Draft, Kind, Nanos};
 
 use super::{GfpFlags, Kx, Phase, reserved_by, seconds};
+
 use crate::mem::{Kobject, Pfn, PhysAddr, PhysRange, Placement, Ptr, Source};
 use crate::memblock::{
     Bounds, DeferredInit, MemblockError, MemblockRules, MemblockType, Misuse, NodeId, Owner, PfnRange,
     Request, Stage,
 };
+use crate::oracle::{BootLog, check_reserved};
 use crate::profile::{Behaviour, Profile};
 use crate::scenario::limits::PHYS_MAX;
 use crate::scenario::schema::{E820Entry, E820Kind};
@@ -36,6 +38,8 @@ pub struct BootMemory {
     /// The arrays of memblock that came from slab: whose, where, how long, heap id.
     in_slab: RefCell<Vec<SlabArray>>,
     warned: Cell<bool>,
+    /// What callers asked for.
+    log: BootLog,
 }
 
 /// An array of memblock that lies in slab memory.
@@ -233,6 +237,7 @@ impl Kx {
         }
         let range = PhysRange::new(addr, size);
         self.k.bootmem.taken(range);
+        self.k.bootmem.log.taken(range);
         match misuse {
             Some(Misuse::Gone) => self.report_gone("an allocation"),
             Some(_) => self.report_two_owners(range, "the page allocator, since memblock_free_all"),
@@ -258,8 +263,11 @@ impl Kx {
     pub fn memblock_reserve_for(&self, who: &'static str, range: PhysRange) {
         let misuse = self.k.mem.borrow().memblock.misuse(Request::Reserve(range));
         let owner = Owner::new(who, self.stamp());
-        let _ = self.k.mem.borrow_mut().memblock.reserve(range.start, range.size(), owner);
+        let reserved = self.k.mem.borrow_mut().memblock.reserve(range.start, range.size(), owner);
         self.k.bootmem.taken(range);
+        if reserved.is_ok() {
+            self.k.bootmem.log.taken(range);
+        }
         self.check_reachable(range);
         self.follow_growth();
         match misuse {
@@ -352,7 +360,9 @@ impl Kx {
         if id != 0 {
             let _ = mem.heap.free_object(id, site);
         }
-        let _ = mem.memblock.free(base, size);
+        if mem.memblock.free(base, size).is_ok() {
+            self.k.bootmem.log.freed(range);
+        }
         drop(mem);
         self.note(|| format!("memblock: [{:#x}-{:#x}] freed", base.0, (base.0 + size).saturating_sub(1)));
         self.left_memory(base, size);
@@ -380,6 +390,7 @@ impl Kx {
         let range = PhysRange::new(base, size);
         let object = self.k.mem.borrow().heap.record(id).map_or("memory", |record| record.type_name);
         let before = self.k.bootmem.before(range);
+        let unreserved = self.k.mem.borrow().memblock.unreserved(range);
         if self.passed_over(range) {
             let what = || format!("memblock_free_late of {size} bytes at {base} in {}", self.function());
             let title =
@@ -387,6 +398,7 @@ impl Kx {
             self.report(Draft::warning("lost-memory", title).object(object), || self.owners_of(range));
         }
         self.check_private(range);
+        self.check_one_owner(range);
         let site = self.site();
         let mut mem = self.k.mem.borrow_mut();
         if id != 0 {
@@ -401,7 +413,14 @@ impl Kx {
         drop(mem);
         self.left_memory(base, size);
         match (freed, before) {
-            (Ok(_), _) => self.note_given_back(range),
+            (Ok(_), _) => {
+                if let Some(at) = unreserved {
+                    let title =
+                        format!("memblock_free_late of {size} bytes at {base}: {at} was never reserved");
+                    self.report(Draft::warning("bad-free", title), || self.owners_of(range));
+                }
+                self.note_given_back(range);
+            }
             (Err(_), Some(before)) => {
                 self.report_double_free(&format!("memblock_free_late of {base}"), before);
             }
@@ -411,6 +430,25 @@ impl Kx {
             }
         }
         self.note_stack(id, true);
+    }
+
+    /// What goes to the page allocator in one piece was taken by one function.
+    fn check_one_owner(&self, range: PhysRange) {
+        let owners = self.k.mem.borrow().memblock.owners_in(range);
+        let Some((first, others)) = owners.split_first() else { return };
+        if let Some(other) = others.iter().find(|other| other.owner.site != first.owner.site) {
+            let title = format!(
+                "memblock_free_late of {} bytes at {} in {}: {} is {}",
+                range.size(),
+                range.start,
+                self.function(),
+                other.range.start,
+                reserved_by(&other.owner)
+            );
+            self.report(Draft::warning("bad-free", title).discriminator("two owners"), || {
+                self.owners_of(range)
+            });
+        }
     }
 
     /// The pages of a range that have their structures: all that come before the first that has none.
@@ -448,6 +486,7 @@ impl Kx {
     ///
     /// Source: `mm/memblock.c: memblock_free_all()`.
     pub fn hand_over(&self, end: PhysAddr) -> u64 {
+        check_reserved(self, &self.k.bootmem.log);
         let deferred = self.k.bootmem.deferred.get();
         let mut mem = self.k.mem.borrow_mut();
         let ranges = mem.memblock.free_all(end.pfn()).unwrap_or_default();

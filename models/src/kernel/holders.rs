@@ -49,9 +49,9 @@ impl Kernel {
         let alive = |id: u32| mem.heap.record(id).is_some_and(|record| record.alive);
         let held = |target: u32| {
             let holders = self.holders.now.borrow();
-            holders.iter().any(|holder| holder.target == target && (holder.object == 0 || alive(holder.object)))
-                // The list of groups is a global one.
-                || self.iommu.groups.borrow().iter().any(|group| group.id == target)
+            holders
+                .iter()
+                .any(|holder| holder.target == target && (holder.object == 0 || alive(holder.object)))
         };
         let mut forgotten: Vec<(Holder, Site)> = Vec::new();
         for (holder, by) in self.holders.let_go.borrow().iter() {

@@ -17,9 +17,9 @@ const MAX_BLOCK: u64 = 1 << MAX_PAGE_ORDER;
 /// All free pages of a machine.
 #[derive(Debug)]
 pub struct PageAllocator {
-    zones: Vec<Zone>,
-    nodes: Nodes,
-    pages: PageMap<PageState>,
+    pub(super) zones: Vec<Zone>,
+    pub(super) nodes: Nodes,
+    pub(super) pages: PageMap<PageState>,
     /// What was handed over, in page frames: sorted, disjoint, joined.
     managed: Vec<(u64, u64)>,
     node_count: u32,

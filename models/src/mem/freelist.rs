@@ -129,6 +129,20 @@ impl Nodes {
         self.unused.push(index);
     }
 
+    /// Nodes of a list with first page frame and number of blocks, from head to tail; no more than there are nodes, should
+    /// the list go round.
+    pub(super) fn runs(&self, list: List) -> impl Iterator<Item = (u32, u64, u64)> {
+        let at = |index: u32| self.nodes.get(index as usize).map(|node| (index, node));
+        std::iter::successors(at(list.head), move |(_, node)| at(node.next))
+            .map(|(index, node)| (index, node.pfn, node.blocks))
+            .take(self.nodes.len())
+    }
+
+    /// First page frame of the block at the head.
+    pub(super) fn first(&self, list: List) -> Option<u64> {
+        self.nodes.get(list.head as usize).map(|node| node.pfn)
+    }
+
     /// First page frames of the blocks, from head to tail.
     pub(super) fn iter(&self, list: List, pages: u64) -> impl Iterator<Item = u64> {
         let first = self.nodes.get(list.head as usize);

@@ -214,12 +214,11 @@ impl Heap {
         matches!(self.live.get(id as usize), Some(Some(_)))
     }
 
-    /// The fields of a living structure that are as long as a pointer.
-    #[must_use]
-    pub fn words_of(&self, id: u32) -> Vec<u64> {
-        let Some(Some(live)) = self.live.get(id as usize) else { return Vec::new() };
+    /// Adds the fields of a living structure that are as long as a pointer to `words`.
+    pub fn words_of(&self, id: u32, words: &mut Vec<u64>) {
+        let Some(Some(live)) = self.live.get(id as usize) else { return };
         let fields = (0_u8..).zip(live.object.fields()).filter(|(_, field)| field.size == 8);
-        fields.map(|(index, _)| live.object.load_raw(index)).collect()
+        words.extend(fields.map(|(index, _)| live.object.load_raw(index)));
     }
 
     /// The living object.

@@ -11,6 +11,7 @@
 
 mod addr;
 mod buddy;
+mod check;
 mod content;
 mod extents;
 mod freelist;
@@ -32,6 +33,7 @@ pub use addr::{
     align_down, align_up,
 };
 pub use buddy::PageAllocator;
+pub use check::BrokenList;
 pub use content::{Content, ContentError, MAX_LEN, PHYS_END};
 pub use extents::Extents;
 pub use heap::{Access, Dangling, Fault, Heap};

@@ -25,17 +25,17 @@ pub struct SlabContext {
 }
 
 #[derive(Debug)]
-struct Slab {
-    base: u64,
-    cache: u32,
+pub(super) struct Slab {
+    pub(super) base: u64,
+    pub(super) cache: u32,
     /// Free slots: the last one is handed out next.
-    free: Vec<u16>,
+    pub(super) free: Vec<u16>,
     /// A bit per slot: in use.
-    used: Vec<u64>,
+    pub(super) used: Vec<u64>,
     /// Objects in use.
-    in_use: u16,
+    pub(super) in_use: u16,
     /// Whether some CPU allocates from it.
-    active: bool,
+    pub(super) active: bool,
 }
 
 /// What a page belongs to: nothing (0), a slab (its index + 1), or a large allocation (its order, tagged).
@@ -44,10 +44,10 @@ const LARGE: u32 = 1 << 31;
 /// All slab caches of a machine.
 #[derive(Debug)]
 pub struct SlabAllocator {
-    caches: Vec<Cache>,
-    slabs: Vec<Slab>,
-    slabs_free: Vec<u32>,
-    by_page: PageMap<u32>,
+    pub(super) caches: Vec<Cache>,
+    pub(super) slabs: Vec<Slab>,
+    pub(super) slabs_free: Vec<u32>,
+    pub(super) by_page: PageMap<u32>,
     cpus: u32,
 }
 

@@ -30,7 +30,7 @@ pub async fn device_dma(kx: &Kx, node: &DeviceNode, dma: DmaAddr, size: u64, wri
         let at = dma.wrapping_add(done);
         let mut len = (PAGE_SIZE - at.page_offset()).min(size - done);
         if let Some(piece) = mapping.as_ref().and_then(|mapping| mapping.piece_at(at)) {
-            len = len.min(piece.dma.0 + piece.len - at.0);
+            len = len.min(piece.len - (at.0 - piece.dma.0));
         }
         match device_access(kx, node, DmaAddr(at.0 & wired), write) {
             DmaTarget::Memory(phys) => {

@@ -6,6 +6,8 @@ use std::rc::Rc;
 use sim::Draft;
 
 use super::addresses::check_addresses;
+use super::allocators::check_allocators;
+use super::groups::check_groups;
 use super::leaks::check_reachable;
 use super::slots::{check_atomic_pools, check_growth, nobodys_slots};
 use crate::kernel::{Kx, seconds};
@@ -32,6 +34,8 @@ pub fn end_of_run(kx: &Kx) {
     }
     check_atomic_pools(kx, targets);
     check_addresses(kx);
+    check_groups(kx);
+    check_allocators(kx);
     let told = check_forgotten(kx);
     check_reachable(kx, &told);
 }

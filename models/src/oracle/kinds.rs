@@ -2,6 +2,7 @@
 
 /// Every kind of finding, and what it says in one line. `docs/findings.md` has the long form.
 pub const FINDINGS: &[(&str, &str)] = &[
+    ("allocator-inconsistent", "lists of the page or slab allocator contradict one another"),
     ("atomic-at-end", "a context ended with preemption or interrupts off"),
     ("bad-free", "memory was given back that was never taken so, or not all of it"),
     ("bad-segment", "a segment is longer than the device takes, or lies across its boundary"),
@@ -20,6 +21,7 @@ pub const FINDINGS: &[(&str, &str)] = &[
     ("dma-path-changed", "a mapping was made through one set of operations and undone through another"),
     ("dma-use-after-free", "a device accessed a buffer that was freed while it was mapped"),
     ("dma-wrong-direction", "a device accessed a mapping against the direction that the driver gave"),
+    ("domain-in-use", "a translation was freed while a device was attached to it"),
     ("double-free", "memory was freed that is free already"),
     ("exposed-data", "an untrusted device can read what is not its own, beside its mapping"),
     (
@@ -30,6 +32,12 @@ pub const FINDINGS: &[(&str, &str)] = &[
     ("freed-before-grace-period", "a structure was freed while readers without a lock may still find it"),
     ("freed-while-shared", "pages were given back to an allocator while the host can read them"),
     ("general-protection-fault", "an address was followed that no page table could map"),
+    (
+        "grace-period-too-short",
+        "an RCU grace period was over while a reader was inside who had been there before",
+    ),
+    ("group-inconsistent", "IOMMU groups, devices and the hardware's entries contradict one another"),
+    ("group-with-two-users", "a group of devices was given to a user, and a driver uses it"),
     ("hard-lockup", "a CPU spins for ever with interrupts off"),
     ("hung-task", "a task waits for what will not happen"),
     ("iommu-fault", "the IOMMU refused an access of a device"),
@@ -41,8 +49,10 @@ pub const FINDINGS: &[(&str, &str)] = &[
     ("livelock", "a run, or a context with interrupts off, took more steps than any that settles"),
     ("lock-held-at-end", "a context ended with a lock held"),
     ("lock-inversion", "two locks were taken in both orders"),
+    ("lock-not-held", "a function ran without the lock that it needs"),
     ("lost-iova", "bus addresses are taken, and no mapping has them"),
     ("lost-memory", "memory was given back, and no allocator got it"),
+    ("lost-work", "a work item was queued while it ran, and did not run again"),
     ("lost-write", "what a device wrote through a mapping is not in the buffer after unmap or sync"),
     ("mapping-error", "a mapping failed"),
     ("maps-no-memory", "an IOMMU was told to let devices reach what is no memory"),
@@ -78,6 +88,7 @@ pub const FINDINGS: &[(&str, &str)] = &[
         "memory was unmapped and flushed, and the IOMMU still has a translation to it in its cache",
     ),
     ("stale-translation", "a device's access was translated to memory where its mapping no longer leads"),
+    ("timer-at-wrong-time", "a timer's function ran before its time, or although the timer was deleted"),
     ("too-many-contexts", "a run had more contexts at one time than the engine holds"),
     ("uninitialised-lock", "a lock was taken that nobody has initialised"),
     ("unlock-not-held", "a lock was released by a context that does not hold it"),
@@ -85,6 +96,7 @@ pub const FINDINGS: &[(&str, &str)] = &[
     ("warn-on", "a WARN_ON of the kernel fired"),
     ("wild-pointer", "a pointer was followed that leads to no object"),
     ("wild-write", "memory of another owner was overwritten through a bad pointer"),
+    ("work-still-runs", "a work item was cancelled, and its function was still running"),
     ("wrong-data", "a device read through a bounce buffer what the driver did not give it"),
     ("wrong-object", "a pointer to one type of object was used as another"),
     ("wrong-permission", "a translation allows a device more, or less, than its mapping is for"),

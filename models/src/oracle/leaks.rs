@@ -14,53 +14,67 @@ const OF_THE_CORE: [&str; 3] = ["swiotlb bounce buffer", "swiotlb slot records",
 
 /// Where the core begins to look for what is its own, and what it found so far.
 struct Reached {
-    ids: BTreeSet<u32>,
+    /// By id.
+    ids: Vec<bool>,
     /// Addresses, physical or virtual, that something reached holds.
-    words: BTreeSet<u64>,
+    words: Vec<u64>,
     waiting: Vec<u32>,
 }
 
 impl Reached {
     fn add(&mut self, id: u32) {
-        if id != 0 && self.ids.insert(id) {
+        let slot = id as usize;
+        if self.ids.len() <= slot {
+            self.ids.resize(slot + 1, false);
+        }
+        if id != 0 && !std::mem::replace(&mut self.ids[slot], true) {
             self.waiting.push(id);
         }
+    }
+
+    fn has(&self, id: u32) -> bool {
+        self.ids.get(id as usize).copied().unwrap_or(false)
     }
 }
 
 /// Structures that live and that no structure, list or table leads to are lost; so is the core's memory that nothing
 /// describes. `told` are those that were reported already.
 pub(super) fn check_reachable(kx: &Kx, told: &BTreeSet<u32>) {
-    let mut reached = Reached { ids: BTreeSet::new(), words: BTreeSet::new(), waiting: roots(kx) };
-    reached.ids.extend(reached.waiting.iter().copied());
+    let mut reached = Reached { ids: Vec::new(), words: Vec::new(), waiting: Vec::new() };
+    for id in roots(kx) {
+        reached.add(id);
+    }
     while let Some(id) = reached.waiting.pop() {
-        let words = kx.k.mem.borrow().heap.words_of(id);
-        for word in words {
-            reached.words.insert(word);
-            let target =
-                PhysAddr::from_virt(word).map_or(0, |at| kx.k.mem.borrow().heap.shadow().object_at(at));
-            reached.add(target);
+        let from = reached.words.len();
+        let mem = kx.k.mem.borrow();
+        mem.heap.words_of(id, &mut reached.words);
+        for at in from..reached.words.len() {
+            let target = PhysAddr::from_virt(reached.words[at]).map(|at| mem.heap.shadow().object_at(at));
+            reached.add(target.unwrap_or(0));
         }
+        drop(mem);
         beside(kx, id, &mut reached);
     }
+    reached.words.sort_unstable();
+    let boot_memory_too = kx.k.profile().config.debug_kmemleak;
     let lost: Vec<_> = {
         let mem = kx.k.mem.borrow();
         let heap = &mem.heap;
         let described = |record: &crate::mem::ObjectRecord| {
             let start = record.range.start;
-            reached.words.contains(&start.0) || reached.words.contains(&start.virt())
+            [start.0, start.virt()].iter().any(|word| reached.words.binary_search(word).is_ok())
         };
         let gone = |(id, record): &(u32, &crate::mem::ObjectRecord)| {
-            if told.contains(id) || reached.ids.contains(id) {
+            if told.contains(id) || reached.has(*id) {
                 return false;
             }
             if heap.is_structure(*id) {
                 return true;
             }
             // Boot memory is seldom given back, and what the host can read is leaked on purpose.
-            let given = matches!(heap.shadow().page_owner(record.range.start), PageOwner::Pages { .. });
+            let given = || matches!(heap.shadow().page_owner(record.range.start), PageOwner::Pages { .. });
             OF_THE_CORE.contains(&record.type_name)
-                && given
+                && (boot_memory_too || given())
                 && !described(record)
                 && heap.shadow().first_shared(record.range).is_none()
         };
@@ -84,15 +98,15 @@ pub(super) fn check_reachable(kx: &Kx, told: &BTreeSet<u32>) {
     }
 }
 
-/// Global variables, the lists of devices that are there, of groups and of pools, and the hardware's table of devices.
+/// Global variables, the lists of devices that are there and of pools, and what the hardware's table says of these devices.
+/// Groups are reached from their devices: one without a device is no use to anybody.
 fn roots(kx: &Kx) -> Vec<u32> {
     let mut ids = vec![kx.k.globals.io_tlb_default_mem.get().id];
     ids.extend(kx.k.globals.restricted_pools.borrow().iter().map(|(_, mem)| mem.id));
     let devices = kx.k.devices.borrow();
     ids.extend(devices.iter().filter(|node| node.present.get()).map(|node| node.ptr.get().id));
-    ids.extend(kx.k.iommu.groups.borrow().iter().map(|group| group.id));
-    for index in 0..kx.k.scenario.machine.devices.len() {
-        if let DeviceEntry::Domain(domain) = kx.k.iommu.entry(index) {
+    for node in devices.iter().filter(|node| node.present.get()) {
+        if let DeviceEntry::Domain(domain) = kx.k.iommu.entry(node.index) {
             ids.push(domain.id);
         }
     }
@@ -108,9 +122,9 @@ fn beside(kx: &Kx, id: u32, reached: &mut Reached) {
         object.areas.borrow().iter().for_each(|area| reached.add(area.id));
         let pools = object.growth.get().map(|growth| growth.pools());
         pools.iter().flat_map(|pools| pools.iter()).for_each(|pool| reached.add(pool_id(*pool)));
-        reached.words.insert(object.slots_at.get().0.0);
+        reached.words.push(object.slots_at.get().0.0);
     } else if let Ok(object) = mem.heap.get_ref(Ptr::<IoTlbPool>::new(0, id)) {
-        reached.words.insert(object.slots_at.get().0.0);
+        reached.words.push(object.slots_at.get().0.0);
     } else if let Ok(object) = mem.heap.get_ref(Ptr::<crate::device::Device>::new(0, id)) {
         object.io_tlb.transient_pools().iter().for_each(|pool| reached.add(pool_id(*pool)));
     } else if let Ok(object) = mem.heap.get_ref(Ptr::<crate::iommu::core::IommuDomain>::new(0, id))

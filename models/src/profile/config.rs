@@ -43,6 +43,8 @@ pub struct KernelConfig {
     pub dma_api_debug: bool,
     /// `CONFIG_DMA_API_DEBUG_SG`: and segments of scatterlists.
     pub dma_api_debug_sg: bool,
+    /// `CONFIG_DEBUG_KMEMLEAK`: boot memory of the core counts as lost, too, when nothing leads to it.
+    pub debug_kmemleak: bool,
     /// `CONFIG_DMA_DECLARE_COHERENT`: devices may have coherent memory of their own.
     pub dma_declare_coherent: bool,
     /// `CONFIG_DMA_DIRECT_REMAP`: memory for devices that do not snoop caches is mapped a second time, without a cache. Arm
@@ -73,6 +75,7 @@ impl Default for KernelConfig {
             arch_keep_memblock: false,
             dma_api_debug: false,
             dma_api_debug_sg: false,
+            debug_kmemleak: false,
             dma_declare_coherent: false,
             dma_direct_remap: false,
             vmap_stack: true,
@@ -100,6 +103,7 @@ pub const CONFIG_NAMES: &[&str] = &[
     "CONFIG_ARCH_KEEP_MEMBLOCK",
     "CONFIG_DMA_API_DEBUG",
     "CONFIG_DMA_API_DEBUG_SG",
+    "CONFIG_DEBUG_KMEMLEAK",
     "CONFIG_DMA_DECLARE_COHERENT",
     "CONFIG_DMA_DIRECT_REMAP",
     "CONFIG_VMAP_STACK",
@@ -192,6 +196,7 @@ impl KernelConfig {
             "CONFIG_ARCH_KEEP_MEMBLOCK" => &mut self.arch_keep_memblock,
             "CONFIG_DMA_API_DEBUG" => &mut self.dma_api_debug,
             "CONFIG_DMA_API_DEBUG_SG" => &mut self.dma_api_debug_sg,
+            "CONFIG_DEBUG_KMEMLEAK" => &mut self.debug_kmemleak,
             "CONFIG_DMA_DECLARE_COHERENT" => &mut self.dma_declare_coherent,
             "CONFIG_DMA_DIRECT_REMAP" => &mut self.dma_direct_remap,
             "CONFIG_VMAP_STACK" => &mut self.vmap_stack,

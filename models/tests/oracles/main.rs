@@ -8,6 +8,7 @@ mod dma_debug;
 mod faults;
 mod growing;
 mod kernels;
+mod lists;
 mod machine;
 mod mapping;
 mod memory;

@@ -26,3 +26,13 @@ pub use timer::{Handler, Timer};
 pub use work::{DelayedWork, Work};
 
 pub(crate) use state::{Held, Wait};
+
+/// What is found in a run of one context.
+#[cfg(test)]
+pub(crate) fn kinds_of(body: impl FnOnce(&Cx) + 'static) -> Vec<&'static str> {
+    use crate::choices::{Choices, Mode};
+    let schedule = crate::schedule::Strategy::RoundRobin.build(1, |_| 0);
+    let sim = Sim::new(RunConfig::default(), Choices::new(Mode::Seed(0), false), schedule);
+    sim.spawn(SpawnSpec::task("root", 0), move |cx| async move { body(&cx) });
+    sim.run().findings.iter().map(|finding| finding.kind).collect()
+}

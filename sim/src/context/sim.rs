@@ -486,7 +486,7 @@ impl Sim {
         AccessName { function, kind: label.kind, object: self.object_text(label.obj) }.hash()
     }
 
-    pub(super) fn name_of(&self, id: CtxId) -> Name {
+    pub(crate) fn name_of(&self, id: CtxId) -> Name {
         self.slot(id).name.get()
     }
 

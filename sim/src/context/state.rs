@@ -107,6 +107,8 @@ pub(crate) struct Slot {
     pub(crate) preempt_off: Cell<u8>,
     pub(crate) bh_off: Cell<u8>,
     pub(crate) rcu_nesting: Cell<u8>,
+    /// How many grace periods had begun when the outermost section was entered.
+    pub(crate) rcu_since: Cell<u64>,
     pub(crate) started: Cell<bool>,
     pub(crate) wait: Cell<Wait>,
     pub(crate) steps: Cell<u64>,

@@ -13,7 +13,7 @@ use super::Sim;
 use super::state::{SpawnSpec, Wait};
 use crate::probe::{self, Op};
 use crate::sync::SyncClock;
-use crate::{CtxId, Nanos};
+use crate::{CtxId, Draft, Nanos};
 
 pub(crate) type Callback = Rc<dyn Fn(Cx) -> Pin<Box<dyn Future<Output = ()>>>>;
 
@@ -159,6 +159,16 @@ impl Timer {
 }
 
 impl Sim {
+    /// A timer's function runs when the timer is armed and its time has come, and never before.
+    fn check_expired(&self, timer: &TimerInner) {
+        if timer.expires.get().is_some_and(|at| at <= self.now.get()) {
+            return;
+        }
+        let who = super::state::ctx(self.current.get()).unwrap_or(CtxId(0));
+        let title = format!("the timer {} fires, and it is not its time", timer.spec.name);
+        self.report(who, Draft::warning("timer-at-wrong-time", title).object(timer.spec.name), Vec::new);
+    }
+
     /// Registers a function for plain events: the clock calls it in no context. It waits for nothing, nobody comes
     /// between what it does, and it is told by its argument which event it is. A search takes it to touch everything.
     pub fn handler(&self, function: impl Fn(&Self, u64) + 'static) -> Handler {
@@ -225,6 +235,7 @@ impl Sim {
                 Some(Due::Call { handler, argument }) => self.call(handler, argument),
                 Some(Due::Timer { timer, generation }) => {
                     if timer.armed(generation) {
+                        self.check_expired(&timer);
                         timer.expires.set(None);
                         let callback = Rc::clone(&timer.callback);
                         self.spawn_boxed(timer.spec, &timer.clock, |cx| callback(cx));
@@ -232,5 +243,25 @@ impl Sim {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::context::kinds_of;
+
+    #[test]
+    fn a_timer_fires_when_its_time_has_come_and_not_before() {
+        let fires = |expires: Option<Nanos>| {
+            kinds_of(move |cx| {
+                let timer = Timer::new(SpawnSpec::softirq("timer", 0), async |_| {});
+                timer.0.expires.set(expires);
+                cx.sim.check_expired(&timer.0);
+            })
+        };
+        assert_eq!(fires(Some(1_000_000)), ["timer-at-wrong-time"]);
+        assert_eq!(fires(None), ["timer-at-wrong-time"]);
+        assert!(fires(Some(0)).is_empty());
     }
 }

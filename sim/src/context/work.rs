@@ -10,7 +10,7 @@ use super::timer::Callback;
 use super::{Cx, SpawnSpec, Timer};
 use crate::probe::{self, Op};
 use crate::sync::{SyncClock, WaitQueue};
-use crate::{Kind, Nanos, ObjId};
+use crate::{Draft, Kind, Nanos, ObjId};
 
 struct Inner {
     name: &'static str,
@@ -20,11 +20,37 @@ struct Inner {
     /// Counts up whenever it becomes pending, and when that is cancelled; an older ticket is void.
     ticket: Cell<u64>,
     running: Cell<bool>,
+    /// How often it was queued, pending or not, and how many of these the last run has come after.
+    asked: Cell<u64>,
+    seen: Cell<u64>,
     /// The ticket that runs or ran last.
     served: Cell<u64>,
     done: WaitQueue,
     /// What was done before it was queued, also when it was pending already, and in its earlier runs.
     clock: SyncClock,
+}
+
+impl Inner {
+    /// Who queues an item may rely on it that its function begins afterwards: if it was queued since it began last, it is
+    /// to run again.
+    fn check_asked(&self, cx: &Cx) {
+        if self.asked.get() > self.seen.get() && !self.pending.get() {
+            let title =
+                format!("the work item {} was queued while it ran, and does not run again", self.name);
+            cx.report(Draft::warning("lost-work", title).object(self.name), Vec::new);
+        }
+    }
+
+    /// Who has cancelled or flushed an item may free what its function uses.
+    fn check_idle(&self, cx: &Cx, why: &'static str) {
+        if self.running.get() {
+            let title = format!("the work item {} still runs, and {why} has returned", self.name);
+            cx.report(
+                Draft::warning("work-still-runs", title).object(self.name).discriminator(why),
+                Vec::new,
+            );
+        }
+    }
 }
 
 /// A work item (`struct work_struct`). Queued again while it runs, it runs once more after that; queued while it is
@@ -52,6 +78,8 @@ impl Work {
             pending: Cell::new(false),
             ticket: Cell::new(0),
             running: Cell::new(false),
+            asked: Cell::new(0),
+            seen: Cell::new(0),
             served: Cell::new(0),
             done: WaitQueue::new(cx, name),
             clock: SyncClock::default(),
@@ -69,6 +97,7 @@ impl Work {
     /// Makes it pending. `None` if it was.
     fn claim(&self, cx: &Cx) -> Option<u64> {
         cx.sim.clocks.borrow_mut().release_shared(cx.id, &self.0.clock);
+        self.0.asked.set(self.0.asked.get() + 1);
         if self.0.pending.replace(true) {
             return None;
         }
@@ -81,6 +110,7 @@ impl Work {
         let was = self.0.pending.replace(false);
         if was {
             self.0.ticket.set(self.0.ticket.get() + 1);
+            self.0.seen.set(self.0.asked.get());
         }
         was
     }
@@ -99,6 +129,7 @@ impl Work {
             }
             inner.pending.set(false);
             inner.running.set(true);
+            inner.seen.set(inner.asked.get());
             inner.served.set(ticket);
             cx.sim.clocks.borrow_mut().acquire(cx.id, &inner.clock);
             (inner.callback)(cx.clone()).await;
@@ -106,6 +137,7 @@ impl Work {
             probe::touch(inner.obj, Op::Write);
             inner.running.set(false);
             inner.done.wake_all(&cx);
+            inner.check_asked(&cx);
         });
     }
 
@@ -140,6 +172,7 @@ impl Work {
         }
         self.0.done.wake_all(cx);
         cx.sim.clocks.borrow_mut().acquire(cx.id, &self.0.clock);
+        self.0.check_idle(cx, "cancel_work_sync");
         was
     }
 
@@ -223,5 +256,42 @@ impl DelayedWork {
     /// cutting the delay short).
     pub async fn flush(&self, cx: &Cx) {
         self.work.flush(cx).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::context::kinds_of;
+
+    fn idle(cx: &Cx) -> Work {
+        Work::new(cx, "work", async |_| {})
+    }
+
+    #[test]
+    fn what_was_queued_after_the_function_began_is_to_run_again() {
+        let found = |pending: bool| {
+            kinds_of(move |cx| {
+                let work = idle(cx);
+                work.0.asked.set(1);
+                work.0.pending.set(pending);
+                work.0.check_asked(cx);
+            })
+        };
+        assert_eq!(found(false), ["lost-work"]);
+        assert!(found(true).is_empty());
+    }
+
+    #[test]
+    fn what_was_cancelled_runs_no_more() {
+        let found = |running: bool| {
+            kinds_of(move |cx| {
+                let work = idle(cx);
+                work.0.running.set(running);
+                work.0.check_idle(cx, "cancel_work_sync");
+            })
+        };
+        assert_eq!(found(true), ["work-still-runs"]);
+        assert!(found(false).is_empty());
     }
 }

@@ -38,6 +38,11 @@ impl Mutex {
         self.0.release(cx);
     }
 
+    /// Reports a finding unless this context holds it (`lockdep_assert_held`).
+    pub fn assert_held(&self, cx: &Cx) {
+        self.0.assert_held(cx);
+    }
+
     /// Whether this context holds it.
     #[must_use]
     pub fn held_by(&self, cx: &Cx) -> bool {

@@ -95,6 +95,19 @@ impl RawLock {
         true
     }
 
+    /// Reports a finding unless this context holds the lock.
+    pub(super) fn assert_held(&self, cx: &Cx) {
+        if !self.held_by(cx) && !cx.sim.stopped() {
+            let title = format!(
+                "WARNING: {} is in {}, which needs {}, and does not hold it",
+                cx.name(),
+                cx.function(),
+                self.class.name
+            );
+            cx.report(Draft::warning("lock-not-held", title).discriminator(self.class.name), Vec::new);
+        }
+    }
+
     pub(super) fn held_by(&self, cx: &Cx) -> bool {
         // An owner that ended without giving it back may have left its slot to this context.
         self.owner.get() == Some(cx.id) && cx.holds(self.obj)

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use super::{SyncClock, WaitQueue};
 use crate::context::{Sim, Timer};
 use crate::probe::{self, Op};
-use crate::{CtxId, Cx, Nanos, SpawnSpec};
+use crate::{CtxId, Cx, Draft, Nanos, SpawnSpec};
 
 /// How long a grace period takes at least.
 const GRACE: Nanos = 1_000_000;
@@ -59,10 +59,6 @@ impl Rcu {
         self.moments.get()
     }
 
-    fn ended(&self, began: u64) {
-        self.over.set(self.over.get().max(began));
-    }
-
     pub(crate) fn clear(&self) {
         self.periods.borrow_mut().clear();
     }
@@ -93,6 +89,28 @@ impl Sim {
         }
     }
 
+    /// A grace period begins; its number.
+    fn rcu_period_begins(&self) -> u64 {
+        self.rcu.moment()
+    }
+
+    /// A grace period is over for `id`, who asked for it: nobody may be inside who was when it began.
+    fn rcu_period_ends(&self, id: CtxId, number: u64) {
+        self.rcu.over.set(self.rcu.over.get().max(number));
+        let inside = |other: &CtxId| {
+            let slot = self.slot(*other);
+            *other != id && slot.rcu_nesting.get() > 0 && slot.rcu_since.get() < number
+        };
+        if let Some(reader) = self.alive().iter().find(inside) {
+            let title = format!(
+                "an RCU grace period is over for {}, and {} is inside a section that it entered before",
+                self.name_of(id),
+                self.name_of(reader)
+            );
+            self.report(id, Draft::warning("grace-period-too-short", title), Vec::new);
+        }
+    }
+
     fn rcu_readers(&self, except: CtxId) -> u64 {
         probe::touch(probe::RCU, Op::Write);
         self.alive()
@@ -110,6 +128,7 @@ impl Cx {
         probe::touch(probe::RCU, Op::Same(0));
         slot.rcu_nesting.set(nesting + 1);
         if nesting == 0 {
+            slot.rcu_since.set(self.sim.rcu.moments.get());
             self.sim.clocks.borrow_mut().acquire(self.id, &self.sim.rcu.begun);
         }
     }
@@ -121,6 +140,14 @@ impl Cx {
         }
         probe::touch(probe::RCU, Op::Same(0));
         let slot = self.sim.slot(self.id);
+        if slot.rcu_nesting.get() == 0 {
+            let title = format!(
+                "WARNING: bad unlock balance: {} leaves an RCU section that it is not in",
+                self.name()
+            );
+            self.report(Draft::warning("unlock-not-held", title).discriminator("rcu_read_lock"), Vec::new);
+            return;
+        }
         let nesting = slot.rcu_nesting.get().saturating_sub(1);
         slot.rcu_nesting.set(nesting);
         if nesting == 0 {
@@ -150,9 +177,9 @@ impl Cx {
     /// Waits until all readers that are inside now have left (`synchronize_rcu`).
     pub async fn synchronize_rcu(&self) {
         self.might_sleep();
-        let began = self.sim.rcu.moment();
-        self.sleep(GRACE).await;
         let rcu = &self.sim.rcu;
+        let number = self.sim.rcu_period_begins();
+        self.sleep(GRACE).await;
         {
             let mut clocks = self.sim.clocks.borrow_mut();
             clocks.release_shared(self.id, &rcu.begun);
@@ -160,7 +187,7 @@ impl Cx {
         }
         let readers = self.sim.rcu_readers(self.id);
         if readers == 0 {
-            rcu.ended(began);
+            self.sim.rcu_period_ends(self.id, number);
             return;
         }
         let queue = Rc::new(WaitQueue::new(self, "rcu grace period"));
@@ -179,18 +206,18 @@ impl Cx {
             probe::touch(probe::RCU, Op::Write);
         }
         self.sim.clocks.borrow_mut().acquire(self.id, &left);
-        self.sim.rcu.ended(began);
+        self.sim.rcu_period_ends(self.id, number);
     }
 
     /// Runs `callback` in a softirq of this CPU after all readers that are inside now have left (`call_rcu`).
     pub fn call_rcu<F: Future<Output = ()> + 'static>(&self, callback: impl FnOnce(Self) -> F + 'static) {
-        let began = self.sim.rcu.moment();
         let callback: Callback = Box::new(move |cx| Box::pin(callback(cx)));
         let callback = Rc::new(RefCell::new(Some(callback)));
+        let number = self.sim.rcu_period_begins();
         let timer = Timer::new(SpawnSpec::softirq("rcu", self.cpu()), move |cx| {
             let callback = callback.borrow_mut().take();
-            cx.sim.rcu.ended(began);
             async move {
+                cx.sim.rcu_period_ends(cx.id, number);
                 if let Some(callback) = callback {
                     callback(cx).await;
                 }
@@ -214,5 +241,44 @@ impl Cx {
             });
             self.sim.rcu.periods.borrow_mut().push(Period { readers, left: Rc::default(), done });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::SpawnSpec;
+    use crate::context::kinds_of;
+
+    /// What is found when somebody takes a grace period for over that began before a reader came, or after.
+    fn over(begins_first: bool) -> Vec<&'static str> {
+        kinds_of(move |cx| {
+            let first = begins_first.then(|| cx.sim.rcu_period_begins());
+            cx.spawn(SpawnSpec::task("reader", 0), move |cx| async move {
+                cx.rcu_read_lock();
+                let number = first.unwrap_or_else(|| cx.sim.rcu_period_begins());
+                let writer = async move |cx: crate::Cx| cx.sim.rcu_period_ends(cx.id, number);
+                cx.spawn(SpawnSpec::softirq("writer", 0), writer);
+                cx.delay(100).await;
+                cx.rcu_read_unlock();
+            });
+        })
+    }
+
+    #[test]
+    fn a_reader_that_was_inside_when_the_grace_period_began() {
+        assert_eq!(over(false), ["grace-period-too-short"]);
+        assert!(over(true).is_empty());
+    }
+
+    #[test]
+    fn a_section_that_is_left_twice() {
+        let left = |times: usize| {
+            kinds_of(move |cx| {
+                cx.rcu_read_lock();
+                (0..times).for_each(|_| cx.rcu_read_unlock());
+            })
+        };
+        assert_eq!(left(2), ["unlock-not-held"]);
+        assert!(left(1).is_empty());
     }
 }

@@ -77,7 +77,12 @@ impl SpinLock {
         cx.local_bh_enable();
     }
 
-    /// Whether this context holds it (`lockdep_assert_held`).
+    /// Reports a finding unless this context holds it (`lockdep_assert_held`).
+    pub fn assert_held(&self, cx: &Cx) {
+        self.0.assert_held(cx);
+    }
+
+    /// Whether this context holds it (`lockdep_is_held`).
     #[must_use]
     pub fn held_by(&self, cx: &Cx) -> bool {
         self.0.held_by(cx)

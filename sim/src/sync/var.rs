@@ -33,6 +33,17 @@ impl<T: Copy> Var<T> {
     /// Plain load.
     pub async fn load(&self, cx: &Cx) -> T {
         cx.step(Kind::Read, self.obj).await;
+        self.get(cx)
+    }
+
+    /// Plain store.
+    pub async fn store(&self, cx: &Cx, value: T) {
+        cx.step(Kind::Write, self.obj).await;
+        self.put(cx, value);
+    }
+
+    /// Plain load as a part of the step that was just taken.
+    pub fn get(&self, cx: &Cx) -> T {
         if cx.sim.config.races {
             // Which reads the oracle remembers depends on their order.
             probe::touch(self.obj, Op::Write);
@@ -42,9 +53,13 @@ impl<T: Copy> Var<T> {
         self.value.get()
     }
 
-    /// Plain store.
-    pub async fn store(&self, cx: &Cx, value: T) {
-        cx.step(Kind::Write, self.obj).await;
+    /// Plain store as a part of the step that was just taken.
+    pub fn set(&self, cx: &Cx, value: T) {
+        probe::touch(self.obj, Op::Write);
+        self.put(cx, value);
+    }
+
+    fn put(&self, cx: &Cx, value: T) {
         let earlier = cx.sim.clocks.borrow().check_write(cx.id, &self.race, cx.function());
         self.raced(cx, earlier, "write");
         self.value.set(value);

@@ -283,3 +283,27 @@ fn a_guard_dropped_at_the_end_of_a_stopped_run_reports_nothing() {
     });
     assert_eq!((kinds(&end), end.ended), (vec!["oops"], Ended::Stopped));
 }
+
+#[test]
+fn who_needs_a_lock_holds_it() {
+    let found = |held: bool| {
+        one(1, move |cx, _| {
+            let (mutex, spin) = (Mutex::new(cx, A), SpinLock::new(cx, B));
+            task(cx, "t", 0, async move |cx| {
+                if held {
+                    mutex.lock(cx).await;
+                    spin.lock(cx).await;
+                }
+                mutex.assert_held(cx);
+                spin.assert_held(cx);
+                if held {
+                    spin.unlock(cx);
+                    mutex.unlock(cx);
+                }
+            });
+        })
+        .0
+    };
+    assert_eq!(kinds(&found(false)), ["lock-not-held", "lock-not-held"]);
+    assert!(kinds(&found(true)).is_empty());
+}

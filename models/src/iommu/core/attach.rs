@@ -1,14 +1,14 @@
 //! A user of the IOMMU other than the DMA API, as VFIO is: a domain of its own, to which whole groups are attached.
 
 use super::domain::{iommu_attach_device, iommu_domain_alloc, iommu_domain_free};
-use super::group::{lock, unlock, with_group};
+use super::group::{assert_locked, lock, unlock, with_group};
 use super::{DeviceEntry, DomainType, IommuDomain, IommuDriver, IommuGroup};
 use crate::device::{Device, DeviceNode};
 use crate::iommu::core_internal::{free_table_page, table_page};
 use crate::iommu::pagetable::Prot;
 use crate::kernel::Kx;
 use crate::mem::{DmaAddr, PhysAddr, Ptr};
-use crate::oracle::check_flushed;
+use crate::oracle::{check_flushed, check_shared};
 use crate::profile::Behaviour;
 
 /// Positive error number.
@@ -36,6 +36,7 @@ pub async fn iommu_group_claim_dma_owner(kx: &Kx, group: Ptr<IommuGroup>) -> Res
             object.owners.set(1);
             object.owner.set(true);
         });
+        check_shared(kx, group);
         // The blocking domain: no address goes through.
         kx.step(sim::Kind::Io, kx.memory_label()).await;
         for node in members(kx, group) {
@@ -70,7 +71,9 @@ fn members(kx: &Kx, group: Ptr<IommuGroup>) -> Vec<std::rc::Rc<DeviceNode>> {
     members.into_iter().filter_map(|index| kx.k.node(index)).collect()
 }
 
+/// Source: `drivers/iommu/iommu.c: __iommu_group_set_domain()`, v6.12.
 async fn reattach(kx: &Kx, group: Ptr<IommuGroup>, domain: Ptr<IommuDomain>) {
+    assert_locked(kx, group);
     for node in members(kx, group) {
         if domain.is_null() {
             kx.k.iommu.set_entry(node.index, DeviceEntry::Blocked);
@@ -149,6 +152,7 @@ pub async fn iommu_attach_group(
 }
 
 async fn attach_all(kx: &Kx, domain: Ptr<IommuDomain>, group: Ptr<IommuGroup>) -> Result<(), Errno> {
+    assert_locked(kx, group);
     let old = kx.load(group, IommuGroup::domain).await;
     let default = kx.load(group, IommuGroup::default_domain).await;
     if !old.is_null() && old != default {

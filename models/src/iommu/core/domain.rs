@@ -10,6 +10,7 @@ use crate::iommu::iova::{IovaDomain, IovaPfn, IovaRules};
 use crate::iommu::pagetable::PageTable;
 use crate::kernel::{GfpFlags, Kx, NoMemory};
 use crate::mem::{PAGE_SIZE, PhysAddr, Ptr};
+use crate::oracle::check_detached;
 use crate::profile::{Behaviour, Profile};
 
 /// First and last page frame of the addresses that are interrupts and no memory.
@@ -123,6 +124,7 @@ pub(super) async fn iommu_domain_alloc(
 /// v6.1, v6.12.
 pub(super) async fn iommu_domain_free(kx: &Kx, domain: Ptr<IommuDomain>) {
     let _frame = kx.enter("iommu_domain_free");
+    check_detached(kx, domain);
     {
         let _frame = kx.enter("iommu_put_dma_cookie");
         free_flush_queue(kx, domain).await;

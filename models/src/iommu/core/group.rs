@@ -181,6 +181,7 @@ fn combined_type(kx: &Kx, group: Ptr<IommuGroup>) -> Option<DomainType> {
 /// There is no memory for it, or no type that all members can have.
 pub(super) async fn iommu_setup_default_domain(kx: &Kx, group: Ptr<IommuGroup>) -> Result<(), NoMemory> {
     let _frame = kx.enter("iommu_setup_default_domain");
+    assert_locked(kx, group);
     let type_ = combined_type(kx, group).ok_or(NoMemory)?;
     let domain = iommu_domain_alloc(kx, type_, type_ == DomainType::Dma).await?;
     kx.store_ptr(group, IommuGroup::default_domain, domain).await;
@@ -231,6 +232,7 @@ fn driver_type(kx: &Kx, node: &DeviceNode) -> Option<DomainType> {
 
 /// Attaches a device to its group's domain.
 pub(super) async fn attach_to_group(kx: &Kx, group: Ptr<IommuGroup>, node: &DeviceNode) {
+    assert_locked(kx, group);
     let domain = kx.load(group, IommuGroup::domain).await;
     if !domain.is_null() && !is_attach_deferred(kx, node) {
         iommu_attach_device(kx, node, domain).await;
@@ -254,5 +256,16 @@ pub(super) fn unlock(kx: &Kx, group: Ptr<IommuGroup>) {
         && let Some(mutex) = object.mutex.get()
     {
         mutex.unlock(kx.cx());
+    }
+}
+
+/// Who changes what a group's devices are attached to holds its lock (`lockdep_assert_held(&group->mutex)`).
+///
+/// Source: `drivers/iommu/iommu.c: iommu_setup_default_domain()`, `__iommu_group_set_domain_internal()`, v6.12.
+pub(super) fn assert_locked(kx: &Kx, group: Ptr<IommuGroup>) {
+    if let Ok(object) = kx.k.mem.object(group)
+        && let Some(mutex) = object.mutex.get()
+    {
+        mutex.assert_held(kx.cx());
     }
 }

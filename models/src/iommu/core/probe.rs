@@ -16,7 +16,7 @@ use crate::device::{Device, DeviceNode};
 use crate::iommu::iova::IovaPfn;
 use crate::kernel::{Kx, Symbol};
 use crate::mem::{PAGE_SHIFT, Ptr};
-use crate::oracle::check_refused;
+use crate::oracle::{check_refused, check_shared};
 use crate::profile::Behaviour;
 
 /// From now on no device in the IOMMU's scope reaches memory until it is attached to a domain.
@@ -287,6 +287,7 @@ pub async fn iommu_device_use_default_domain(kx: &Kx, node: &DeviceNode) -> Resu
     } else {
         with_group(kx, group, |object| object.owners.set(object.owners.get() + 1));
         node.owns_dma.set(true);
+        check_shared(kx, group);
         Ok(())
     };
     unlock(kx, group);

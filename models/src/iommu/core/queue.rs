@@ -5,7 +5,7 @@ use sim::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use sim::sync::{LockClass, SpinLock};
+use sim::sync::{LockClass, SpinLock, Var};
 use sim::{Draft, SpawnSpec};
 
 use super::flush::{Scope, invalidate};
@@ -35,8 +35,8 @@ enum Command {
 pub struct CommandQueue {
     lock: SpinLock,
     commands: RefCell<VecDeque<Command>>,
-    /// A command was queued since the last completion wait.
-    need_sync: Cell<bool>,
+    /// A command was queued since the last completion wait. Plain: the lock is to order its accesses.
+    need_sync: Var<bool>,
     /// The last number that was given to a completion wait.
     cmd_sem_val: Cell<u64>,
     /// The last number that the hardware wrote.
@@ -62,7 +62,7 @@ fn queue(kx: &Kx) -> Rc<CommandQueue> {
         Rc::new(CommandQueue {
             lock: SpinLock::new(kx.cx(), IOMMU_LOCK),
             commands: RefCell::default(),
-            need_sync: Cell::new(false),
+            need_sync: Var::new(kx.cx(), "iommu->need_sync", false),
             cmd_sem_val: Cell::new(0),
             cmd_sem: Cell::new(0),
             busy: Cell::new(false),
@@ -81,7 +81,7 @@ pub(super) async fn flush(kx: &Kx, domain: Ptr<IommuDomain>, scopes: &[Scope]) {
         let irqs = queue.lock.lock_irqsave(kx.cx()).await;
         kx.step(sim::Kind::Io, kx.label(domain.id, 30)).await;
         submit(kx, &queue, Command::Invalidate(domain, *scope));
-        queue.need_sync.set(true);
+        queue.need_sync.set(kx.cx(), true);
         queue.lock.unlock_irqrestore(kx.cx(), irqs);
     }
     completion_wait(kx, &queue).await;
@@ -103,7 +103,7 @@ async fn completion_wait(kx: &Kx, queue: &CommandQueue) {
     };
     if !covers {
         kx.step(sim::Kind::Read, kx.memory_label()).await;
-        if !queue.need_sync.get() {
+        if !queue.need_sync.get(kx.cx()) {
             return;
         }
     }
@@ -114,14 +114,14 @@ async fn completion_wait(kx: &Kx, queue: &CommandQueue) {
     }
     let irqs = queue.lock.lock_irqsave(kx.cx()).await;
     kx.step(sim::Kind::Io, kx.memory_label()).await;
-    if covers && !queue.need_sync.get() {
+    if covers && !queue.need_sync.get(kx.cx()) {
         number = queue.cmd_sem_val.get();
     } else {
         if under_lock {
             number = next();
         }
         submit(kx, queue, Command::CompletionWait(number));
-        queue.need_sync.set(false);
+        queue.need_sync.set(kx.cx(), false);
     }
     queue.lock.unlock_irqrestore(kx.cx(), irqs);
     wait_on_sem(kx, queue, number).await;

@@ -33,6 +33,8 @@ pub async fn iommu_dma_map_sg(
         (DEFAULT_MAX_SEGMENT, DMA_BIT_MASK_32)
     } else {
         let max = kx.load(parms, DeviceDmaParameters::max_segment_size).await;
+        // dma_get_max_seg_size: 0 says nothing.
+        let max = if max == 0 { DEFAULT_MAX_SEGMENT } else { max };
         (max, kx.load(parms, DeviceDmaParameters::segment_boundary_mask).await)
     };
     let entries: Vec<_> =

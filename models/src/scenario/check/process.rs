@@ -73,7 +73,12 @@ fn one(
                 checker.error(&[Seg::Field("fill")], "there is nothing to choose from");
             }
         }
-        ProcStmt::FreePages { percent } => checker.percent(*percent),
+        ProcStmt::AllocObjects { size, count } => {
+            checker.dist("size", size, 1, limits::BYTES);
+            checker.dist("count", count, 0, limits::PAGE_BLOCKS);
+            budget.executed = budget.executed.saturating_add(multiplied(times, count));
+        }
+        ProcStmt::FreePages { percent } | ProcStmt::FreeObjects { percent } => checker.percent(*percent),
         ProcStmt::Sleep { us } => checker.dist("us", us, 0, limits::DELAY_US),
         ProcStmt::Repeat { times: more, body: inner } => {
             checker.dist("times", more, 0, limits::EXECUTED);
