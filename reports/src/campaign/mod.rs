@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use sim::coverage::Coverage;
 use sim::explore::{SignatureStats, Summary};
 
+use crate::causes;
 use crate::compared::Compared;
 use crate::coverage::CoverageJson;
 use crate::json::ExpectationJson;
@@ -147,7 +148,7 @@ impl CampaignPage<'_> {
         body: &mut String,
         repeat: &dyn Fn(u64, Option<&SignatureStats>) -> String,
     ) -> Result<(), String> {
-        let list = self.summary.by_first_seed();
+        let list = self.summary.by_cause();
         let heading = format!("What was found: {}", counted(list.len() as u64, "signature"));
         section(body, "found", &heading);
         if list.is_empty() {
@@ -166,12 +167,16 @@ impl CampaignPage<'_> {
         if self.compared.len() < 2 {
             figure(body, &about, &over_seeds(&about, "signatures", &[line])?);
         }
+        if let Some(text) = causes::following(&list) {
+            let _ = writeln!(body, "<p>{}.</p>", escape(&text));
+        }
         table(body, &["no.", "signature", "seeds", "", "found after", "repeat"]);
         for (n, stats) in list.iter().enumerate() {
             let finding = &stats.finding;
+            let remark = causes::remark(&list, n).map_or_else(String::new, |text| format!("<br>({})", escape(&text)));
             let _ = writeln!(
                 body,
-                "<tr><td>{}</td><td class=\"t\"><b>{}</b><br>{}<br><span class=\"bad\">{}</span></td><td class=\"n\">{}<br>{}</td><td>{}</td>\
+                "<tr><td>{}</td><td class=\"t\"><b>{}</b><br>{}<br><span class=\"bad\">{}</span>{remark}</td><td class=\"n\">{}<br>{}</td><td>{}</td>\
                  <td class=\"n\">{}</td><td class=\"t\"><code>{}</code></td></tr>",
                 n + 1,
                 escape(finding.kind),
