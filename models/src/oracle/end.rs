@@ -108,11 +108,14 @@ fn check_pool(kx: &Kx, pool: PoolPtr) {
         PoolPtr::Added(_) => IoTlbPool::TYPE_NAME,
     };
     if let Some(violation) = violation {
-        let title = format!("swiotlb: {violation:?}");
+        let title = format!("swiotlb: {violation}");
         kx.report(Draft::warning("slots-inconsistent", title).object(type_name), Vec::new);
     }
     if used > 0 && !kx.k.ledger.reaches(buffer) {
-        let title = format!("swiotlb: {used} slots are in use, and no mapping leads to them");
+        let title = match used {
+            1 => "swiotlb: 1 slot is in use, and no mapping leads to it".to_owned(),
+            _ => format!("swiotlb: {used} slots are in use, and no mapping leads to them"),
+        };
         kx.report(Draft::warning("slots-lost", title).object(type_name), Vec::new);
     }
 }

@@ -71,6 +71,8 @@ struct Small {
     probe: &'static str,
     /// What its contexts do, one each.
     workload: &'static [&'static str],
+    /// So many processes sleep meanwhile.
+    processes: usize,
 }
 
 const SMALL: Small = Small {
@@ -82,6 +84,7 @@ const SMALL: Small = Small {
     registers: "Device",
     probe: "SetMask(bits: 64)",
     workload: &[],
+    processes: 0,
 };
 
 /// Kinds that no scenario of the repository shows, and what shows them in one of the first seeds.
@@ -157,7 +160,7 @@ const MADE: &[(&str, u64, Small)] = &[
         0,
         Small { workload: &[r#"Lock(name: "ring", body: [Lock(name: "ring", body: [])])"#], ..SMALL },
     ),
-    ("too-many-contexts", 0, Small { workload: &["Sleep(us: Fixed(1000000))"; 64], ..SMALL }),
+    ("too-many-contexts", 0, Small { workload: &["Sleep(us: Fixed(9000000))"; 32], processes: 32, ..SMALL }),
 ];
 
 /// Kinds without a mail here, and why.
@@ -180,12 +183,16 @@ const NO_SUCH_PATH: &str = "no modelled path does so, and the language of driver
 
 impl Small {
     fn text(&self) -> String {
-        let Self { version, revert, cmdline, iommu, device, registers, probe, workload } = self;
+        let Self { version, revert, cmdline, iommu, device, registers, probe, workload, processes } = self;
         let workload: Vec<String> = (0..)
             .zip(*workload)
             .map(|(n, body)| format!("(name: \"queue{n}\", start_ms: Fixed(1), body: [{body}])"))
             .collect();
         let workload = workload.join(",\n            ");
+        let processes: Vec<String> = (0..*processes)
+            .map(|n| format!("(name: \"idle{n}\", body: [Sleep(us: Fixed(9000000))])"))
+            .collect();
+        let processes = processes.join(", ");
         format!(
             r#"(
     about: "one thing",
@@ -208,6 +215,7 @@ impl Small {
             {workload}
         ],
     )],
+    processes: [{processes}],
 )
 "#
         )
