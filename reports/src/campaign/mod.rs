@@ -55,9 +55,24 @@ pub fn campaign(
     page.slowest(&mut body, repeat);
     let mut text = PAGE.replacen("/*CSS*/", STYLE, 1);
     text = text.replace("<!--TITLE-->", &escape(&page.head.scenario));
+    text = text.replacen("<!--PARTS-->", &links(&body), 1);
     text = text.replacen("<!--ABOUT-->", &escape(&page.head.about), 1);
     // What runs said goes in last: nothing in it is taken for a place to fill.
     Ok(text.replacen("<!--BODY-->", &body, 1))
+}
+
+/// Links to the parts that the page has.
+fn links(body: &str) -> String {
+    const PARTS: [(&str, &str); 6] = [
+        ("settings", "Settings"),
+        ("found", "Found"),
+        ("strategies", "Strategies"),
+        ("endings", "Endings"),
+        ("exercised", "Exercised"),
+        ("slowest", "Slowest"),
+    ];
+    let there = PARTS.iter().filter(|(id, _)| body.contains(&format!("<h2 id=\"{id}\">")));
+    there.map(|(id, word)| format!("<a href=\"#{id}\">{word}</a>")).collect::<Vec<_>>().join(" ")
 }
 
 /// Text for HTML, in printable ASCII.

@@ -94,10 +94,12 @@
     const x = (i) => left + (i - view[0]) * scale;
     const ink = css('--ink'), dim = css('--dim'), line = css('--line');
     g.fillStyle = dim;
+    // As many digits as tell one from the next.
+    const digits = ev.time[Math.min(N, view[1]) - 1] - ev.time[view[0]] < 1e5 ? 9 : 6;
     const ticks = Math.max(1, Math.floor((width - left) / 130));
     for (let k = 0; k < ticks; k++) {
       const i = Math.floor(view[0] + (view[1] - view[0]) * k / ticks);
-      if (i < N) g.fillText((ev.time[i] / 1e9).toFixed(6) + ' s', x(i) + 2, HEAD / 2);
+      if (i < N) g.fillText((ev.time[i] / 1e9).toFixed(digits) + ' s', x(i) + 2, HEAD / 2);
     }
     drawn.forEach((c, row) => {
       const lane = lanes[c], y = HEAD + row * LANE, mid = y + LANE / 2;
