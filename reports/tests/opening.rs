@@ -198,6 +198,9 @@ fn how_soon_a_long_run_opens() {
     };
     let _ = writeln!(out, "{} KiB", page.len() / 1024);
     let file = folder.path().join("page.html");
+    if let Ok(kept) = std::env::var("KEEP") {
+        std::fs::write(kept, &page).expect("it can be written");
+    }
     std::fs::write(&file, page.replacen("</body>", &format!("{MEASURE}</body>"), 1)).expect("it can be written");
     for round in 0..3 {
         let profile = folder.path().join(format!("profile{round}"));

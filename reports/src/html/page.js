@@ -202,6 +202,7 @@
     }
   }
   list.addEventListener('scroll', () => soon(drawRows));
+  $('map-part').addEventListener('scroll', () => soon(drawMap));
 
   // The map: places that were ever in use, side by side, each as wide as its size's logarithm.
   const map = $('map');
@@ -212,8 +213,11 @@
     space = n; picked = null;
     [...$('spaces').children].forEach((b, i) => b.setAttribute('aria-selected', i === n));
     mine = data.intervals.filter((v) => v.space === n);
-    segments = [...new Set(mine.flatMap((v) => [Math.floor(v.start / SEGMENT), Math.floor((v.start + v.len - 1) / SEGMENT)]))].sort((a, b) => a - b).slice(0, MAX_SEGMENTS);
+    segments = !inSegments() ? [] : [...new Set(mine.flatMap((v) => [Math.floor(v.start / SEGMENT), Math.floor((v.start + v.len - 1) / SEGMENT)]))].sort((a, b) => a - b).slice(0, MAX_SEGMENTS);
     rowOf = new Map(segments.map((s, row) => [s, row]));
+    freedAt = inSegments() ? segments.map(() => new Float64Array(SEGMENT).fill(Infinity)) : [];
+    if (inSegments()) for (const v of mine) if (v.to >= 0) for (const [row, a, n] of stretches(v.start, v.len)) for (let k = a; k < a + n; k++) freedAt[row][k] = Math.min(freedAt[row][k], v.to);
+    part.scrollTop = 0;
     const borders = [...new Set(mine.flatMap((v) => [v.start, v.start + v.len]))].sort((a, b) => a - b);
     cells = [];
     let sum = 0;
@@ -230,7 +234,7 @@
     });
     cells.forEach((c, k) => { const gap = k && cells[k - 1].b !== c.a ? 3 : 0; c.x = sum + gap; c.w = 2 + Math.log2(1 + (c.b - c.a) / (data.spaces[n].unit || 1)); sum = c.x + c.w; });
     cells.sum = sum || 1;
-    soon(drawMap); life();
+    soon(drawMap); lately(life);
   }
   // Who has a place is the last who began and has not ended; `c.all` is in order of beginning, `c.late` says how late any up to
   // there ends.
@@ -243,7 +247,8 @@
   const former = (c) => c.ended <= at;
   // Slots of a bounce pool: a row for each segment of 128 that was ever in use, a cell for each slot.
   const SEGMENT = 128, SEGMENT_ROW = 16, MAX_SEGMENTS = 512;
-  let segments = [], rowOf = new Map();
+  // `freedAt` says for each slot of a row when it was given back first.
+  let segments = [], rowOf = new Map(), freedAt = [];
   const inSegments = () => data.spaces[space] && data.spaces[space].slots;
   const slotPlace = (width) => { const left = Math.min(64, width * .18); return [left, (width - left) / SEGMENT]; };
   const stretches = (start, len) => {
@@ -255,13 +260,25 @@
     }
     return list;
   };
+  // Only the rows on the screen are drawn: the canvas stays where it is while its frame scrolls.
+  const part = $('map-part'), whole = $('map-whole');
+  let firstRow = 0;
   function drawSlots() {
-    const [g, width] = fit(map, segments.length * SEGMENT_ROW + 4), [left, w] = slotPlace(width);
+    const all = segments.length * SEGMENT_ROW + 4, high = Math.min(all, Math.floor(window.innerHeight * .46));
+    whole.style.height = all + 'px'; firstRow = part.scrollTop;
+    const [g, width] = fit(map, high), [left, w] = slotPlace(width);
+    const top = Math.floor(firstRow / SEGMENT_ROW), end = Math.min(segments.length, Math.ceil((firstRow + high) / SEGMENT_ROW));
+    g.translate(0, -firstRow);
     const dark = css('--bg').startsWith('#1'), only = $('owner').value.trim().toLowerCase();
     g.font = '11px ui-monospace, monospace'; g.fillStyle = css('--dim');
-    segments.forEach((s, row) => { g.fillStyle = css('--dim'); g.fillText(s * SEGMENT, 0, row * SEGMENT_ROW + 9); g.strokeStyle = css('--line'); g.strokeRect(left + .5, row * SEGMENT_ROW + 2.5, width - left - 1, SEGMENT_ROW - 5); });
-    const fill = (v, style, gap) => { g.fillStyle = style; for (const [row, a, n] of stretches(v.start, v.len)) g.fillRect(left + a * w, row * SEGMENT_ROW + 3, Math.max(1, n * w - gap), SEGMENT_ROW - 6); };
-    for (const v of mine) if (v.to >= 0 && v.to <= at) fill(v, css('--line'), 0);
+    g.strokeStyle = css('--line');
+    for (let row = top; row < end; row++) {
+      const y = row * SEGMENT_ROW, freed = freedAt[row];
+      g.fillStyle = css('--dim'); g.fillText(segments[row] * SEGMENT, 0, y + 9); g.strokeRect(left + .5, y + 2.5, width - left - 1, SEGMENT_ROW - 5);
+      g.fillStyle = css('--line');
+      for (let a = 0; a < SEGMENT; a++) if (freed[a] <= at) { let b = a + 1; while (b < SEGMENT && freed[b] <= at) b++; g.fillRect(left + a * w, y + 3, (b - a) * w, SEGMENT_ROW - 6); a = b; }
+    }
+    const fill = (v, style, gap) => { g.fillStyle = style; for (const [row, a, n] of stretches(v.start, v.len)) if (row >= top && row < end) g.fillRect(left + a * w, row * SEGMENT_ROW + 3, Math.max(1, n * w - gap), SEGMENT_ROW - 6); };
     for (const v of mine) if (v.from <= at && (v.to < 0 || v.to > at)) {
       const what = data.texts[v.what];
       g.globalAlpha = !only || what.toLowerCase().includes(only) ? 1 : .2;
@@ -270,7 +287,7 @@
     if (picked) { g.strokeStyle = css('--bad'); g.lineWidth = 2; for (const [row, a, n] of stretches(picked.a, picked.b - picked.a)) g.strokeRect(left + a * w, row * SEGMENT_ROW + 2, Math.max(2, n * w), SEGMENT_ROW - 4); g.lineWidth = 1; }
   }
   function pickSlot(e) {
-    const [left, w] = slotPlace(map.clientWidth), s = segments[Math.floor(e.offsetY / SEGMENT_ROW)];
+    const [left, w] = slotPlace(map.clientWidth), s = segments[Math.floor((e.offsetY + firstRow) / SEGMENT_ROW)];
     if (s === undefined || e.offsetX < left) return null;
     const slot = s * SEGMENT + Math.floor((e.offsetX - left) / w);
     return cells.find((c) => c.a <= slot && slot < c.b);
@@ -278,6 +295,7 @@
   const ROWS = 5;
   function drawMap() {
     if (inSegments()) { drawSlots(); return; }
+    whole.style.height = '';
     const [g, width] = fit(map, 22 * ROWS + 6);
     const dark = css('--bg').startsWith('#1'), only = $('owner').value.trim().toLowerCase(), per = cells.sum / ROWS;
     for (const c of cells) {
@@ -291,6 +309,7 @@
   }
   map.addEventListener('click', (e) => { const hit = inSegments() ? pickSlot(e) : cells.filter((c) => c.box && e.offsetY >= c.box[1] - 2 && e.offsetY < c.box[1] + 20).sort((a, b) => Math.abs(a.box[0] + a.box[2] / 2 - e.offsetX) - Math.abs(b.box[0] + b.box[2] / 2 - e.offsetX))[0]; if (hit) { picked = hit; drawMap(); life(); } });
   map.addEventListener('keydown', (e) => { const k = cells.indexOf(picked); if (e.key === 'ArrowDown' || e.key === 'ArrowUp') { e.preventDefault(); picked = cells[Math.max(0, Math.min(cells.length - 1, k + (e.key === 'ArrowDown' ? 1 : -1)))]; drawMap(); life(); } });
+  const MOST = 60;
   function life() {
     const box = $('life'); box.textContent = '';
     const only = $('owner').value.trim().toLowerCase();
@@ -301,14 +320,14 @@
     box.append(p);
     const t = document.createElement('table'), head = t.insertRow();
     for (const h of ['range', 'who', 'from', 'to']) { const th = document.createElement('th'); th.textContent = h; head.append(th); }
-    for (const v of table.slice(0, 200)) {
+    for (const v of table.slice(0, MOST)) {
       const r = t.insertRow(), has = v.from <= at && (v.to < 0 || v.to > at);
       r.className = has ? 'has' : 'gone';
       r.insertCell().textContent = hex(v.start) + '..' + hex(v.start + v.len);
       r.insertCell().textContent = data.texts[v.what];
       for (const i of [v.from, v.to]) { const cell = r.insertCell(); if (i < 0) { cell.textContent = 'the end'; continue; } const b = document.createElement('button'); b.type = 'button'; b.textContent = secs(ev.time[Math.min(i, N - 1)]) + ' ' + name(ev.ctx[Math.min(i, N - 1)]); b.addEventListener('click', () => go(Math.min(i, N - 1))); cell.append(b); }
     }
-    if (table.length > 200) { const more = document.createElement('p'); more.textContent = 'and ' + (table.length - 200) + ' more'; box.append(t, more); } else box.append(t);
+    if (table.length > MOST) { const more = document.createElement('p'); more.textContent = 'and ' + (table.length - MOST) + ' more'; box.append(t, more); } else box.append(t);
   }
 
   // Quantities over events.
@@ -359,8 +378,11 @@
     $('slider').value = at;
     $('where').textContent = `${at + 1} of ${N}   ${secs(ev.time[at])} s   ${name(ev.ctx[at])}   ${text(at)}`;
     if (at < view[0] || at >= view[1]) { const span = view[1] - view[0]; look(at - Math.floor(span / 2), at - Math.floor(span / 2) + span); }
-    reveal(); soon(drawLanes); soon(drawRows); soon(drawMap); soon(life); soon(drawCounters);
+    reveal(); soon(drawLanes); soon(drawRows); soon(drawMap); soon(drawCounters); lately(life);
   }
+  // A table of hundreds of rows waits until nothing moves any more.
+  let later = 0;
+  function lately(f) { clearTimeout(later); later = setTimeout(f, 120); }
   function within(by) { const l = lanes[ev.ctx[at]].events, k = lower(l, at) + by; if (l[k] !== undefined) go(l[k]); }
   function nextFinding() { const i = found.find((f) => f > at); go(i !== undefined ? i : found[0] !== undefined ? found[0] : at); }
 
@@ -383,7 +405,8 @@
   window.addEventListener('resize', everything);
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', everything);
   story(); filter();
-  if (data.spaces.length) choose(0); else document.querySelector('[aria-label="Memory and addresses"]').hidden = true;
+  // The map lies below what is seen first, and waits until that is drawn.
+  if (data.spaces.length) requestAnimationFrame(() => setTimeout(() => { if (!mine.length) choose(space); }, 0)); else document.querySelector('[aria-label="Memory and addresses"]').hidden = true;
   go(at);
   document.documentElement.dataset.ready = 'yes';
 })();
