@@ -26,7 +26,7 @@ pub use label::{CtxId, CtxSet, Kind, Label, MAX_CONTEXTS, Name, ObjId};
 pub use probe::cell;
 
 /// Version of the engine's choice and digest semantics. It changes whenever the same seed may give another run.
-pub const ENGINE_VERSION: u32 = 2;
+pub const ENGINE_VERSION: u32 = 3;
 
 /// Virtual nanoseconds since the run began.
 pub type Nanos = u64;

@@ -61,6 +61,9 @@ pub struct Machine {
     /// Where EFI firmware has left the log of what the TPM measured, in usable memory.
     #[serde(default)]
     pub tpm_log: Option<Region>,
+    /// The memory windows of the PCI host bridge, in ascending order: no device behind an IOMMU gets a bus address in them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bridge_windows: Vec<Region>,
     /// Devices, in the order in which the bus scan meets them.
     #[serde(default)]
     pub devices: Vec<Device>,

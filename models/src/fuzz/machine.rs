@@ -29,6 +29,8 @@ pub(super) fn machine(dice: &mut Dice, drivers: &[Driver]) -> Machine {
         cpu_vendor,
         cpus,
         possible_cpus: None,
+        // As QEMU's q35 has it: between the memory below 4 GiB and the interrupt controllers.
+        bridge_windows: vec![Region { start: 3 << 30, size: 0x3ec0_0000 }],
         nr_cpus: dice.pick(&[8, 64, 320]),
         e820: e820(dice),
         e820_changes: Vec::new(),

@@ -28,6 +28,7 @@ mod owner;
 mod query;
 mod ranges;
 mod rules;
+mod shortcut;
 mod stage;
 mod state;
 mod types;

@@ -364,10 +364,14 @@ impl Memblock {
         kind: MemblockType,
         base: PhysAddr,
         size: u64,
-        change: impl FnMut(&mut Region),
+        mut change: impl FnMut(&mut Region),
     ) -> Result<(), MemblockError> {
-        let inside = self.isolate_range(kind, base, size)?;
         let rules = self.rules;
+        let size = cap_size(base, size);
+        if size > 0 && self.list_mut(kind).change_part(base, base.wrapping_add(size), &rules, &mut change) {
+            return Ok(());
+        }
+        let inside = self.isolate_range(kind, base, size)?;
         let list = self.list_mut(kind);
         list.regions[inside.start..inside.end].iter_mut().for_each(change);
         list.merge(inside, &rules)?;

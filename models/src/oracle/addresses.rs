@@ -2,7 +2,7 @@
 
 use sim::Draft;
 
-use crate::iommu::core::{Cookie, IommuDomain, IommuGroup, MSI_WINDOW};
+use crate::iommu::core::{Cookie, IommuDomain, IommuGroup};
 use crate::iommu::dma::FlushQueue;
 use crate::iommu::iova::{Cpu, IOVA_RANGE_CACHE_MAX_SIZE, IovaRange};
 use crate::kernel::Kx;
@@ -30,10 +30,8 @@ pub(super) fn check_addresses(kx: &Kx) {
 /// A range that is taken belongs to a mapping, lies in a cache, or waits in a queue whose timer will fire.
 fn check_ranges(kx: &Kx, domain: Ptr<IommuDomain>, cookie: &Cookie, members: &[usize]) {
     let spare = spare(kx, cookie);
-    let taken = |range: &IovaRange| {
-        let reserved = range.lo.0 >= MSI_WINDOW.0.0 && range.hi.0 <= MSI_WINDOW.1.0;
-        !reserved && spare.binary_search(&range.lo.0).is_err()
-    };
+    let taken =
+        |range: &IovaRange| !cookie.is_reserved(range.lo) && spare.binary_search(&range.lo.0).is_err();
     for range in cookie.iovad.ranges().filter(taken) {
         let (start, pages) = (DmaAddr(range.lo.0 << PAGE_SHIFT), range.hi.0 - range.lo.0 + 1);
         if !kx.k.ledger.covers(members, start, pages << PAGE_SHIFT) {

@@ -52,6 +52,8 @@ pub struct KernelConfig {
     pub vmap_stack: bool,
     /// `CONFIG_NR_CPUS`, if it is named; it then counts before the machine's.
     pub nr_cpus: Option<u32>,
+    /// `CONFIG_HZ`: ticks a second. Timers of the kernel fire at ticks.
+    pub hz: u32,
 }
 
 impl Default for KernelConfig {
@@ -75,6 +77,7 @@ impl Default for KernelConfig {
             dma_direct_remap: false,
             vmap_stack: true,
             nr_cpus: None,
+            hz: 250,
         }
     }
 }
@@ -101,6 +104,7 @@ pub const CONFIG_NAMES: &[&str] = &[
     "CONFIG_DMA_DIRECT_REMAP",
     "CONFIG_VMAP_STACK",
     "CONFIG_NR_CPUS",
+    "CONFIG_HZ",
 ];
 
 /// What came of one line of configuration.
@@ -128,6 +132,16 @@ impl KernelConfig {
             return match value.parse() {
                 Ok(count @ 1..=8192) => {
                     self.nr_cpus = Some(count);
+                    ConfigLine::Taken
+                }
+                _ => ConfigLine::Malformed,
+            };
+        }
+        if name == "CONFIG_HZ" {
+            return match value.parse() {
+                // What Kconfig offers on any of the architectures.
+                Ok(hz @ (24 | 48 | 100 | 128 | 250 | 256 | 300 | 1000 | 1024)) => {
+                    self.hz = hz;
                     ConfigLine::Taken
                 }
                 _ => ConfigLine::Malformed,
@@ -204,10 +218,18 @@ mod tests {
         assert!(!config.swiotlb && !config.amd_iommu);
         assert_eq!(config.iommu_default, IommuDefault::Passthrough);
         assert_eq!(config.nr_cpus, Some(64));
+        assert_eq!(config.set("CONFIG_HZ=1000"), ConfigLine::Taken);
+        assert_eq!(config.hz, 1000);
         assert_eq!(config.set("CONFIG_KASAN=y"), ConfigLine::Unknown);
-        for bad in
-            ["SWIOTLB=y", "CONFIG_SWIOTLB", "CONFIG_=y", "CONFIG_SWIOTLB=maybe", "CONFIG_NR_CPUS=0", ""]
-        {
+        for bad in [
+            "SWIOTLB=y",
+            "CONFIG_SWIOTLB",
+            "CONFIG_=y",
+            "CONFIG_SWIOTLB=maybe",
+            "CONFIG_NR_CPUS=0",
+            "CONFIG_HZ=7",
+            "",
+        ] {
             assert_eq!(config.set(bad), ConfigLine::Malformed, "{bad}");
         }
     }
@@ -215,7 +237,11 @@ mod tests {
     #[test]
     fn every_known_name_is_taken() {
         for name in CONFIG_NAMES {
-            let value = if *name == "CONFIG_NR_CPUS" { "8" } else { "y" };
+            let value = match *name {
+                "CONFIG_NR_CPUS" => "8",
+                "CONFIG_HZ" => "100",
+                _ => "y",
+            };
             assert_eq!(KernelConfig::default().set(&format!("{name}={value}")), ConfigLine::Taken, "{name}");
         }
     }

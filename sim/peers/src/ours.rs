@@ -1,13 +1,13 @@
 //! The programs on the engine.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 
 use sim::choices::{Choices, Enumeration, Mode};
 use sim::explore::dpor::{Counts, Limits};
 use sim::explore::{Campaign, Outcome, Search};
-use sim::schedule::{RoundRobin, Schedule, Strategy};
+use sim::schedule::{Estimate, RoundRobin, Schedule, Strategy};
 use sim::sync::{LockClass, Mutex, Var, WaitQueue};
 use sim::{Cx, RunConfig, RunEnd, Sim, SpawnSpec};
 
@@ -125,9 +125,24 @@ fn run(program: Program, settings: Settings, mode: Mode, strategy: Box<dyn Sched
 
 /// One run of `seed`.
 pub(crate) fn seed(program: Program, settings: Settings, strategy: Strategy, seed: u64) -> (RunEnd, Data) {
-    // What a trial run would tell of steps and decisions.
-    let steps = 4 + u64::from(program.contexts()) * (1 + 2 * u64::from(program.pairs()));
-    run(program, settings, Mode::Seed(seed), strategy.build(steps, |_| 0))
+    let estimate = estimate(program, settings);
+    run(program, settings, Mode::Seed(seed), strategy.build(&estimate, |_| 0))
+}
+
+/// What a trial run tells of a program: made once, as a campaign makes it.
+fn estimate(program: Program, settings: Settings) -> Estimate {
+    thread_local! {
+        static LAST: RefCell<Option<(Program, bool, Estimate)>> = const { RefCell::new(None) };
+    }
+    LAST.with_borrow_mut(|last| match last {
+        Some((of, accesses, estimate)) if *of == program && *accesses == settings.accesses => estimate.clone(),
+        _ => {
+            let (end, _) = run(program, settings, Mode::Seed(0), Box::new(RoundRobin::new()));
+            let estimate = Estimate::of(&end);
+            *last = Some((program, settings.accesses, estimate.clone()));
+            estimate
+        }
+    })
 }
 
 /// Whether the run shows the bug of the program.

@@ -131,7 +131,7 @@ impl Strategy {
             Self::RoundRobin => Box::new(RoundRobin::new()),
             // No swarm is a part of a swarm.
             Self::Random | Self::Swarm => Box::new(Random),
-            Self::Pct(depth) => Box::new(Pct::new(depth, estimate.steps)),
+            Self::Pct(depth) => Box::new(Pct::new(depth, estimate.decisions)),
             Self::Pos => Box::new(Pos::new()),
             Self::Urw => Box::new(Urw::new(estimate)),
             Self::Delay(most) => Box::new(Delay::new(most, estimate.decisions)),

@@ -75,7 +75,7 @@ fn digests_are_pinned() {
 const PINNED: [&str; 8] = [
     "swarm 57b41a9940316234d60b628ad8b5ae77",
     "random 57b41a9940316234d60b628ad8b5ae77",
-    "pct:3 939d2782536f0c296c2ba87edbdbf137",
+    "pct:3 03c8cffe4e6bf620f4a30e522dacf45f",
     "pos af9ce4b2dd10418c5c8072dce1dab2ea",
     "urw 57b41a9940316234d60b628ad8b5ae77",
     "delay:2 b3866512568913fe6c2114e6d9df7f8b",

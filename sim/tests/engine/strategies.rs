@@ -74,15 +74,15 @@ fn depth_3() -> Program {
 fn pct_finds_bugs_at_least_as_often_as_its_bound_says() {
     const SEEDS: u64 = 6_000;
     for (program, depth) in [(depth_2(), 2_u32), (depth_3(), 3)] {
-        let steps = Setup::cpus(2).seed(&program, 0).steps;
-        let setup = Setup { steps, ..Setup::cpus(2) }.strategy(Strategy::Pct(depth));
+        let k = Setup::cpus(2).seed(&program, 0).decisions;
+        let setup = Setup { steps: k, ..Setup::cpus(2) }.strategy(Strategy::Pct(depth));
         let found = found(&setup, &program, SEEDS);
         // n is 2: the root ends before the others begin. Three standard deviations are given.
         #[expect(clippy::cast_precision_loss, reason = "small numbers")]
-        let expected = SEEDS as f64 / (2.0 * (steps as f64).powi(depth.cast_signed() - 1));
+        let expected = SEEDS as f64 / (2.0 * (k as f64).powi(depth.cast_signed() - 1));
         #[expect(clippy::cast_precision_loss, reason = "small numbers")]
         let enough = found as f64 >= expected - 3.0 * expected.sqrt();
-        assert!(enough, "depth {depth}: {found} of {SEEDS}, {expected} expected in {steps} steps");
+        assert!(enough, "depth {depth}: {found} of {SEEDS}, {expected} expected with {k} decisions");
     }
 }
 

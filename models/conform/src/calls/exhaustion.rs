@@ -17,6 +17,10 @@ const MOST_MAPS: usize = 60_000;
 const LARGEST: u64 = 1 << 22;
 /// The driver fills three times; more often, and only time would be lost.
 const MOST_FILLS: u32 = 64;
+/// So many addresses are asked what happened while nothing was printed.
+const MOST_HINTS: usize = 64;
+/// The depot's work runs so often, in microseconds. Source: `drivers/iommu/iova.c: IOVA_DEPOT_DELAY`, v6.12.
+const DEPOT_DELAY: u64 = 100_000;
 /// The driver prints so many jumps of one size.
 const PRINTED_JUMPS: usize = 39;
 /// A made-up place above 4 GiB, for a buffer whose place is not printed.
@@ -212,6 +216,21 @@ impl Session<'_> {
     fn choose_start(&mut self, told: &Told1, what: What<'_>) {
         let Some(first) = told.addrs.get(&0).copied() else { return };
         let (params, online) = (self.params, self.machine.cpus);
+        let addrs: Vec<DmaAddr> =
+            (0..MOST_HINTS).map_while(|number| told.addrs.get(&number).copied()).collect();
+        let most = if matches!(self.machine.rules.iova.depot, DepotRule::Trimmed) {
+            // Once each 100 ms, and whatever of that lies across the ends.
+            self.silent.map_or(1, |time| 1 + usize::try_from(time / DEPOT_DELAY).unwrap_or(usize::MAX))
+        } else {
+            0
+        };
+        let mut inferred = false;
+        self.paths.with_domain(true, |domain, call| {
+            inferred = domain.infer_trims(call, &params, what, &addrs, most);
+        });
+        if inferred {
+            return;
+        }
         let class = order_base_2((told.size >> PAGE_SHIFT).max(1)).min(IOVA_RANGE_CACHE_MAX_SIZE - 1);
         self.paths.with_domain(true, |domain, call| {
             let waiting = domain.space().pending();
@@ -279,6 +298,7 @@ impl Session<'_> {
         // The queue takes back in the order in which it was filled, so that only how many wait at the end matters; as
         // many as can wait are left to `choose_start`.
         let waits = run.addrs.len().saturating_sub(IOVA_FQ_SIZE - 1);
+        self.silent = told.ended.zip(told.drained).map(|(ended, drained)| drained.saturating_sub(ended));
         self.paths.earlier = told.ended;
         self.paths.now = told.drained;
         self.paths.later = told.drained;

@@ -1,26 +1,16 @@
 //! A domain in which the moment of each flush may be unknown: every state that fits what was logged so far.
 
-use models::iommu::dma::{SgLayout, SgSegment, fq_timer_ticks};
+use models::iommu::dma::{SgLayout, SgSegment};
 use models::mem::{DmaAddr, PAGE_SIZE, PhysAddr, align_up};
 
 use crate::replay::{DmaDomain, DmaParams, IovaSpace, MapFailed};
 
 use super::guide::Guide;
+use super::state::{Armed, Due, State, USUAL, Window, alike};
 
 /// How many states are followed at once. They differ in a flush that no address has told yet.
 const MOST_STATES: usize = 96;
 
-/// A tick of the kernels that were recorded (250 Hz), in microseconds.
-const TICK: u64 = 4_000;
-/// The timer fires in the fourth tick after the one in which it was armed: not before three whole ticks are over, less
-/// what the clock of the log may be off.
-const EARLIEST: u64 = (fq_timer_ticks(TICK * 1_000) - 1) * TICK - 250;
-/// Not after four, save for what keeps interrupts off, such as a warning that is printed.
-const LATEST: u64 = ON_TIME + 16_000;
-/// Four whole ticks.
-const ON_TIME: u64 = fq_timer_ticks(TICK * 1_000) * TICK;
-/// What is taken where nothing tells more: three and a half ticks.
-const USUAL: u64 = TICK * 7 / 2;
 /// How many states with full trees are followed at once.
 const MOST_CHOSEN: usize = 4;
 /// On how many CPUs the driver is looked for.
@@ -49,35 +39,6 @@ impl Told {
             Self::Nothing => true,
         }
     }
-}
-
-/// When the timer was armed, and where.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Armed {
-    /// The times, in microseconds of the log, between which that was.
-    at: Window,
-    cpu: u32,
-}
-
-/// The times between which something happened, in microseconds of the log, as far as it has time stamps.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Window {
-    pub(super) after: Option<u64>,
-    pub(super) before: Option<u64>,
-}
-
-/// One possible state.
-#[derive(Clone, Debug)]
-struct State {
-    space: IovaSpace,
-    /// When the timer was armed, in microseconds of the log, and on which CPU.
-    armed: Option<Armed>,
-    /// Flushes that are behind it.
-    flushed: usize,
-    /// What a map gave that the log does not tell of.
-    unseen: Option<DmaAddr>,
-    /// Microseconds by which its flushes came later than a timer should fire.
-    late: u64,
 }
 
 /// The domain.
@@ -172,6 +133,52 @@ impl Domain {
         }
     }
 
+    /// Goes on from the state in which the next maps give `told`, if the depot's work has run at most `most` times since
+    /// no line was printed: an address that it cannot have otherwise lies in a magazine that was trimmed. Says whether
+    /// there is such a state.
+    pub(super) fn infer_trims(
+        &mut self,
+        call: &Call<'_>,
+        params: &DmaParams,
+        what: What<'_>,
+        told: &[DmaAddr],
+        most: usize,
+    ) -> bool {
+        let waiting = self.states[0].space.pending();
+        // Either the flush queue's timer has not fired yet, or it has, and all is flushed.
+        let flushes = if waiting == 0 { &[0][..] } else { &[0, waiting][..] };
+        for count in flushes {
+            let mut base = self.states[0].space.clone();
+            base.flush_oldest(call.cpu, *count);
+            let mut trimmed: Vec<(usize, DmaAddr)> = Vec::new();
+            loop {
+                let mut space = base.clone();
+                // In the order in which they were full.
+                trimmed.sort_unstable();
+                trimmed.iter().for_each(|(_, addr)| {
+                    space.trim_holding(*addr);
+                });
+                let before = space.clone();
+                let wrong =
+                    told.iter().find(|addr| Self::probe(&mut space, call.cpu, params, what) != Ok(**addr));
+                let Some(wrong) = wrong else {
+                    self.states[0].space = before;
+                    self.states.truncate(1);
+                    return true;
+                };
+                match before.depot_place(*wrong) {
+                    Some(place) if trimmed.len() < most => {
+                        // Places are told in the state in which nothing is trimmed.
+                        let place = base.depot_place(*wrong).unwrap_or(place);
+                        trimmed.push((place, *wrong));
+                    }
+                    _ => break,
+                }
+            }
+        }
+        false
+    }
+
     /// The states in which a call may find the domain.
     fn before_call(&mut self, cpu: u32, at: Window, guide: &Guide) -> Vec<State> {
         if !self.lazy {
@@ -181,14 +188,15 @@ impl Domain {
         let mut fitting = Vec::with_capacity(states.len() * 2);
         for mut state in states {
             match guide {
-                Guide::Trace { after, covers } if self.calls < *covers => {
-                    while after.get(state.flushed).is_some_and(|calls| *calls < self.calls) {
-                        state.flush(cpu);
+                Guide::Trace { flushes, calls } if self.calls < calls.len() as u64 => {
+                    let next = |state: &State| flushes.get(state.flushed).copied();
+                    while let Some(flush) = next(&state).filter(|flush| flush.after < self.calls) {
+                        state.flush(flush.cpu);
                     }
                     // One that came during this call may have found it done or not.
                     let mut later = state.clone();
-                    while after.get(later.flushed).is_some_and(|calls| *calls == self.calls) {
-                        later.flush(cpu);
+                    while let Some(flush) = next(&later).filter(|flush| flush.after == self.calls) {
+                        later.flush(flush.cpu);
                     }
                     if later.flushed != state.flushed {
                         fitting.push(later);
@@ -276,19 +284,21 @@ impl Domain {
         what: What<'_>,
         told: Told,
     ) -> (Segments, bool, u32) {
+        let traced = call.guide.cpu_of(self.calls);
+        let known = traced.unwrap_or(call.cpu);
         let before = if told == Told::Nothing {
             std::mem::take(&mut self.states)
         } else {
-            self.before_call(call.cpu, call.at, call.guide)
+            self.before_call(known, call.at, call.guide)
         };
         self.calls += 1;
         let guesses = before.iter().map(|state| state.flushed).min();
-        let mut cpu = call.cpu;
+        let mut cpu = known;
         let mut others = Vec::new();
         let mut first = None;
         if told != Told::Nothing && (before.len() > 1 || self.cpus > 1) {
-            let elsewhere = (0..self.cpus.min(MOST_CPUS)).filter(|other| *other != call.cpu);
-            for candidate in std::iter::once(call.cpu).chain(elsewhere) {
+            let elsewhere = (0..self.cpus.min(MOST_CPUS)).filter(|other| *other != known && traced.is_none());
+            for candidate in std::iter::once(known).chain(elsewhere) {
                 for state in &before {
                     let mut after = state.clone();
                     if told.fits(Self::probe(&mut after.space, candidate, params, what)) {
@@ -330,29 +340,33 @@ impl Domain {
         params: &DmaParams,
         what: What<'_>,
     ) -> Result<DmaAddr, MapFailed> {
-        self.states = self.before_call(call.cpu, call.at, call.guide);
+        let cpu = self.cpu_of(call);
+        self.states = self.before_call(cpu, call.at, call.guide);
         self.calls += 1;
         for state in &mut self.states {
-            state.unseen = Self::probe(&mut state.space, call.cpu, params, what).ok();
+            state.unseen = Self::probe(&mut state.space, cpu, params, what).ok();
         }
         self.states[0].unseen.ok_or(MapFailed::Iova(models::iommu::iova::AllocError::NoSpace))
     }
 
     /// Unmaps it.
     pub(super) fn unmap_unseen(&mut self, call: &Call<'_>, size: u64) {
-        self.states = self.before_call(call.cpu, call.at, call.guide);
+        let cpu = self.cpu_of(call);
+        self.states = self.before_call(cpu, call.at, call.guide);
         self.calls += 1;
         for state in &mut self.states {
             if let Some(addr) = state.unseen.take() {
                 let start = DmaAddr(addr.0 - addr.page_offset());
-                state.space.free(
-                    call.cpu,
-                    start,
-                    align_up(size.saturating_add(addr.page_offset()), PAGE_SIZE),
-                );
+                let length = align_up(size.saturating_add(addr.page_offset()), PAGE_SIZE);
+                state.space.free(cpu, start, length);
                 state.arm(call);
             }
         }
+    }
+
+    /// Where a call is made: what the trace says, or else the log.
+    fn cpu_of(&self, call: &Call<'_>) -> u32 {
+        call.guide.cpu_of(self.calls).unwrap_or(call.cpu)
     }
 
     fn count_guesses(&mut self, before: Option<usize>) {
@@ -402,16 +416,17 @@ impl Domain {
     pub(super) fn unmap(&mut self, call: &Call<'_>, addr: DmaAddr, size: u64) {
         let start = DmaAddr(addr.0 - addr.page_offset());
         let length = align_up(size.saturating_add(addr.page_offset()), PAGE_SIZE);
+        let cpu = self.cpu_of(call);
         let before = if call.plain {
             std::mem::take(&mut self.states)
         } else {
-            self.before_call(call.cpu, call.at, call.guide)
+            self.before_call(cpu, call.at, call.guide)
         };
         self.calls += 1;
         self.dma.untranslate(start, length);
         self.states = before;
         for state in &mut self.states {
-            state.space.free(call.cpu, start, length);
+            state.space.free(cpu, start, length);
             state.arm(call);
         }
     }
@@ -453,68 +468,4 @@ pub(super) struct Call<'a> {
     pub(super) guide: &'a Guide,
     /// No flush of the timer is looked for.
     pub(super) plain: bool,
-}
-
-impl State {
-    fn flush(&mut self, cpu: u32) {
-        self.space.flush(cpu);
-        self.armed = None;
-        self.flushed += 1;
-    }
-
-    fn arm(&mut self, call: &Call<'_>) {
-        if self.space.pending() > 0 {
-            self.armed.get_or_insert(Armed { at: call.at, cpu: call.cpu });
-        }
-    }
-
-    /// By how much a flush within `at` comes later than the timer should fire.
-    fn lateness(&self, at: Window) -> u64 {
-        let armed = self.armed.and_then(|armed| armed.at.before);
-        armed.zip(at.after).map_or(0, |(armed, after)| after.saturating_sub(armed + ON_TIME))
-    }
-
-    /// Whether the timer may have fired within `at`.
-    fn due(&self, at: Window) -> Due {
-        if self.space.pending() == 0 {
-            return Due::NotYet;
-        }
-        let armed = self.armed.map(|armed| armed.at).unwrap_or_default();
-        // Without time stamps it may come whenever something waits.
-        if let (Some(armed), Some(before)) = (armed.after, at.before)
-            && before < armed.saturating_add(EARLIEST)
-        {
-            return Due::NotYet;
-        }
-        match (armed.before, at.after) {
-            (Some(armed), Some(after)) if after > armed.saturating_add(LATEST) => Due::Over,
-            _ => Due::Perhaps,
-        }
-    }
-
-    /// The CPUs on which the timer may have fired: where it was armed, or where the driver is now.
-    fn flushers(&self, cpu: u32) -> impl Iterator<Item = u32> + use<> {
-        let armed = self.armed.map_or(cpu, |armed| armed.cpu);
-        std::iter::once(armed).chain((armed != cpu).then_some(cpu))
-    }
-}
-
-/// Whether the timer fires.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Due {
-    NotYet,
-    Perhaps,
-    Over,
-}
-
-/// Whether two timers fire at about the same time.
-fn alike(mine: Option<Armed>, theirs: Option<Armed>) -> bool {
-    match (mine, theirs) {
-        (None, None) => true,
-        (Some(mine), Some(theirs)) => {
-            mine.cpu == theirs.cpu
-                && mine.at.after.unwrap_or_default().abs_diff(theirs.at.after.unwrap_or_default()) < TICK / 4
-        }
-        (Some(_), None) | (None, Some(_)) => false,
-    }
 }

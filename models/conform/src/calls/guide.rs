@@ -23,16 +23,33 @@ const CALLS: [&str; 6] =
 pub(super) enum Guide {
     /// Only that a flush comes some time after the first unmap.
     Clock,
-    /// For each flush, how many calls of the DMA API were over when it came; and how many calls the trace covers.
+    /// What a trace tells of each flush and each call of the DMA API.
     Trace {
         /// By flush, in order.
-        after: Vec<u64>,
-        /// Calls.
-        covers: u64,
+        flushes: Vec<Flush>,
+        /// On which CPU each call was made; the trace covers as many.
+        calls: Vec<u32>,
     },
 }
 
+/// A flush of the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Flush {
+    /// How many calls of the DMA API were over when it came.
+    pub(super) after: u64,
+    /// Where it ran: the addresses go to the caches of this CPU.
+    pub(super) cpu: u32,
+}
+
 impl Guide {
+    /// The CPU of a call, if the trace tells.
+    pub(super) fn cpu_of(&self, call: u64) -> Option<u32> {
+        match self {
+            Self::Trace { calls, .. } => calls.get(usize::try_from(call).ok()?).copied(),
+            Self::Clock => None,
+        }
+    }
+
     /// Reads `trace_dmatest.txt` beside the log. A trace that lost events, that begins elsewhere or that has no flush
     /// events is of no use.
     ///
@@ -58,8 +75,9 @@ struct Trace {
     lossless: bool,
     /// The first device of the trace: the one under test, if the maps are the log's.
     device: Option<String>,
-    calls: u64,
-    flushes: Vec<u64>,
+    /// By call, the CPU.
+    calls: Vec<u32>,
+    flushes: Vec<Flush>,
     /// Domains that were flushed.
     domains: Vec<String>,
     /// Address and size of the first maps.
@@ -74,7 +92,7 @@ impl Trace {
         }
         let is = |event: &str| line.contains(event);
         if is(": cache_tag_flush_all: ") && is(" type iotlb ") {
-            self.flushes.push(self.calls);
+            self.flushes.push(Flush { after: self.calls.len() as u64, cpu: cpu_of(line) });
             let domain = line.split_once(" did ").and_then(|(_, rest)| rest.split(' ').next());
             let domain = domain.unwrap_or_default();
             if !self.domains.iter().any(|known| known == domain) {
@@ -88,7 +106,7 @@ impl Trace {
             if own != device {
                 return;
             }
-            self.calls += 1;
+            self.calls.push(cpu_of(line));
             let value = |key: &str| rest.split_once(key).and_then(|(_, rest)| rest.split(' ').next());
             if event == MAP
                 && self.maps.len() < COMPARED
@@ -105,11 +123,21 @@ impl Trace {
         let maps = maps.filter_map(|line| Some((line.hex("phys")?, line.dec("size")?)));
         let same = self.maps.len() == COMPARED && maps.take(COMPARED).eq(self.maps.iter().copied());
         if self.lossless && same && self.domains.len() == 1 {
-            Guide::Trace { after: self.flushes, covers: self.calls }
+            Guide::Trace { flushes: self.flushes, calls: self.calls }
         } else {
             Guide::Clock
         }
     }
+}
+
+/// `COMM-PID  [CPU] FLAGS TIME: EVENT`; names may hold brackets, the time stamp's word comes two behind the CPU's.
+fn cpu_of(line: &str) -> u32 {
+    let words = || line.split_ascii_whitespace();
+    let number = |word: &str| word.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
+    words()
+        .zip(words().skip(2))
+        .find_map(|(word, time)| time.strip_suffix(':').and_then(|_| number(word)))
+        .unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -142,7 +170,14 @@ mod tests {
     #[test]
     fn flushes_are_placed_between_calls() {
         let guide = trace(500, 0).guide(&lines(100));
-        assert_eq!(guide, Guide::Trace { after: vec![6, 106], covers: 200 });
+        let flush = |after| Flush { after, cpu: 0 };
+        assert_eq!(guide, Guide::Trace { flushes: vec![flush(6), flush(106)], calls: vec![0; 200] });
+    }
+
+    #[test]
+    fn the_cpu_stands_before_flags_and_time() {
+        assert_eq!(cpu_of("  kworker/0:[3]-227     [012] d.s2.     7.640783: cache_tag_flush_all: x"), 12);
+        assert_eq!(cpu_of(" garbled"), 0);
     }
 
     #[test]

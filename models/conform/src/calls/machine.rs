@@ -142,6 +142,9 @@ impl Console {
         if line.contains("memblock_alloc") && line.contains("swiotlb_init") {
             self.pool_asked = true;
         }
+        if line.contains("DMAR: dmar") {
+            self.vtd_cap = self.vtd_cap.or_else(|| word_after(line, " cap ").and_then(hex));
+        }
         if line.contains("DMAR: Intel(R) Virtualization Technology for Directed I/O") {
             self.iommu = Some(IommuKind::Vtd);
         }

@@ -19,6 +19,7 @@ mod masks;
 mod path;
 mod raw;
 mod session;
+mod state;
 
 use std::path::Path;
 

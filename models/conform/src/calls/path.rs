@@ -10,11 +10,12 @@ use models::swiotlb::Pool;
 
 use crate::replay::{DirectDma, DmaDomain, DmaParams, DomainSpec, MapFailed};
 
-use super::flushes::{Call, Domain, Told, What, Window};
+use super::flushes::{Call, Domain, Told, What};
 use super::guide::Guide;
 use super::line::{Line, hex};
 use super::machine::{IommuKind, Machine};
 use super::session::shown;
+use super::state::Window;
 
 /// `IOMMU_DOMAIN_IDENTITY`. Source: `include/linux/iommu.h`.
 const IDENTITY: u64 = 4;
@@ -433,8 +434,8 @@ impl<'a> Paths<'a> {
         }
         let inferred: u64 = self.domains.values().map(|domain| domain.inferred).sum();
         match &self.guide {
-            Guide::Trace { after, .. } if self.domains.values().any(|domain| domain.inferred > 0) => {
-                notes.push(format!("flushes of the lazy domain: {} are placed by the trace beside the log", after.len()));
+            Guide::Trace { flushes, .. } if self.domains.values().any(|domain| domain.inferred > 0) => {
+                notes.push(format!("flushes of the lazy domain: {} are placed by the trace beside the log", flushes.len()));
             }
             Guide::Clock if inferred > 0 => notes.push(format!(
                 "flushes of the lazy domain: {inferred} are inferred from addresses that without them would contradict"

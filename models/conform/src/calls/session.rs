@@ -43,6 +43,8 @@ pub(super) struct Session<'a> {
     pub(super) raw: RawDomain,
     /// Test J: how often something was filled.
     pub(super) fills: u32,
+    /// How long no line was printed while all was unmapped, in microseconds, if the log has time stamps.
+    pub(super) silent: Option<u64>,
     /// The test that the line before belonged to.
     test: char,
     tally: BTreeMap<String, (u64, u64)>,
@@ -79,6 +81,7 @@ impl<'a> Session<'a> {
             iova: RawIova::default(),
             raw: RawDomain::default(),
             fills: 0,
+            silent: None,
             test: ' ',
             tally: BTreeMap::new(),
             shown: BTreeSet::new(),

@@ -8,6 +8,9 @@ use super::{Source, viot};
 use crate::boot::line::Event;
 use crate::boot::line_iommu::IommuLine;
 
+/// More windows are not read from a log.
+const MOST_WINDOWS: usize = 64;
+
 /// What is known of the IOMMU.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct IommuFound {
@@ -24,6 +27,8 @@ pub(crate) struct IommuFound {
     pub(crate) amd_not_built: Option<String>,
     /// Devices get their groups when their drivers bind.
     pub(crate) by_driver: bool,
+    /// First and last address of the memory windows of host bridges, in ascending order.
+    pub(crate) windows: Vec<(u64, u64)>,
 }
 
 pub(super) fn gather(source: &Source<'_>, assumptions: &mut Vec<String>) -> IommuFound {
@@ -45,6 +50,7 @@ pub(super) fn gather(source: &Source<'_>, assumptions: &mut Vec<String>) -> Iomm
     let mut found = IommuFound {
         translates: group.is_some(),
         done: source.facts.iommu_done || group.is_some(),
+        windows: windows(source),
         ..IommuFound::default()
     };
     let runs = entries().find(|(_, said)| **said == IommuLine::IntelRuns);
@@ -170,4 +176,19 @@ impl IommuFound {
             );
         }
     }
+}
+
+/// `pci_bus 0000:00: root bus resource [mem 0x80000000-0xafffffff window]`
+fn windows(source: &Source<'_>) -> Vec<(u64, u64)> {
+    let said = source.log.others.iter().filter_map(|other| {
+        let (_, rest) = other.text.split_once(": root bus resource [mem ")?;
+        let (first, last) = rest.split([' ', ']']).next()?.split_once('-')?;
+        let number = |text: &str| u64::from_str_radix(text.strip_prefix("0x")?, 16).ok();
+        Some((number(first)?, number(last)?)).filter(|(first, last)| first <= last)
+    });
+    let mut windows: Vec<(u64, u64)> = said.take(MOST_WINDOWS).collect();
+    windows.sort_unstable();
+    // Two bridges never share an address; a log that says so is garbled.
+    windows.dedup_by(|next, before| next.0 <= before.1);
+    windows
 }

@@ -106,6 +106,13 @@ fn machine(found: &Found, out: &mut String) {
     }
     nodes(found, out);
     let _ = writeln!(out, "        // {}\n        iommu: {},", remark(&found.iommu.why), found.iommu.written);
+    if !found.iommu.windows.is_empty() && found.iommu.written != "None" {
+        out.push_str("        bridge_windows: [\n");
+        for (first, last) in &found.iommu.windows {
+            let _ = writeln!(out, "            (start: {first:#x}, size: {:#x}),", last - first + 1);
+        }
+        out.push_str("        ],\n");
+    }
     if cpus.encrypted != "None" {
         let _ = writeln!(out, "        mem_encrypt: {},", cpus.encrypted);
     }

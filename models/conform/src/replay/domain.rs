@@ -204,6 +204,22 @@ impl IovaSpace {
         matches!(self.iovad.iova_depot_work_func(class, online_cpus), Ok(DepotTrim::Freed { .. }))
     }
 
+    /// The depot's work ran when the magazine that holds `addr` was the newest. Says whether there is one.
+    pub fn trim_holding(&mut self, addr: DmaAddr) -> bool {
+        self.iovad.trim_magazine_of(IovaPfn(addr.0 >> PAGE_SHIFT)).unwrap_or(false)
+    }
+
+    /// Where in its depot the magazine stands that holds `addr`, the oldest being 0.
+    #[must_use]
+    pub fn depot_place(&self, addr: DmaAddr) -> Option<usize> {
+        let pfn = IovaPfn(addr.0 >> PAGE_SHIFT);
+        (0..IOVA_RANGE_CACHE_MAX_SIZE).find_map(|class| {
+            let rcache = self.iovad.rcache(class);
+            let newest_first = rcache.depot().position(|magazine| magazine.contains(&pfn))?;
+            Some(rcache.depot_size() - 1 - newest_first)
+        })
+    }
+
     fn start_and_finish(&mut self) {
         if let Some(queue) = self.queue.as_mut() {
             queue.start_flush();

@@ -5,15 +5,21 @@ use std::rc::Rc;
 use super::copied::{is_attach_deferred, overwritten};
 use super::{Cookie, DeviceEntry, IommuDomain, IommuDriver, IommuGroup};
 use crate::device::{Device, DeviceNode};
-use crate::iommu::dma::{FlushQueue, free_flush_queue};
-use crate::iommu::iova::{IovaDomain, IovaPfn, IovaRules, Plenty};
+use crate::iommu::dma::{DepotWork, FlushQueue, cancel_depot_work, free_flush_queue};
+use crate::iommu::iova::{IovaDomain, IovaPfn, IovaRules};
 use crate::iommu::pagetable::PageTable;
 use crate::kernel::{GfpFlags, Kx, NoMemory};
 use crate::mem::{PAGE_SIZE, PhysAddr, Ptr};
 use crate::profile::{Behaviour, Profile};
 
 /// First and last page frame of the addresses that are interrupts and no memory.
-pub const MSI_WINDOW: (IovaPfn, IovaPfn) = (IovaPfn(0xfee00), IovaPfn(0xfeeff));
+const MSI_WINDOW: (IovaPfn, IovaPfn) = (IovaPfn(0xfee00), IovaPfn(0xfeeff));
+
+/// The addresses of HyperTransport, of which AMD's driver says that they are reserved (`HT_RANGE_START`, `HT_RANGE_END`).
+const HT_RANGE: (IovaPfn, IovaPfn) = (IovaPfn(0xfd0_0000), IovaPfn(0xfff_ffff));
+
+/// Address bits of the tables that a VT-d unit walks: four levels.
+const VTD_WIDTH: u32 = 48;
 
 /// `IOMMU_DOMAIN_*`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +126,7 @@ pub(super) async fn iommu_domain_free(kx: &Kx, domain: Ptr<IommuDomain>) {
     {
         let _frame = kx.enter("iommu_put_dma_cookie");
         free_flush_queue(kx, domain).await;
+        cancel_depot_work(kx, domain).await;
     }
     let cookie = kx.k.mem.object(domain).ok().and_then(|object| object.cookie.borrow_mut().take());
     for page in cookie.into_iter().flat_map(|cookie| cookie.table.free_pgtable()) {
@@ -134,10 +141,15 @@ pub(super) async fn new_cookie(kx: &Kx, type_: DomainType, untrusted: bool) -> R
     let (root, _) = kx.alloc_pages("IOMMU page table", 0, GfpFlags::ZEROED).await?;
     let mut first = Some(root);
     let mut source = || first.take();
-    let table = match kx.k.iommu.detected.get().or_else(|| kx.k.iommu.registered.get()) {
+    let driver = kx.k.iommu.detected.get().or_else(|| kx.k.iommu.registered.get());
+    let aperture_end = match driver {
+        Some(IommuDriver::Intel | IommuDriver::Smmu | IommuDriver::Virtio) => Some((1 << VTD_WIDTH) - 1),
+        Some(IommuDriver::Amd) | None => None,
+    };
+    let table = match driver {
         // An SMMU's table has the geometry of VT-d's, and so has what a host keeps for a paravirtual one.
         Some(IommuDriver::Intel | IommuDriver::Virtio | IommuDriver::Smmu) => {
-            PageTable::vtd_second_level(4, &mut source)
+            PageTable::vtd_second_level((VTD_WIDTH - 12) / 9, &mut source)
         }
         Some(IommuDriver::Amd) | None => PageTable::amd_v1(&mut source),
     };
@@ -146,8 +158,6 @@ pub(super) async fn new_cookie(kx: &Kx, type_: DomainType, untrusted: bool) -> R
     let mut iovad = IovaDomain::init_iova_domain(iova_rules(kx.k.profile()), PAGE_SIZE, IovaPfn(1))
         .map_err(|_| NoMemory)?;
     iovad.iova_domain_init_rcaches();
-    // The MSI window is no memory for devices (`iova_reserve_iommu_regions`).
-    iovad.reserve_iova(MSI_WINDOW.0, MSI_WINDOW.1, &mut Plenty);
     let lazy = match type_ {
         DomainType::DmaFq => true,
         // An untrusted device must not reach memory after its unmap (`dev_is_untrusted`).
@@ -157,7 +167,23 @@ pub(super) async fn new_cookie(kx: &Kx, type_: DomainType, untrusted: bool) -> R
         DomainType::Identity => false,
     };
     let fq = lazy.then(|| FlushQueue::new(usize::from(kx.k.cpus())));
-    Ok(Cookie { iovad, initialised: false, table, fq, iotlb: Vec::new(), iotlb_next: 0 })
+    let mut cookie = Cookie {
+        iovad,
+        reserved: Vec::new(),
+        initialised: false,
+        table,
+        aperture_end,
+        fq,
+        depot: DepotWork::default(),
+        iotlb: Vec::new(),
+        iotlb_next: 0,
+    };
+    // The MSI window is no memory for devices (`iova_reserve_iommu_regions`).
+    cookie.reserve_iova(MSI_WINDOW.0, MSI_WINDOW.1);
+    if driver == Some(IommuDriver::Amd) {
+        cookie.reserve_iova(HT_RANGE.0, HT_RANGE.1);
+    }
+    Ok(cookie)
 }
 
 /// How this kernel allocates I/O virtual addresses.

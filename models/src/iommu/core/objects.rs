@@ -4,8 +4,8 @@ use sim::cell::{Cell, OnceCell, RefCell};
 
 use sim::sync::{LockClass, Mutex, SpinLock};
 
-use crate::iommu::dma::FlushQueue;
-use crate::iommu::iova::IovaDomain;
+use crate::iommu::dma::{DepotWork, FlushQueue};
+use crate::iommu::iova::{IovaDomain, IovaPfn, Plenty};
 use crate::iommu::pagetable::PageTable;
 use crate::mem::Ptr;
 
@@ -38,14 +38,34 @@ pub struct Cookie {
     pub iovad: IovaDomain,
     /// Whether they have been set up for a device (`iovad->start_pfn` is not 0).
     pub initialised: bool,
+    /// First and last page frames of what is no memory for devices.
+    pub reserved: Vec<(IovaPfn, IovaPfn)>,
     /// Translations.
     pub table: PageTable,
+    /// The last address that the table's levels lead to (`geometry.aperture_end`); `None`: all 64 bits.
+    pub aperture_end: Option<u64>,
     /// Addresses that wait for a flush; `None` in strict mode.
     pub fq: Option<FlushQueue>,
+    /// What trims the depots of the address caches.
+    pub depot: DepotWork,
     /// Translations that the hardware has cached.
     pub iotlb: Vec<TlbEntry>,
     /// Where `iotlb` is overwritten next.
     pub iotlb_next: usize,
+}
+
+impl Cookie {
+    /// No device gets an address from `lo` to `hi` (`reserve_iova`).
+    pub(super) fn reserve_iova(&mut self, lo: IovaPfn, hi: IovaPfn) {
+        self.reserved.push((lo, hi));
+        self.iovad.reserve_iova(lo, hi, &mut Plenty);
+    }
+
+    /// Whether the range that begins here was reserved.
+    #[must_use]
+    pub fn is_reserved(&self, lo: IovaPfn) -> bool {
+        self.reserved.iter().any(|(first, last)| (*first..=*last).contains(&lo))
+    }
 }
 
 crate::kobject! {

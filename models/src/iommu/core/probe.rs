@@ -11,10 +11,11 @@ use super::group::{
 };
 use super::objects::PROBE_LOCK;
 use super::release::iommu_release_device;
-use super::{DeviceEntry, DomainType, IommuDomain, IommuDriver, IommuGroup, iommu_get_dma_domain};
+use super::{Cookie, DeviceEntry, DomainType, IommuDomain, IommuDriver, IommuGroup, iommu_get_dma_domain};
 use crate::device::{Device, DeviceNode};
+use crate::iommu::iova::IovaPfn;
 use crate::kernel::{Kx, Symbol};
-use crate::mem::Ptr;
+use crate::mem::{PAGE_SHIFT, Ptr};
 use crate::oracle::check_refused;
 use crate::profile::Behaviour;
 
@@ -240,8 +241,21 @@ fn init_dma_domain(kx: &Kx, node: &DeviceNode) {
     let domain = kx.peek(node.group.get(), IommuGroup::domain).unwrap_or_default();
     if let Ok(object) = kx.k.mem.object(domain)
         && let Some(cookie) = object.cookie.borrow_mut().as_mut()
+        && !cookie.initialised
     {
+        reserve_pci_windows(kx, cookie);
         cookie.initialised = true;
+    }
+}
+
+/// What the host bridge answers itself never gets to memory.
+///
+/// Source: `drivers/iommu/dma-iommu.c: iova_reserve_pci_windows()`, v5.13, v6.1, v6.12.
+fn reserve_pci_windows(kx: &Kx, cookie: &mut Cookie) {
+    for window in &kx.k.scenario.machine.bridge_windows {
+        let last = window.start.saturating_add(window.size.saturating_sub(1));
+        let (lo, hi) = (IovaPfn(window.start >> PAGE_SHIFT), IovaPfn(last >> PAGE_SHIFT));
+        cookie.reserve_iova(lo, hi);
     }
 }
 

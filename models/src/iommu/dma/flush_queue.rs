@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use sim::{SpawnSpec, Timer};
 
+use super::depot::queue_depot_work;
 use super::range::with_cookie;
 use super::rings::{FqRings, IOVA_FQ_TIMEOUT};
 use crate::iommu::core::{IommuDomain, iotlb_flush_domain};
@@ -78,6 +79,7 @@ pub(super) async fn queue_iova(kx: &Kx, domain: Ptr<IommuDomain>, addr: DmaAddr,
     if arm.flatten() == Some(true) {
         arm_timer(kx, domain);
     }
+    queue_depot_work(kx, domain).await;
 }
 
 /// A recorded run tells how many ranges wait.
@@ -147,7 +149,7 @@ pub(crate) async fn free_flush_queue(kx: &Kx, domain: Ptr<IommuDomain>) {
 }
 
 fn arm_timer(kx: &Kx, domain: Ptr<IommuDomain>) {
-    let expires = kx.now() + IOVA_FQ_TIMEOUT;
+    let expires = kx.k.timer_fires(kx.now(), IOVA_FQ_TIMEOUT);
     let timer = with_cookie(kx, domain, |cookie| {
         let fq = cookie.fq.as_mut()?;
         let FlushQueue { timer, handler, .. } = fq;
@@ -182,6 +184,7 @@ fn new_timer(kx: &Kx, domain: Ptr<IommuDomain>, handler: &Rc<Handler>) -> Timer 
                 kx.load_within(domain, IommuDomain::iova_cookie).await;
                 release(&kx, domain, cpu);
             }
+            queue_depot_work(&kx, domain).await;
             handler.runs.set(false);
         }
     })

@@ -130,7 +130,7 @@ async fn map(
         }
         return None;
     };
-    if !map_range(kx, domain, addr, PhysAddr(phys.0 - offset), length, dir).await {
+    if !map_range(kx, domain, addr, PhysAddr(phys.0 - offset), (length, length), dir).await {
         super::range::free_iova(kx, domain, addr, length).await;
         return None;
     }

@@ -2,6 +2,7 @@
 //!
 //! Source: `drivers/iommu/dma-iommu.c`, `drivers/iommu/iova.c`, v5.13.
 
+mod depot;
 mod flush_queue;
 mod grow;
 mod layout;
@@ -11,6 +12,8 @@ mod rings;
 mod rules;
 mod scatter;
 
+pub use depot::DepotWork;
+pub(crate) use depot::cancel_depot_work;
 pub use flush_queue::FlushQueue;
 pub(crate) use flush_queue::free_flush_queue;
 pub use layout::{SgLayout, SgPlace, SgSegment};

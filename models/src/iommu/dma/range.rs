@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 
+use super::depot::queue_depot_work;
 use super::flush_queue::queue_iova;
 use super::rules::{DmaIommuRules, IovaLimit, iommu_dma_alloc_iova};
 use crate::device::Device;
@@ -43,7 +44,8 @@ pub(super) async fn alloc_iova(
 ) -> Option<DmaAddr> {
     let mask = kx.load(dev, mask).await;
     let bus_limit = kx.load(dev, Device::bus_dma_limit).await;
-    let limit = IovaLimit { mask, bus: bus_limit, aperture_end: None, low_first: true };
+    let aperture_end = with_cookie(kx, domain, |cookie| cookie.aperture_end).flatten();
+    let limit = IovaLimit { mask, bus: bus_limit, aperture_end, low_first: true };
     kx.step(sim::Kind::Atomic, kx.label(domain.id, 28)).await;
     let node = kx.k.node_of(dev);
     let rules = DmaIommuRules {
@@ -93,15 +95,16 @@ pub(super) async fn free_iova(kx: &Kx, domain: Ptr<IommuDomain>, addr: DmaAddr, 
         let _ =
             cookie.iovad.free_iova_fast(cpu, IovaPfn(addr.0 >> PAGE_SHIFT), size >> PAGE_SHIFT, &mut Plenty);
     });
+    queue_depot_work(kx, domain).await;
 }
 
-/// Translates a range to memory.
+/// Translates a range to memory. Of its bytes the first `own` are the caller's memory; what follows is padding.
 pub(super) async fn map_range(
     kx: &Kx,
     domain: Ptr<IommuDomain>,
     addr: DmaAddr,
     phys: PhysAddr,
-    size: u64,
+    (size, own): (u64, u64),
     dir: Direction,
 ) -> bool {
     if !super::grow::grow_for(kx, domain, addr.0.wrapping_add(size.max(1) - 1)).await {
@@ -125,7 +128,7 @@ pub(super) async fn map_range(
     let mapped = mapped.map(|(mapped, _)| mapped);
     match mapped {
         Some(Ok(mapped)) => {
-            check_memory(kx, phys, size);
+            check_memory(kx, phys, own);
             for page in mapped.freed {
                 free_table_page(kx, page.page);
             }

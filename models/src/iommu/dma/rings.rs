@@ -1,21 +1,19 @@
 //! The flush queue itself: which ranges wait, and when they are given back.
 
 use crate::iommu::iova::IovaPfn;
+use crate::kernel::{msecs_to_jiffies, wheel_ticks};
 
 /// Entries of a ring; one stays free.
 ///
 /// Source: `drivers/iommu/dma-iommu.c: IOVA_DEFAULT_FQ_SIZE`, v6.12; `drivers/iommu/iova.c: IOVA_FQ_SIZE`, v5.13.
 pub const IOVA_FQ_SIZE: usize = 256;
-/// Nanoseconds until the timer flushes. Source: `IOVA_DEFAULT_FQ_TIMEOUT`, v6.12; `IOVA_FQ_TIMEOUT`, v5.13.
-pub const IOVA_FQ_TIMEOUT: u64 = 10_000_000;
+/// Milliseconds until the timer flushes. Source: `IOVA_DEFAULT_FQ_TIMEOUT`, v6.12; `IOVA_FQ_TIMEOUT`, v5.13.
+pub const IOVA_FQ_TIMEOUT: u64 = 10;
 
-/// Ticks from the one in which the timer is armed to the one in which it fires, for ticks of `tick` nanoseconds: the
-/// timeout rounded up to ticks, and the one more that an expiry "after" a tick takes.
-///
-/// Source: `kernel/time/timer.c: mod_timer()`, `calc_index()`, v6.12.
+/// Ticks from the one in which the timer is armed to the one in which it fires, at `hz` ticks a second.
 #[must_use]
-pub const fn fq_timer_ticks(tick: u64) -> u64 {
-    IOVA_FQ_TIMEOUT.div_ceil(tick) + 1
+pub const fn fq_timer_ticks(hz: u32) -> u64 {
+    wheel_ticks(0, msecs_to_jiffies(IOVA_FQ_TIMEOUT, hz))
 }
 
 /// A range that waits for the flush.
@@ -164,7 +162,7 @@ mod tests {
 
     #[test]
     fn ten_milliseconds_are_four_ticks_of_four() {
-        assert_eq!(fq_timer_ticks(4_000_000), 4);
-        assert_eq!(fq_timer_ticks(1_000_000), 11);
+        assert_eq!(fq_timer_ticks(250), 4);
+        assert_eq!(fq_timer_ticks(1000), 11);
     }
 }

@@ -8,7 +8,7 @@ use crate::dma::rules::{DEFAULT_MAX_SEGMENT, DMA_BIT_MASK_32};
 use crate::dma::{Attrs, SgEntry};
 use crate::iommu::core::iommu_deferred_attach;
 use crate::kernel::Kx;
-use crate::mem::{PhysAddr, Ptr};
+use crate::mem::{PAGE_SIZE, PhysAddr, Ptr, align_up};
 use crate::profile::Behaviour;
 use crate::swiotlb::Direction;
 
@@ -47,7 +47,8 @@ pub async fn iommu_dma_map_sg(
     };
     for (n, SgPlace { start: place, length }) in layout.places.iter().enumerate() {
         let phys = PhysAddr(list[n].phys.0 - list[n].phys.page_offset());
-        if !map_range(kx, domain, start.wrapping_add(*place), phys, *length, dir).await {
+        let own = align_up(list[n].phys.page_offset() + list[n].length, PAGE_SIZE);
+        if !map_range(kx, domain, start.wrapping_add(*place), phys, (*length, own), dir).await {
             // What was translated so far goes back too (`__iommu_map_sg`).
             for SgPlace { start: place, length } in &layout.places[..n] {
                 unmap_range(kx, domain, start.wrapping_add(*place), *length).await;

@@ -254,6 +254,13 @@ impl IovaDomain {
         self.free_cpu_cached_iovas(cpu)
     }
 
+    /// The size classes, as bits, to whose depot a magazine went since this was asked last: whoever gives addresses back
+    /// queues their work.
+    pub fn depots_to_trim(&mut self) -> u8 {
+        let rcaches = self.rcaches.iter_mut().flatten().enumerate();
+        rcaches.fold(0, |due, (class, rcache)| due | u8::from(std::mem::take(&mut rcache.pushed)) << class)
+    }
+
     /// One run of the delayed work that trims the depot of a size class (0 to 5), if it is queued.
     ///
     /// Source: `drivers/iommu/iova.c: iova_depot_work_func()`, v6.12.
@@ -280,6 +287,19 @@ impl IovaDomain {
         rcache.trim_queued = true;
         self.magazine_free_pfns(&magazine)?;
         Ok(DepotTrim::Freed { pfns: magazine.len() })
+    }
+
+    /// The depot's work runs as it would have when the magazine that holds `pfn` was the newest one of its depot. For who
+    /// knows what came of it, and not when that was. Says whether there is such a magazine.
+    ///
+    /// Source: `drivers/iommu/iova.c: iova_depot_work_func()`, v6.12.
+    ///
+    /// # Errors
+    ///
+    /// [`NullPointer`] if the sentinel was freed before.
+    pub fn trim_magazine_of(&mut self, pfn: IovaPfn) -> Result<bool, NullPointer> {
+        let held = self.rcaches.iter_mut().flatten().find_map(|rcache| rcache.remove_from_depot(pfn));
+        held.map_or(Ok(false), |magazine| self.magazine_free_pfns(&magazine).map(|()| true))
     }
 
     /// Empties the magazines of all CPUs, and then the depots.

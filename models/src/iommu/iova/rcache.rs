@@ -84,6 +84,8 @@ pub(super) struct Rcache {
     pub(super) depot: Vec<Magazine>,
     /// Whether the trim work is queued.
     pub(super) trim_queued: bool,
+    /// Whether a magazine went to the depot since somebody asked ([`IovaDomain::depots_to_trim`](super::IovaDomain)).
+    pub(super) pushed: bool,
 }
 
 /// What became of a page frame offered to a cache.
@@ -133,7 +135,10 @@ impl Rcache {
         match depot {
             DepotRule::Bounded(most) if self.depot.len() >= most => return Insert::Evicted(full),
             DepotRule::Bounded(_) => {}
-            DepotRule::Trimmed => self.trim_queued = true,
+            DepotRule::Trimmed => {
+                self.trim_queued = true;
+                self.pushed = true;
+            }
         }
         self.depot.push(full);
         Insert::Cached
@@ -166,6 +171,12 @@ impl Rcache {
     /// Takes one page frame out of the depot.
     pub(super) fn take_from_depot(&mut self, pfn: IovaPfn) -> bool {
         self.depot.iter_mut().any(|magazine| magazine.take_one(pfn))
+    }
+
+    /// Takes the magazine out of the depot that holds this page frame.
+    pub(super) fn remove_from_depot(&mut self, pfn: IovaPfn) -> Option<Magazine> {
+        let at = self.depot.iter().position(|magazine| magazine.as_slice().contains(&pfn))?;
+        Some(self.depot.remove(at))
     }
 
     /// Empties the depot, in the order in which the kernel frees its magazines.

@@ -56,6 +56,21 @@ pub(super) fn check(checker: &mut Checker<'_>, machine: &Machine, world: &World<
             checker.error(&[Seg::Field("initrd")], "it overlaps the kernel image");
         }
     }
+    if checker.count("bridge_windows", machine.bridge_windows.len(), limits::REGIONS) {
+        for (i, window) in machine.bridge_windows.iter().enumerate() {
+            let before = i.checked_sub(1).and_then(|before| machine.bridge_windows.get(before));
+            let overlaps = before.is_some_and(|before| before.end().is_none_or(|end| end > window.start));
+            checker.field("bridge_windows", |c| {
+                c.at(Seg::Index(i), |c| {
+                    region(c, *window);
+                    if overlaps {
+                        let message = "it begins before the one in front of it ends";
+                        c.error_help(&[], message, "windows stand in ascending order");
+                    }
+                });
+            });
+        }
+    }
     if let Some(log) = machine.tpm_log {
         checker.field("tpm_log", |c| usable(c, machine, log));
     }
