@@ -139,7 +139,8 @@ impl Topic {
             }
             topic.functions.extend(functions(finding));
             // What else belongs to the signature may be the name of a lock.
-            let named = |e: &sim::trace::Event| object_of(&e.kind).is_some_and(|o| o.text == finding.discriminator);
+            let named =
+                |e: &sim::trace::Event| object_of(&e.kind).is_some_and(|o| o.text == finding.discriminator);
             if !finding.discriminator.is_empty() && before.iter().any(named) {
                 topic.objects.insert(finding.discriminator.to_owned());
             }
@@ -161,9 +162,9 @@ impl Topic {
 fn holds_word(text: &str, word: &str) -> bool {
     let inside = |c: char| c == '_' || c.is_ascii_alphanumeric();
     !word.is_empty()
-        && text.match_indices(word).any(|(at, _)| {
-            !text[..at].ends_with(inside) && !text[at + word.len()..].starts_with(inside)
-        })
+        && text
+            .match_indices(word)
+            .any(|(at, _)| !text[..at].ends_with(inside) && !text[at + word.len()..].starts_with(inside))
 }
 
 /// The functions that a finding names beside its own stack: the further part of its signature, the innermost function

@@ -106,7 +106,11 @@ fn long_run(events: usize) -> (Trace, Vec<Finding>) {
             begins: !rows.is_multiple_of(3),
         };
         used = (used + long) % 900;
-        let step = |at| EventKind::Step { label: Label::new(Kind::Read, ObjId(1)), object: object(at), frame: function };
+        let step = |at| EventKind::Step {
+            label: Label::new(Kind::Read, ObjId(1)),
+            object: object(at),
+            frame: function,
+        };
         let list = [
             EventKind::Enter(function),
             step(draw(6)),
@@ -152,7 +156,11 @@ fn measure(page: &Path, profile: &Path) -> Option<(serde_json::Value, Duration)>
     let mut child = ["chromium", "chromium-browser", "google-chrome"].into_iter().find_map(|name| {
         Command::new(name)
             .args(["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"])
-            .args(["--disable-background-networking", "--disable-component-update", "--remote-debugging-port=0"])
+            .args([
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--remote-debugging-port=0",
+            ])
             .args(["--enable-logging=stderr", "--v=0", "--window-size=1280,900"])
             .arg(format!("--user-data-dir={}", profile.display()))
             .arg(format!("file://{}", page.display()))
@@ -174,7 +182,8 @@ fn measure(page: &Path, profile: &Path) -> Option<(serde_json::Value, Duration)>
 }
 
 fn numbers(list: &serde_json::Value) -> Vec<f64> {
-    let mut list: Vec<f64> = list.as_array().into_iter().flatten().filter_map(serde_json::Value::as_f64).collect();
+    let mut list: Vec<f64> =
+        list.as_array().into_iter().flatten().filter_map(serde_json::Value::as_f64).collect();
     list.sort_by(f64::total_cmp);
     list
 }
@@ -201,7 +210,8 @@ fn how_soon_a_long_run_opens() {
     if let Ok(kept) = std::env::var("KEEP") {
         std::fs::write(kept, &page).expect("it can be written");
     }
-    std::fs::write(&file, page.replacen("</body>", &format!("{MEASURE}</body>"), 1)).expect("it can be written");
+    std::fs::write(&file, page.replacen("</body>", &format!("{MEASURE}</body>"), 1))
+        .expect("it can be written");
     for round in 0..3 {
         let profile = folder.path().join(format!("profile{round}"));
         let Some((told, took)) = measure(&file, &profile) else {
@@ -219,7 +229,9 @@ fn how_soon_a_long_run_opens() {
         );
         for part in told["out"].as_array().into_iter().flatten() {
             let (work, gaps) = (numbers(&part[1]), numbers(&part[2]));
-            let at = |list: &[f64], share: usize| list.get((list.len() * share / 100).min(list.len() - 1)).copied();
+            let at = |list: &[f64], share: usize| {
+                list.get((list.len() * share / 100).min(list.len() - 1)).copied()
+            };
             let _ = writeln!(
                 out,
                 "  {:<28} frame to frame median {:>6.1} ms, most {:>6.1} ms; in the handler {:>6.1} / {:>6.1} ms",

@@ -15,20 +15,25 @@ fn bytes(folder: &Folder, name: &str, content: &[u8]) {
 #[test]
 fn files_that_are_no_text_say_where() {
     let folder = Folder::new();
-    let latin: Vec<u8> =
-        STARTER.bytes().map(|byte| if byte == b'@' { 0xef } else { byte }).collect();
+    let latin: Vec<u8> = STARTER.bytes().map(|byte| if byte == b'@' { 0xef } else { byte }).collect();
     let at = STARTER.find("disk").expect("it has one");
     let mut cut = latin[..at].to_vec();
     cut.push(0xef);
     cut.extend(&latin[at..]);
     bytes(&folder, "latin.ron", &cut);
     let line = STARTER[..at].lines().count();
-    for words in [&["run", "latin.ron"][..], &["scenario", "check", "latin.ron"], &["diff", "good.ron", "latin.ron"]] {
+    for words in
+        [&["run", "latin.ron"][..], &["scenario", "check", "latin.ron"], &["diff", "good.ron", "latin.ron"]]
+    {
         folder.dmasim(words).exits(2).complains(&["latin.ron", &format!("line {line},"), "0xef is no UTF-8"]);
     }
     folder.dmasim(&["merge", "latin.ron"]).exits(2).complains(&["latin.ron", &format!("line {line},")]);
     bytes(&folder, "empty.ron", b" \n");
-    folder.dmasim(&["run", "empty.ron"]).exits(2).complains(&["empty.ron", "the file is empty", "scenario new"]);
+    folder.dmasim(&["run", "empty.ron"]).exits(2).complains(&[
+        "empty.ron",
+        "the file is empty",
+        "scenario new",
+    ]);
     let marked = [b"\xef\xbb\xbf", STARTER.as_bytes()].concat();
     bytes(&folder, "marked.ron", &marked);
     folder.dmasim(&["scenario", "check", "marked.ron"]).exits(0);
@@ -74,7 +79,10 @@ fn a_disk_that_is_full_is_told() {
             .exits(2)
             .complains(&["/dev/full", "No space left"]);
     }
-    folder.dmasim(&["run", "good.ron", "--report", "html=nowhere/page.html"]).exits(2).complains(&["nowhere/page.html"]);
+    folder
+        .dmasim(&["run", "good.ron", "--report", "html=nowhere/page.html"])
+        .exits(2)
+        .complains(&["nowhere/page.html"]);
 }
 
 /// Nobody reads on: the command ends, without a word and without a panic.
@@ -115,7 +123,10 @@ fn words_that_are_no_text_are_refused() {
     use std::os::unix::ffi::OsStrExt as _;
     let folder = Folder::new();
     let strange = OsStr::from_bytes(b"\xff\xfe");
-    for verb in ["run", "replay", "test", "shrink", "bisect", "check", "diff", "save", "size", "import", "merge", "bugs", "list"] {
+    for verb in [
+        "run", "replay", "test", "shrink", "bisect", "check", "diff", "save", "size", "import", "merge",
+        "bugs", "list",
+    ] {
         let output = Command::cargo_bin("dmasim")
             .expect("the command is built")
             .current_dir(folder.path())
@@ -133,7 +144,10 @@ fn words_that_are_no_text_are_refused() {
 #[test]
 fn a_token_that_was_cut_is_refused() {
     let folder = Folder::new();
-    folder.write("bad.ron", &STARTER.replace(r#"Unmap(name: "data")"#, r#"Unmap(name: "data"), Unmap(name: "data")"#));
+    folder.write(
+        "bad.ron",
+        &STARTER.replace(r#"Unmap(name: "data")"#, r#"Unmap(name: "data"), Unmap(name: "data")"#),
+    );
     folder.dmasim(&["run", "bad.ron", "--seed", "0", "--save-token", "token", "--quiet"]);
     let token = std::fs::read_to_string(folder.path().join("token")).expect("something was found");
     let token = token.trim();

@@ -13,8 +13,8 @@ use sim::explore::catching;
 use super::judge::Settings;
 use crate::profile::{Behaviour, BehaviourSet};
 use crate::run::{Simulation, Source};
-use crate::scenario::{Resolved, ScenarioFile};
 use crate::scenario::edit::{Part, Tree, flat};
+use crate::scenario::{Resolved, ScenarioFile};
 
 /// Something that a scenario could be without.
 #[derive(Clone, Debug, PartialEq, Eq)]

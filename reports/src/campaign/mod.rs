@@ -188,7 +188,8 @@ impl CampaignPage<'_> {
         table(body, &["no.", "signature", "seeds", "", "found after", "repeat"]);
         for (n, stats) in list.iter().enumerate() {
             let finding = &stats.finding;
-            let remark = causes::remark(&list, n).map_or_else(String::new, |text| format!("<br>({})", escape(&text)));
+            let remark =
+                causes::remark(&list, n).map_or_else(String::new, |text| format!("<br>({})", escape(&text)));
             let _ = writeln!(
                 body,
                 "<tr><td>{}</td><td class=\"t\"><b>{}</b><br>{}<br><span class=\"bad\">{}</span>{remark}</td><td class=\"n\">{}<br>{}</td><td>{}</td>\

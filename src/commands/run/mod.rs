@@ -18,7 +18,6 @@ use sim::schedule::Strategy;
 use super::Exit;
 use super::compare::compare;
 use super::conditions;
-use told::{Told, again};
 use crate::args::{Format, ReportKind, RunArgs};
 use crate::campaign::{self, Plan, Tweaks};
 use crate::expect::{self, Verdict};
@@ -27,6 +26,7 @@ use crate::input::{Failure, kernel_words, resolve};
 use crate::interrupt;
 use crate::output::Out;
 use crate::report;
+use told::{Told, again};
 
 /// What a seed means to reads-from fuzzing.
 pub(super) const ALONE: &str = "note: with rff this is the seed as the first of its campaign: what a seed does later in a \

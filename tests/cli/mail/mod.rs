@@ -18,12 +18,16 @@ fn mail(words: &[&str]) -> String {
 }
 
 fn mail_in(folder: &Path, words: &[&str]) -> String {
+    printed(folder, &[words, &["--report", "lkml", "--quiet"]].concat())
+}
+
+/// What the command prints.
+fn printed(folder: &Path, words: &[&str]) -> String {
     let output = Plain::cargo_bin("dmasim")
         .expect("the command is built")
         .current_dir(folder)
         .env_remove("NO_COLOR")
         .args(words)
-        .args(["--report", "lkml", "--quiet"])
         .output()
         .expect("it starts");
     let errors = String::from_utf8_lossy(&output.stderr);
