@@ -4,6 +4,8 @@
 //!
 //! `EVENTS=500000` makes the run longer, `PAGE=run.html` measures a page of `dmasim run --report html=run.html`.
 
+#![expect(clippy::disallowed_types, reason = "it measures how long a browser takes")]
+
 #[expect(dead_code, reason = "the texts need more of it")]
 mod toy;
 

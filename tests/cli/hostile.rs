@@ -2,7 +2,6 @@
 
 use std::io::{Read as _, Write as _};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use assert_cmd::cargo::CommandCargoExt as _;
 
@@ -96,7 +95,6 @@ fn a_reader_that_goes_away_is_no_error() {
         &["replay", "good.ron", "--seed", "0", "--trace", "full"],
         &["help"],
     ] {
-        let begin = Instant::now();
         let mut child = Command::cargo_bin("dmasim")
             .expect("the command is built")
             .current_dir(folder.path())
@@ -112,7 +110,6 @@ fn a_reader_that_goes_away_is_no_error() {
         let output = child.wait_with_output().expect("it ends");
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(!errors.contains("panicked"), "{words:?}: {errors}");
-        assert!(begin.elapsed() < Duration::from_mins(1), "{words:?}");
     }
 }
 
