@@ -158,9 +158,9 @@ impl Topic {
     }
 }
 
-/// Whether a text holds a word that is no part of a longer one.
+/// Whether a text holds a name, by itself or as a part of one like `dma_io_tlb_mem`, and not within a word.
 fn holds_word(text: &str, word: &str) -> bool {
-    let inside = |c: char| c == '_' || c.is_ascii_alphanumeric();
+    let inside = |c: char| c.is_ascii_alphanumeric();
     !word.is_empty()
         && text
             .match_indices(word)
