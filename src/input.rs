@@ -71,6 +71,8 @@ pub(crate) fn graphical(problem: &Problem, paint: Paint) -> String {
     let mut text = if problem.labels().into_iter().flatten().all(|l| l.offset() + l.len() == 0) {
         // The file as a whole, or no file at all: there is no line to show.
         format!("{}: {}: {}\n", severity(problem, paint), problem.file(), problem.message())
+    } else if let Some(text) = narrow(problem, paint) {
+        text
     } else {
         let styles = if paint.color { ThemeStyles::ansi() } else { ThemeStyles::none() };
         let theme = GraphicalTheme { characters: ThemeCharacters::ascii(), styles };
@@ -87,6 +89,38 @@ pub(crate) fn graphical(problem: &Problem, paint: Paint) -> String {
         }
     }
     text
+}
+
+/// Columns of a line that is shown as a whole.
+const LONGEST: usize = 400;
+
+/// A problem in a line that nobody could look at as a whole: the part of it where the problem is. `None` if the line is an
+/// ordinary one.
+fn narrow(problem: &Problem, paint: Paint) -> Option<String> {
+    let label = problem.labels()?.next()?;
+    let around = problem.source_code()?.read_span(label.inner(), 1, 1).ok()?;
+    let place = label.offset().saturating_sub(around.span().offset()).min(around.data().len());
+    let start = around.data()[..place].iter().rposition(|byte| *byte == b'\n').map_or(0, |n| n + 1);
+    let line = around.data()[start..].split(|byte| *byte == b'\n').next()?;
+    let text = String::from_utf8_lossy(line);
+    if text.len() <= LONGEST {
+        return None;
+    }
+    let at = text.floor_char_boundary(place - start);
+    let from = text.floor_char_boundary(at.saturating_sub(SCREEN / 2));
+    let to = text.floor_char_boundary(from + SCREEN - 10);
+    let shown: String = text[from..to].chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let lead = if from > 0 { "..." } else { "" };
+    let caret = lead.len() + text[from..at.max(from)].chars().count();
+    Some(format!(
+        "{}: {}:{}:{}: {}\n  | {lead}{shown}\n  | {}^\n",
+        severity(problem, paint),
+        problem.file(),
+        problem.line(),
+        problem.column(),
+        problem.message(),
+        " ".repeat(caret)
+    ))
 }
 
 /// A problem without its advice, which is wrapped between words and not at hyphens: names have hyphens.

@@ -19,7 +19,7 @@ use crate::keep::write_for_user;
 
 /// A larger file is something else.
 const MAX_BYTES: u64 = 256 << 20;
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// What a campaign was asked for: a state belongs to one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +66,8 @@ struct File {
 struct Signature {
     count: u64,
     first_seed: u64,
+    led: u64,
+    leader: u64,
     kind: String,
     title: String,
     fatal: bool,
@@ -85,6 +87,8 @@ impl Signature {
         Self {
             count: stats.count,
             first_seed: stats.first_seed,
+            led: stats.led,
+            leader: stats.leader,
             kind: finding.kind.to_owned(),
             title: finding.title.clone(),
             fatal: finding.severity == Severity::Fatal,
@@ -115,7 +119,8 @@ impl Signature {
             details: Vec::new(),
         };
         // Campaigns that guide their runs are not kept.
-        Ok(SignatureStats { finding, count: self.count, first_seed: self.first_seed, guide: None })
+        let Self { count, first_seed, led, leader, .. } = self;
+        Ok(SignatureStats { finding, count, first_seed, guide: None, led, leader })
     }
 }
 

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::path::Path;
 
 use models::run::{Request, Run, Simulation, Source};
-use models::scenario::intern;
+use models::scenario::{intern, read_text};
 use sim::choices::{ChoiceList, Fitted, Token, TokenError, fit};
 use sim::explore::catching;
 
@@ -48,11 +48,7 @@ pub(crate) fn with_names<T>(
 
 fn read_file(file: &Path) -> Result<String, Failure> {
     let failed = |why: String| Failure::text(format!("cannot read the token in {}: {why}", file.display()));
-    let length = std::fs::metadata(file).map_err(|error| failed(error.to_string()))?.len();
-    if length > MAX_TOKEN_FILE {
-        return Err(failed(format!("the file has {length} bytes, a token {MAX_TOKEN_FILE} at most")));
-    }
-    let text = std::fs::read_to_string(file).map_err(|error| failed(error.to_string()))?;
+    let text = read_text(file, MAX_TOKEN_FILE).map_err(|error| failed(error.to_string()))?;
     if text.trim().is_empty() {
         return Err(failed("the file is empty".to_owned()));
     }

@@ -11,6 +11,8 @@ use crate::layout::{Paint, ascii, clock, counted, instant, paragraph, percent, s
 
 /// A note that begins so lists what a seed drew before the run; it is shown as such and not as an event.
 pub const OPTIONS: &str = "options: ";
+/// The frame of what is checked when a run is over: no function, and no instruction to name.
+const END_OF_RUN: &str = "end of run";
 /// At most this many choices are listed.
 const MAX_CHOICES: usize = 12;
 
@@ -99,7 +101,7 @@ impl Case<'_> {
             self.first_seed
         );
         paragraph(&mut out, "  ", &often);
-        paragraph(&mut out, "  ", &format!("signature: {}", self.finding.signature()));
+        paragraph(&mut out, "  signature: ", &self.finding.signature());
         out
     }
 
@@ -207,6 +209,10 @@ impl Case<'_> {
         let drew = if self.searched { "search made" } else { "seed drew" };
         let text = match self.shortened {
             None => format!("As the {drew} it, not shortened."),
+            Some(Shortened { before: 1, after: 0, runs, .. }) => format!(
+                "The one choice that the {drew} is not needed ({} to find out): every choice has its default.",
+                counted(u64::from(runs), "run")
+            ),
             Some(Shortened { before, after: 0, runs, .. }) => format!(
                 "None of the {} that the {drew} is needed ({} to find out): every choice has its default.",
                 counted(before as u64, "choice"),
@@ -241,15 +247,16 @@ impl Case<'_> {
                 _ => None,
             })
             .collect();
-        if options.is_empty() && self.drawn.is_empty() && self.choices.records.is_empty() {
+        // A shortened run is made of what is left of its choices alone.
+        let drawn = if self.shortened.is_some() { &[] } else { self.drawn };
+        if options.is_empty() && drawn.is_empty() && self.choices.records.is_empty() {
             return;
         }
         section(out, paint, "Drawn");
         for option in options {
             paragraph(out, "  ", option);
         }
-        let drawn: Vec<String> = self
-            .drawn
+        let drawn: Vec<String> = drawn
             .iter()
             .map(|record| match record.answer {
                 Answer::Value { taken, of } => format!("{} {taken} of {of}", record.site.what),
@@ -286,7 +293,9 @@ fn splat(out: &mut String, finding: &Finding, case: Option<&Case<'_>>, paint: Pa
     verbatim(&mut text, &format!("{at} "), &finding.title);
     out.push_str(&paint.heading(text.trim_end()));
     out.push('\n');
-    let cpu = finding.cpu.map_or_else(|| "none (a device)".to_owned(), |cpu| cpu.to_string());
+    let at_end = finding.frames == [END_OF_RUN];
+    let none = if at_end { "none" } else { "none (a device)" };
+    let cpu = finding.cpu.map_or_else(|| none.to_owned(), |cpu| cpu.to_string());
     let severity = match finding.severity {
         Severity::Warning => "the machine goes on",
         Severity::Fatal => "the machine stops here",
@@ -298,11 +307,13 @@ fn splat(out: &mut String, finding: &Finding, case: Option<&Case<'_>>, paint: Pa
             &format!("{at} "),
             &format!("Hardware name: {} (modelled), kernel {}", case.machine, case.kernel),
         );
-        if let (Some(function), Some(step)) = (finding.frames.first(), case.step_in_function()) {
+        if let (Some(function), Some(step)) = (finding.frames.first(), case.step_in_function())
+            && !at_end
+        {
             verbatim(out, &format!("{at} "), &format!("RIP: 0010:{function}+step {step}"));
         }
     }
-    if !finding.frames.is_empty() {
+    if !finding.frames.is_empty() && !at_end {
         out.push_str(&format!("{at} Call Trace:\n"));
         for frame in &finding.frames {
             verbatim(out, &format!("{at}  "), frame);

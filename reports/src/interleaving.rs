@@ -101,7 +101,10 @@ fn rows(trace: &Trace, finding: &Finding, topic: &Topic, end: usize) -> Vec<Row>
             | EventKind::Interval { .. }
             | EventKind::Blocked { .. } => continue,
         };
-        rows.push(Row { at, ctx: event.ctx, text: ascii(&words(trace, &event.kind)), weight });
+        // The title stands over the report already.
+        let text = if at == end { format!("*** {}", finding.kind) } else { words(trace, &event.kind) };
+        // In a narrow column it only takes room: what follows tells a structure from a function.
+        rows.push(Row { at, ctx: event.ctx, text: ascii(&text).replace("struct ", ""), weight });
     }
     rows
 }
@@ -135,18 +138,33 @@ impl Topic {
                 topic.objects.insert(bare.to_owned());
             }
             topic.functions.extend(functions(finding));
+            // What else belongs to the signature may be the name of a lock.
+            let named =
+                |e: &sim::trace::Event| object_of(&e.kind).is_some_and(|o| o.text == finding.discriminator);
+            if !finding.discriminator.is_empty() && before.iter().any(named) {
+                topic.objects.insert(finding.discriminator.to_owned());
+            }
         }
         topic
     }
 
     fn told(&self, text: &str) -> bool {
-        self.objects.iter().chain(&self.functions).any(|word| text.contains(word.as_str()))
+        self.objects.iter().chain(&self.functions).any(|word| holds_word(text, word))
     }
 
     fn touched(&self, object: Name) -> bool {
         !object.text.is_empty()
             && (object == self.last || self.objects.iter().any(|part| object.text.contains(part.as_str())))
     }
+}
+
+/// Whether a text holds a name, by itself or as a part of one like `dma_io_tlb_mem`, and not within a word.
+fn holds_word(text: &str, word: &str) -> bool {
+    let inside = |c: char| c.is_ascii_alphanumeric();
+    !word.is_empty()
+        && text
+            .match_indices(word)
+            .any(|(at, _)| !text[..at].ends_with(inside) && !text[at + word.len()..].starts_with(inside))
 }
 
 /// The functions that a finding names beside its own stack: the further part of its signature, the innermost function

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use sim::explore::{SignatureStats, Summary};
 use sim::{Finding, RunEnd};
 
+use crate::causes::follows;
 use crate::compared::Compared;
 use crate::coverage::CoverageJson;
 
@@ -124,8 +125,11 @@ pub struct CampaignJson {
     pub interrupted: bool,
     /// How runs ended, and how many did so.
     pub endings: BTreeMap<String, u64>,
-    /// What was found, in order of first seed.
+    /// What was found: what was the first finding of some run, in order of first seed, before what only followed.
     pub findings: Vec<FindingJson>,
+    /// For each of `findings` the place in it, from 0, of what came first in the run of its first seed; null if it was
+    /// the first finding of some run itself.
+    pub follows: Vec<Option<usize>>,
     /// The verdict.
     pub expectation: ExpectationJson,
     /// What the runs exercised; null unless that was asked for.
@@ -145,6 +149,7 @@ impl CampaignJson {
         let finding = |stats: &&SignatureStats| {
             FindingJson::new(&stats.finding, stats.count, stats.first_seed, token(stats))
         };
+        let list = summary.by_cause();
         Self {
             scenario: scenario.0.to_owned(),
             scenario_digest: format!("{:032x}", scenario.1),
@@ -155,7 +160,8 @@ impl CampaignJson {
             steps: summary.steps,
             interrupted: summary.interrupted,
             endings: summary.endings.clone(),
-            findings: summary.by_first_seed().iter().map(finding).collect(),
+            findings: list.iter().map(finding).collect(),
+            follows: list.iter().map(|stats| follows(&list, stats)).collect(),
             expectation,
             coverage: None,
             strategies: None,

@@ -84,7 +84,8 @@ pub fn percent(part: u64, whole: u64) -> String {
     }
 }
 
-/// Breaks a text between words into lines of at most `width` columns. A word that is longer is cut in two.
+/// Breaks a text between words into lines of at most `width` columns. A word that is longer is cut in two,
+/// between the parts of a name if it has some.
 #[must_use]
 pub fn wrap(text: &str, width: usize) -> Vec<String> {
     let width = width.max(1);
@@ -102,7 +103,7 @@ pub fn wrap(text: &str, width: usize) -> Vec<String> {
                 break;
             }
             if line.is_empty() {
-                let (head, tail) = word.split_at(word.floor_char_boundary(width).max(1));
+                let (head, tail) = word.split_at(cut(word, width));
                 line.push_str(head);
                 word = tail;
             }
@@ -110,6 +111,13 @@ pub fn wrap(text: &str, width: usize) -> Vec<String> {
         }
     }
     lines
+}
+
+/// Where to cut a word that is wider than a line: behind what joins the parts of a name, if one stands in its second half.
+fn cut(word: &str, width: usize) -> usize {
+    let most = word.floor_char_boundary(width).max(1);
+    let joint = word[..most].rfind(['_', '.', '/', '-', ',']).map(|at| at + 1);
+    joint.filter(|at| *at > most / 2).unwrap_or(most)
 }
 
 /// Appends `text`, wrapped, with `first` before its first line and as many blanks before the others.

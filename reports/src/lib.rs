@@ -6,6 +6,7 @@
 
 pub mod campaign;
 pub mod case;
+mod causes;
 pub mod ci;
 pub mod compared;
 mod conditions;

@@ -2,6 +2,7 @@
 
 use sim::explore::{SignatureStats, Summary};
 
+use crate::causes;
 use crate::layout::{Paint, ascii, counted, paragraph, percent};
 
 /// At most this many signatures are listed.
@@ -69,12 +70,15 @@ pub fn summary(summary: &Summary, per_second: Option<u64>, paint: Paint) -> Stri
 }
 
 fn signatures(out: &mut String, summary: &Summary, paint: Paint) {
-    let list = summary.by_first_seed();
+    let list = summary.by_cause();
     if list.is_empty() {
         return;
     }
     let heading = format!("What was found: {}", counted(list.len() as u64, "signature"));
     out.push_str(&format!("\n{}\n", paint.heading(&heading)));
+    if let Some(text) = causes::following(&list) {
+        paragraph(out, "  ", &text);
+    }
     out.push_str("   no.  first seed      seeds      share\n");
     for (n, SignatureStats { finding, count, first_seed, .. }) in list.iter().take(MAX_SIGNATURES).enumerate()
     {
@@ -82,6 +86,9 @@ fn signatures(out: &mut String, summary: &Summary, paint: Paint) {
         out.push_str(&format!("  {:>4}  {first_seed:>10}  {count:>9}  {share:>9}\n", n + 1));
         paragraph(out, "        ", &finding.signature());
         paragraph(out, "        ", &finding.title);
+        if let Some(remark) = causes::remark(&list, n) {
+            paragraph(out, "        ", &format!("({remark})"));
+        }
     }
     if let Some(more @ 1..) = list.len().checked_sub(MAX_SIGNATURES) {
         out.push_str(&format!("  ... and {more} more; --format json lists all\n"));

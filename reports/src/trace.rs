@@ -66,7 +66,8 @@ pub(crate) fn who(trace: &Trace, serial: u32) -> (String, String) {
             let cpu = record.cpu.map_or_else(|| "-".to_owned(), |cpu| format!("cpu{cpu}"));
             (record.name.to_string(), cpu)
         }
-        None => ("?".to_owned(), "-".to_owned()),
+        // What is checked when all is over has no context of its own.
+        None => ("end of run".to_owned(), "-".to_owned()),
     }
 }
 

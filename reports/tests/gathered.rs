@@ -66,8 +66,11 @@ fn conditions_are_the_same_again_and_end_with_their_budget() {
     assert_eq!(first, again);
     let (_, none) = asked(file, "null-pointer", 0);
     assert_eq!((none.tried.len(), none.runs), (0, 0));
-    let (_, some) = asked(file, "null-pointer", 500);
+    let (_, some) = asked(file, "null-pointer", 20_000);
     assert!(!some.tried.is_empty() && some.left > 0 && some.runs < first.runs, "{some:?}");
+    // A run that takes more than what is left is cut, and decides nothing.
+    let (_, cut) = asked("debian/nvme-full-pool-6.1.ron", "livelock", 60_000);
+    assert!(cut.runs < 30 && cut.left > 90, "{cut:?}");
     // Behaviours that say nothing new are not told.
     assert!(some.tried.len() + some.left <= none.left);
 }

@@ -44,7 +44,7 @@ pub(super) fn fuzz(args: &FuzzArgs, out: &mut Out) -> Result<Exit, Failure> {
         let text = summary(&found, Some(rate), out.paint);
         out.line(&text);
     }
-    let list = found.by_first_seed();
+    let list = found.by_cause();
     let mut files = Vec::new();
     for stats in &list {
         files.push(args.save.as_deref().map(|folder| save(folder, stats, &kernel)).transpose()?);

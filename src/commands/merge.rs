@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use models::scenario::read_text;
 use reports::json::TestJson;
 use reports::merge;
 
@@ -24,11 +25,7 @@ pub(super) fn merge(args: &MergeArgs, out: &mut Out) -> Result<Exit, Failure> {
 fn read(file: &Path) -> Result<(String, TestJson), Failure> {
     let name = file.display().to_string();
     let failed = |why: String| Failure::text(format!("cannot read {name}: {why}"));
-    let length = std::fs::metadata(file).map_err(|error| failed(error.to_string()))?.len();
-    if length > MAX_FILE {
-        return Err(failed(format!("the file has {length} bytes, a result {MAX_FILE} at most")));
-    }
-    let text = std::fs::read_to_string(file).map_err(|error| failed(error.to_string()))?;
+    let text = read_text(file, MAX_FILE).map_err(|error| failed(error.to_string()))?;
     let Some((number, line)) = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()).last()
     else {
         return Err(failed(
@@ -36,8 +33,11 @@ fn read(file: &Path) -> Result<(String, TestJson), Failure> {
         ));
     };
     let result = serde_json::from_str(line).map_err(|error| {
+        let text = error.to_string();
+        // It counts lines from the one that it was given.
+        let text = text.split(" at line ").next().unwrap_or_default();
         Failure::text(format!(
-            "{name}:{number}:{}: not the result of a test: {error}\n  help: the last line of what `dmasim test \
+            "{name}:{number}:{}: not the result of a test: {text}\n  help: the last line of what `dmasim test \
              --partition K/N --format json` prints is expected",
             error.column()
         ))

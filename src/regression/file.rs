@@ -3,7 +3,7 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use models::scenario::{limits, read_value};
+use models::scenario::{limits, read_text, read_value};
 use serde::{Deserialize, Serialize};
 use sim::schedule::Strategy;
 
@@ -88,11 +88,7 @@ impl Regression {
     /// Reads a file.
     pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
         let failed = |why: String| Failure::text(format!("cannot read {}: {why}", path.display()));
-        let about = std::fs::metadata(path).map_err(|error| failed(error.to_string()))?;
-        if about.len() > limits::FILE_BYTES {
-            return Err(failed(format!("the file is larger than {} bytes", limits::FILE_BYTES)));
-        }
-        let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+        let text = read_text(path, limits::FILE_BYTES).map_err(|error| failed(error.to_string()))?;
         let read: Self = read_value(&path.display().to_string(), &text)?;
         let wrong = |field: &str, why: &str| Failure::text(format!("{}: `{field}` {why}", path.display()));
         if read.seed.is_some() == read.token.is_some() {

@@ -6,6 +6,7 @@ mod check;
 mod conform;
 mod docs;
 mod fuzz;
+mod hostile;
 mod import;
 mod input;
 mod mail;

@@ -14,6 +14,15 @@ pub enum Ops {
     Iommu,
 }
 
+impl std::fmt::Display for Ops {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Direct => "dma-direct",
+            Self::Iommu => "dma-iommu",
+        })
+    }
+}
+
 /// Reads the device's operations. A pointer that is neither NULL nor a table of operations is followed as the CPU
 /// would: into an oops.
 ///

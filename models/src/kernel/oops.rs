@@ -119,8 +119,13 @@ impl Kernel {
             range.start.virt(),
             range.start.0
         )];
-        for (name, offset) in self.fields_of(record.type_name) {
-            lines.push(format!("  {name} at offset {offset:#04x}"));
+        let fields: Vec<String> = self
+            .fields_of(record.type_name)
+            .into_iter()
+            .map(|(name, offset)| format!("{name} {offset:#04x}"))
+            .collect();
+        if !fields.is_empty() {
+            lines.push(format!("  fields at {}", fields.join(", ")));
         }
         details.push(("object".to_owned(), lines));
         let stacks = self.stacks.borrow();
@@ -201,9 +206,10 @@ impl Kernel {
             let at = PhysAddr(base.0 + row * 16);
             let mut bytes = [0; 16];
             mem.heap.read_bytes(at, &mut bytes);
+            // As `print_hex_dump` with groups of eight: pointers can be read, and the line fits a mail.
             let mut line = format!("{:016x}:", at.virt());
-            for byte in bytes {
-                let _ = write!(line, " {byte:02x}");
+            for group in bytes.as_chunks().0 {
+                let _ = write!(line, " {:016x}", u64::from_le_bytes(*group));
             }
             line.push_str("  ");
             line.extend(

@@ -1,5 +1,7 @@
 //! Where the bytes at an address came from, and what they look like when somebody really reads them.
 
+use std::fmt;
+
 /// What kind of leftovers a recycled page holds. Uniform random junk reaches only some of the ways in which a real
 /// kernel fails on it (a lock word of 0 or 1, a plausible pointer, text), so the class is a choice of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,6 +24,19 @@ impl JunkClass {
     /// All classes, in the order in which a choice numbers them.
     pub const ALL: [Self; 6] =
         [Self::Zero, Self::SmallInts, Self::Text, Self::Pointers, Self::Random, Self::Ints32];
+}
+
+impl fmt::Display for JunkClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Zero => "zeroes",
+            Self::SmallInts => "small numbers",
+            Self::Text => "text",
+            Self::Pointers => "pointers",
+            Self::Random => "random bytes",
+            Self::Ints32 => "32-bit numbers",
+        })
+    }
 }
 
 /// The provenance of bytes: who wrote them last. Together with an offset it determines each byte.
@@ -54,6 +69,20 @@ pub enum Source {
         /// Index into the arena.
         id: u32,
     },
+}
+
+/// In words, for reports: what lies there, and whose it is.
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Zero => f.write_str("zeroes"),
+            Self::Untouched => f.write_str("what was there at power-on"),
+            Self::Junk { class, owner, .. } => write!(f, "{class} that an earlier owner left (#{owner})"),
+            Self::Data { tag } => write!(f, "data #{tag}"),
+            Self::SlotTable => f.write_str("the records of free slots of a bounce pool"),
+            Self::Raw { .. } => f.write_str("what the kernel wrote there"),
+        }
+    }
 }
 
 impl Source {

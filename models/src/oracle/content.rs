@@ -19,7 +19,7 @@ pub(super) fn check_read(kx: &Kx, node: &DeviceNode, piece: &Piece, at: DmaAddr,
         let len = stretch.to - stretch.from;
         let slot = phys.wrapping_add(stretch.from - from);
         if let Some((_, found, _)) = differs(kx, slot, len, (source, offset)) {
-            let title = format!("{} reads {found:?} at {at}, where the driver gave it {source:?}", node.bdf);
+            let title = format!("{} reads {found} at {at}, where the driver gave it {source}", node.bdf);
             kx.report(Draft::warning("wrong-data", title), Vec::new);
             return;
         }
@@ -31,7 +31,7 @@ pub(super) fn check_read(kx: &Kx, node: &DeviceNode, piece: &Piece, at: DmaAddr,
         };
         if let Some((_, newer, _)) = newer {
             let title = format!(
-                "{} reads {source:?} at {at}, and the buffer holds {newer:?}: written by the CPU without a sync for the device",
+                "{} reads {source} at {at}, and the buffer holds {newer}: written by the CPU without a sync for the device",
                 node.bdf
             );
             kx.report(Draft::warning("wrong-data", title).discriminator("no sync"), Vec::new);
@@ -48,7 +48,7 @@ pub fn check_cleared(kx: &Kx, dev: Ptr<Device>, phys: PhysAddr, size: u64) {
     };
     if let Some((range, source, _)) = found {
         let title = format!(
-            "{}: coherent memory of {size} bytes is handed out with {source:?} at {}",
+            "{}: coherent memory of {size} bytes is handed out with {source} at {}",
             kx.k.dev_string(dev),
             range.start
         );
@@ -67,7 +67,7 @@ pub(super) fn check_arrived(kx: &Kx, node: &DeviceNode, mapping: &Mapping, dma: 
             let Some((range, found, _)) = differs(kx, buffer, len, source) else { continue };
             let at = range.start;
             let title =
-                format!("{}: the device wrote {len} bytes, and the buffer holds {found:?} at {at}", node.bdf);
+                format!("{}: the device wrote {len} bytes, and the buffer holds {found} at {at}", node.bdf);
             kx.report(Draft::warning("lost-write", title), Vec::new);
             return;
         }
@@ -88,7 +88,7 @@ pub(super) fn check_kept(kx: &Kx, node: &DeviceNode, mapping: &Mapping, dma: Dma
             let Some((range, found, _)) = differs(kx, buffer, len, (source, offset)) else { continue };
             let at = range.start;
             let title = format!(
-                "{}: the buffer holds {found:?} at {at}, which the device has not written; it held {source:?} when it was mapped",
+                "{}: the buffer holds {found} at {at}, which the device has not written; it held {source} when it was mapped",
                 node.bdf
             );
             kx.report(Draft::warning("foreign-data", title), Vec::new);

@@ -117,11 +117,14 @@ fn check_pool(kx: &Kx, pool: PoolPtr, targets: &[(PhysAddr, u64)]) {
         PoolPtr::Added(_) => IoTlbPool::TYPE_NAME,
     };
     if let Some(violation) = violation {
-        let title = format!("swiotlb: {violation:?}");
+        let title = format!("swiotlb: {violation}");
         kx.report(Draft::warning("slots-inconsistent", title).object(type_name), Vec::new);
     }
     if lost > 0 {
-        let title = format!("swiotlb: {lost} slots are in use, and no mapping leads to them");
+        let title = match lost {
+            1 => "swiotlb: 1 slot is in use, and no mapping leads to it".to_owned(),
+            _ => format!("swiotlb: {lost} slots are in use, and no mapping leads to them"),
+        };
         kx.report(Draft::warning("slots-lost", title).object(type_name), Vec::new);
     }
 }

@@ -223,7 +223,7 @@ impl Ledger {
         let (new, ops, dma) = (&mapping.new, unmap.ops, unmap.dma);
         if new.ops != ops {
             let title = format!(
-                "{}: {:#x} was mapped through {:?} and is unmapped through {ops:?}: dev->dma_ops changed in between",
+                "{}: {:#x} was mapped through {} and is unmapped through {ops}: dev->dma_ops changed in between",
                 node.bdf, dma.0, new.ops
             );
             kx.report(Draft::warning("dma-path-changed", title), Vec::new);

@@ -58,7 +58,7 @@ pub(super) fn check_exposed(kx: &Kx, node: &DeviceNode, mapping: &Mapping) {
             };
             let Some((range, source, _)) = found else { continue };
             let title = format!(
-                "{}: the untrusted device can read {source:?} at {}, {side} the {} bytes that are mapped for it at {}",
+                "{}: the untrusted device can read {source} at {}, {side} the {} bytes that are mapped for it at {}",
                 node.bdf, range.start, piece.len, piece.dma
             );
             kx.report(Draft::warning("exposed-data", title).discriminator(side), Vec::new);

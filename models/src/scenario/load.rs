@@ -40,9 +40,7 @@ impl ReadFile for Disk {
         if !std::fs::metadata(path)?.is_file() {
             return Err(io::Error::other("not a regular file"));
         }
-        let mut text = String::new();
-        std::fs::File::open(path)?.take(limits::FILE_BYTES + 1).read_to_string(&mut text)?;
-        Ok(text)
+        read_text(path, limits::FILE_BYTES)
     }
 
     fn neighbours(&self, path: &Path) -> Vec<String> {
@@ -53,6 +51,31 @@ impl ReadFile for Disk {
         names.sort_unstable();
         names
     }
+}
+
+/// The text of a file, of which not much more than `most` bytes are read: some files have no end. A byte order mark in front
+/// of it is dropped.
+///
+/// # Errors
+/// When the file cannot be read, is larger, or holds something else than UTF-8: then it says where.
+pub fn read_text(path: &Path, most: u64) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        return Err(io::Error::other(format!("the file is larger than {most} bytes")));
+    }
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let (good, rest) = error.as_bytes().split_at(error.utf8_error().valid_up_to());
+        let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let start = good.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let column = String::from_utf8_lossy(&good[start..]).chars().count() + 1;
+        let found = rest.first().copied().unwrap_or_default();
+        io::Error::other(format!("line {line}, column {column}: the byte {found:#04x} is no UTF-8 text"))
+    })?;
+    Ok(match text.strip_prefix('\u{feff}') {
+        Some(rest) => rest.to_owned(),
+        None => text,
+    })
 }
 
 /// Which part of which text a value comes from.
@@ -174,6 +197,9 @@ impl Reader<'_> {
             return Err(format!("a scenario may consist of {} files at most", limits::FILES));
         }
         let text = self.files.read(path).map_err(|e| e.to_string())?;
+        if text.trim().is_empty() {
+            return Err("the file is empty; `dmasim scenario new` writes one that can be run".to_owned());
+        }
         if text.len() as u64 > limits::FILE_BYTES {
             return Err(format!("the file is larger than {} bytes", limits::FILE_BYTES));
         }

@@ -27,7 +27,7 @@ pub use ::schema::{
 };
 pub use error::{LoadError, Problem};
 pub use intern::{InternerFull, intern};
-pub use load::{Disk, ReadFile};
+pub use load::{Disk, ReadFile, read_text};
 pub use nearest::nearest;
 pub use resolve::{Digest, Loaded, Overrides, Resolved, load, load_from};
 pub use value::read_value;

@@ -12,9 +12,9 @@ use sim::explore::catching;
 
 use super::judge::Settings;
 use crate::profile::{Behaviour, BehaviourSet};
-use crate::run::{Run, Simulation, Source};
-use crate::scenario::Resolved;
+use crate::run::{Simulation, Source};
 use crate::scenario::edit::{Part, Tree, flat};
+use crate::scenario::{Resolved, ScenarioFile};
 
 /// Something that a scenario could be without.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +64,8 @@ impl Conditions {
 }
 
 /// Tries all conditions of `scenario`, whose run with `choices` shows the finding of `settings`. Where the choices do not
-/// show it any more, `seeds` are tried. When runs have taken so many `steps` together, no other condition is begun.
+/// show it any more, `seeds` are tried. The runs take so many `steps` together at most; a condition on which they end is left
+/// undecided.
 #[must_use]
 pub fn conditions(
     settings: &Settings,
@@ -73,25 +74,32 @@ pub fn conditions(
     seeds: Range<u64>,
     steps: u64,
 ) -> Conditions {
-    let mut tester = Tester { settings, choices, seeds: seeds.clone(), runs: 0, steps: 0 };
-    let mut all = candidates(scenario);
+    let mut tester = Tester { settings, choices, seeds: seeds.clone(), runs: 0, left: steps };
+    let (file, all) = candidates(scenario);
+    let tree = Tree::of(&file);
     let mut tried = Vec::new();
     let mut changed = Vec::new();
     let mut left = 0;
-    for (condition, tree) in all.drain(..) {
-        if tester.steps >= steps {
+    for (condition, nth) in all {
+        // Once something was not decided, what comes later is not begun: that would be another list each time.
+        if left > 0 || !tester.afford(COST) {
             left += 1;
             continue;
         }
-        let resolved = tree.and_then(|tree| tree.resolve(&scenario.name).ok());
-        let effect = match resolved {
-            None => Effect::Needed,
-            Some(resolved) => {
-                changed.push((tried.len(), difference(scenario.profile.set, resolved.profile.set)));
-                tester.test(resolved)
-            }
+        let resolved =
+            without(&file, &tree, &condition, nth).and_then(|tree| tree.resolve(&scenario.name).ok());
+        let Some(resolved) = resolved else {
+            tried.push((condition, Effect::Needed));
+            continue;
         };
-        tried.push((condition, effect));
+        let difference = difference(scenario.profile.set, resolved.profile.set);
+        match tester.test(resolved) {
+            None => left += 1,
+            Some(effect) => {
+                changed.push((tried.len(), difference));
+                tried.push((condition, effect));
+            }
+        }
     }
     keep_smallest(&mut tried, &changed);
     Conditions { tried, left, runs: tester.runs, seeds }
@@ -119,75 +127,100 @@ fn difference(from: BehaviourSet, to: BehaviourSet) -> Vec<Behaviour> {
     Behaviour::ALL.iter().copied().filter(|one| from.has(*one) != to.has(*one)).collect()
 }
 
-/// All conditions, with the scenario without each; `None` if there is none.
-fn candidates(scenario: &Resolved) -> Vec<(Condition, Option<Tree>)> {
-    let file = flat(scenario);
-    let tree = Tree::of(&file);
-    let mut all = Vec::new();
-    for (n, word) in scenario.cmdline.split_whitespace().enumerate() {
-        all.push((Condition::Word(word.to_owned()), Part::Words.without(&tree, n..n + 1)));
-    }
-    for (n, device) in scenario.machine.devices.iter().enumerate() {
-        let condition = Condition::Device(device.bdf.clone(), device.driver.clone());
-        all.push((condition, Part::Devices.without(&tree, n..n + 1)));
-    }
-    for has in [true, false] {
-        for behaviour in Behaviour::ALL.iter().filter(|one| scenario.profile.set.has(**one) == has) {
-            let mut file = file.clone();
-            if let Some(kernel) = &mut file.kernel {
-                let name = behaviour.name();
-                let (to, from) = if has {
-                    (&mut kernel.revert, &mut kernel.apply)
-                } else {
-                    (&mut kernel.apply, &mut kernel.revert)
-                };
-                from.retain(|other| other != name);
-                to.push(name.to_owned());
-            }
-            let condition = if has { Condition::With(*behaviour) } else { Condition::Without(*behaviour) };
-            all.push((condition, Some(Tree::of(&file))));
-        }
-    }
-    all
+/// What it takes to make a scenario ready, in steps of a run that take as long.
+const COST: u64 = 1_000;
+
+/// All conditions, each with its place among those of its sort, and the file that they are taken from.
+fn candidates(scenario: &Resolved) -> (ScenarioFile, Vec<(Condition, usize)>) {
+    let words = scenario.cmdline.split_whitespace().map(|word| Condition::Word(word.to_owned()));
+    let devices = scenario.machine.devices.iter();
+    let devices = devices.map(|device| Condition::Device(device.bdf.clone(), device.driver.clone()));
+    let of = |has: bool| Behaviour::ALL.iter().filter(move |one| scenario.profile.set.has(**one) == has);
+    let all = (words.enumerate().map(|(n, one)| (one, n)))
+        .chain(devices.enumerate().map(|(n, one)| (one, n)))
+        .chain(of(true).map(|one| (Condition::With(*one), 0)))
+        .chain(of(false).map(|one| (Condition::Without(*one), 0)))
+        .collect();
+    (flat(scenario), all)
 }
 
+/// The scenario without a condition; `None` if there is none.
+fn without(file: &ScenarioFile, tree: &Tree, condition: &Condition, nth: usize) -> Option<Tree> {
+    let (behaviour, has) = match condition {
+        Condition::Word(_) => return Part::Words.without(tree, nth..nth + 1),
+        Condition::Device(..) => return Part::Devices.without(tree, nth..nth + 1),
+        Condition::With(behaviour) => (behaviour, true),
+        Condition::Without(behaviour) => (behaviour, false),
+    };
+    let mut file = file.clone();
+    if let Some(kernel) = &mut file.kernel {
+        let name = behaviour.name();
+        let (to, from) = if has {
+            (&mut kernel.revert, &mut kernel.apply)
+        } else {
+            (&mut kernel.apply, &mut kernel.revert)
+        };
+        from.retain(|other| other != name);
+        to.push(name.to_owned());
+    }
+    Some(Tree::of(&file))
+}
+
+/// Tries one condition after the other, as long as there are steps left for it.
 struct Tester<'a> {
     settings: &'a Settings,
     choices: &'a ChoiceList,
     seeds: Range<u64>,
     runs: u64,
-    steps: u64,
+    left: u64,
 }
 
 impl Tester<'_> {
-    fn test(&mut self, scenario: Resolved) -> Effect {
+    /// Takes so many steps from what is left, if there are as many.
+    const fn afford(&mut self, steps: u64) -> bool {
+        let enough = self.left > steps;
+        self.left = self.left.saturating_sub(steps);
+        enough
+    }
+
+    /// What becomes of the finding; `None` if the steps ended before that was known.
+    fn test(&mut self, scenario: Resolved) -> Option<Effect> {
         let simulation = Simulation::for_replay(scenario);
-        if let Some(run) = self.run(&simulation, Source::Replay(self.choices.clone()))
-            && self.shows(&run.end.findings)
-        {
-            return Effect::Stays;
+        let before = self.left;
+        let findings = self.run(&simulation, Source::Replay(self.choices.clone()))?;
+        if self.shows(&findings) {
+            return Some(Effect::Stays);
+        }
+        // Runs of seeds need a trial run, which is about as long as that was.
+        if !self.afford(COST + before - self.left) {
+            return None;
         }
         let simulation = Simulation::new(simulation.scenario().clone());
         let mut instead = None;
         for seed in self.seeds.clone() {
-            let Some(run) = self.run(&simulation, Source::Seed(seed)) else { continue };
-            if self.shows(&run.end.findings) {
-                return Effect::Stays;
+            let findings = self.run(&simulation, Source::Seed(seed))?;
+            if self.shows(&findings) {
+                return Some(Effect::Stays);
             }
-            instead = instead.or_else(|| run.end.findings.first().map(Finding::signature));
+            instead = instead.or_else(|| findings.first().map(Finding::signature));
         }
-        Effect::Gone(instead)
+        Some(Effect::Gone(instead))
     }
 
     fn shows(&self, findings: &[Finding]) -> bool {
         self.settings.target.among(findings).is_some()
     }
 
-    /// One run; `None` if a model panics in it.
-    fn run(&mut self, simulation: &Simulation, source: Source) -> Option<Run> {
+    /// What one run shows: nothing if a model panics in it. `None` if the steps that are left are too few for it.
+    fn run(&mut self, simulation: &Simulation, source: Source) -> Option<Vec<Finding>> {
         self.runs += 1;
-        let run = catching(|| simulation.worker().run(&self.settings.request(source, false))).ok();
-        self.steps += run.as_ref().map_or(0, |run| run.end.steps);
-        run
+        let mut request = self.settings.request(source, false);
+        let whole = request.max_steps.unwrap_or(simulation.scenario().explore.max_steps);
+        let most = whole.min(self.left);
+        request.max_steps = Some(most);
+        let Ok(run) = catching(|| simulation.worker().run(&request)) else { return Some(Vec::new()) };
+        self.left -= run.end.steps.min(self.left);
+        // What a run that was cut short shows at its end is not what it would have shown.
+        (most == whole || run.end.steps < most).then_some(run.end.findings)
     }
 }

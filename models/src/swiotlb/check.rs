@@ -1,5 +1,7 @@
 //! What always holds between a pool's counters, its free slots and its records, as values for an oracle.
 
+use std::fmt;
+
 use super::pool::Pool;
 use super::sizing::IO_TLB_SEGSIZE;
 
@@ -47,6 +49,28 @@ pub enum Violation {
         /// How often.
         count: u64,
     },
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UsedDiffers { used, busy } => {
+                write!(f, "the areas count {} slots in use, and {busy} are", used.cast_signed())
+            }
+            Self::IndexOutside { area, index } => {
+                write!(f, "area {area} would search from slot {index} on, which it does not have")
+            }
+            Self::ListBroken { slot, list } => {
+                write!(f, "slot {slot} counts {list} free slots, not one more than the next one")
+            }
+            Self::RecordOfFree { slot } => write!(f, "slot {slot} is free, and a mapping is recorded for it"),
+            Self::RunUnderrated { segment } => {
+                write!(f, "segment {segment} has more free slots in a row than searches believe")
+            }
+            Self::NoOwner { slot } => write!(f, "slot {slot} is in use, and no mapping is recorded for it"),
+            Self::StrayWrites { count } => write!(f, "slots outside the pool were written, {count} times"),
+        }
+    }
 }
 
 impl Pool {

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use sim::coverage::Coverage;
 use sim::explore::{SignatureStats, Summary};
 
+use crate::causes;
 use crate::compared::Compared;
 use crate::coverage::CoverageJson;
 use crate::json::ExpectationJson;
@@ -54,9 +55,24 @@ pub fn campaign(
     page.slowest(&mut body, repeat);
     let mut text = PAGE.replacen("/*CSS*/", STYLE, 1);
     text = text.replace("<!--TITLE-->", &escape(&page.head.scenario));
+    text = text.replacen("<!--PARTS-->", &links(&body), 1);
     text = text.replacen("<!--ABOUT-->", &escape(&page.head.about), 1);
     // What runs said goes in last: nothing in it is taken for a place to fill.
     Ok(text.replacen("<!--BODY-->", &body, 1))
+}
+
+/// Links to the parts that the page has.
+fn links(body: &str) -> String {
+    const PARTS: [(&str, &str); 6] = [
+        ("settings", "Settings"),
+        ("found", "Found"),
+        ("strategies", "Strategies"),
+        ("endings", "Endings"),
+        ("exercised", "Exercised"),
+        ("slowest", "Slowest"),
+    ];
+    let there = PARTS.iter().filter(|(id, _)| body.contains(&format!("<h2 id=\"{id}\">")));
+    there.map(|(id, word)| format!("<a href=\"#{id}\">{word}</a>")).collect::<Vec<_>>().join(" ")
 }
 
 /// Text for HTML, in printable ASCII.
@@ -147,7 +163,7 @@ impl CampaignPage<'_> {
         body: &mut String,
         repeat: &dyn Fn(u64, Option<&SignatureStats>) -> String,
     ) -> Result<(), String> {
-        let list = self.summary.by_first_seed();
+        let list = self.summary.by_cause();
         let heading = format!("What was found: {}", counted(list.len() as u64, "signature"));
         section(body, "found", &heading);
         if list.is_empty() {
@@ -166,12 +182,17 @@ impl CampaignPage<'_> {
         if self.compared.len() < 2 {
             figure(body, &about, &over_seeds(&about, "signatures", &[line])?);
         }
+        if let Some(text) = causes::following(&list) {
+            let _ = writeln!(body, "<p>{}.</p>", escape(&text));
+        }
         table(body, &["no.", "signature", "seeds", "", "found after", "repeat"]);
         for (n, stats) in list.iter().enumerate() {
             let finding = &stats.finding;
+            let remark =
+                causes::remark(&list, n).map_or_else(String::new, |text| format!("<br>({})", escape(&text)));
             let _ = writeln!(
                 body,
-                "<tr><td>{}</td><td class=\"t\"><b>{}</b><br>{}<br><span class=\"bad\">{}</span></td><td class=\"n\">{}<br>{}</td><td>{}</td>\
+                "<tr><td>{}</td><td class=\"t\"><b>{}</b><br>{}<br><span class=\"bad\">{}</span>{remark}</td><td class=\"n\">{}<br>{}</td><td>{}</td>\
                  <td class=\"n\">{}</td><td class=\"t\"><code>{}</code></td></tr>",
                 n + 1,
                 escape(finding.kind),

@@ -9,20 +9,23 @@
   const name = (c) => data.contexts[c] ? data.contexts[c].name : '?';
   const secs = (ns) => (ns / 1e9).toFixed(9);
   const hex = (n) => '0x' + n.toString(16);
-  const css = (v) => getComputedStyle(document.documentElement).getPropertyValue(v).trim();
+  // Asking the browser for a colour costs more than drawing with it.
+  let colours = new Map();
+  const css = (v) => { if (!colours.has(v)) colours.set(v, getComputedStyle(document.documentElement).getPropertyValue(v).trim()); return colours.get(v); };
   const found = []; for (let i = 0; i < N; i++) if (ev.kind[i] === KIND.found) found.push(i);
   let at = data.findings.length ? data.findings[0].event : Math.max(0, N - 1);
   let view = [Math.max(0, at - 150), Math.min(N, at + 30)];
   let onlyCtx = -1;
 
   // Spans of each context, made once: what is held, what is waited for, what is called.
-  const lanes = data.contexts.map(() => ({ events: [], locks: [], waits: [], calls: [], first: -1, last: -1 }));
+  const lanes = data.contexts.map(() => ({ events: [], marks: [], locks: [], waits: [], calls: [], first: -1, last: -1 }));
   (() => {
     const held = new Map(), waits = new Map(), calls = data.contexts.map(() => []);
     for (let i = 0; i < N; i++) {
       const c = ev.ctx[i], lane = lanes[c]; if (!lane) continue;
       if (lane.first < 0) lane.first = i;
       lane.last = i; lane.events.push(i);
+      if (ev.kind[i] === KIND.found || ev.kind[i] === KIND.injected) lane.marks.push(i);
       if (waits.has(c)) { lane.waits.push([waits.get(c), i]); waits.delete(c); }
       switch (ev.kind[i]) {
         case KIND.blocked: waits.set(c, i); break;
@@ -41,6 +44,26 @@
     calls.forEach((open, c) => open.forEach((from, depth) => lanes[c].calls.push([from, N, depth])));
     for (const lane of lanes) for (const list of [lane.locks, lane.calls]) list.sort((a, b) => a[0] - b[0]);
   })();
+  // Spans are in order of their beginning; where one can begin before the view and reach into it is known, too.
+  for (const lane of lanes) for (const list of [lane.waits, lane.locks, lane.calls]) { let most = 0; list.ends = list.map((s) => most = Math.max(most, s[1])); }
+  const visible = (list, a, b) => {
+    let from = 0, to = list.length, last = list.length;
+    while (from < to) { const m = (from + to) >> 1; if (list.ends[m] < a) from = m + 1; else to = m; }
+    to = from;
+    while (to < last) { const m = (to + last) >> 1; if (list[m][0] <= b) to = m + 1; else last = m; }
+    return [from, to];
+  };
+  // Draws spans that are too narrow to be told apart once.
+  const spans = (list, clip, draw) => {
+    const [from, to] = visible(list, view[0], view[1]);
+    let reached = -1;
+    for (let k = from; k < to; k++) {
+      if (list[k][1] < view[0]) continue;
+      const [p, q] = clip(list[k][0], list[k][1]), end = Math.max(p + 1, q);
+      if (end - reached < 1) continue;
+      reached = end; draw(p, end - p);
+    }
+  };
   const lower = (list, x) => { let a = 0, b = list.length; while (a < b) { const m = (a + b) >> 1; if (list[m] < x) a = m + 1; else b = m; } return a; };
 
   // The timeline.
@@ -48,8 +71,9 @@
   const canvas = $('lanes');
   const fit = (canvas, height) => {
     const ratio = window.devicePixelRatio || 1, width = Math.max(200, canvas.parentElement.clientWidth - 2);
-    canvas.style.height = height + 'px'; canvas.width = width * ratio; canvas.height = height * ratio;
-    const g = canvas.getContext('2d'); g.setTransform(ratio, 0, 0, ratio, 0, 0); g.font = '12px system-ui, sans-serif'; g.textBaseline = 'middle';
+    const w = Math.round(width * ratio), h = Math.round(height * ratio), g = canvas.getContext('2d');
+    if (canvas.width !== w || canvas.height !== h) { canvas.style.height = height + 'px'; canvas.width = w; canvas.height = h; }
+    g.setTransform(ratio, 0, 0, ratio, 0, 0); g.clearRect(0, 0, width, height); g.lineWidth = 1; g.globalAlpha = 1; g.font = '12px system-ui, sans-serif'; g.textBaseline = 'middle';
     return [g, width];
   };
   const labelWidth = (width) => Math.min(170, width * 0.28);
@@ -70,10 +94,12 @@
     const x = (i) => left + (i - view[0]) * scale;
     const ink = css('--ink'), dim = css('--dim'), line = css('--line');
     g.fillStyle = dim;
+    // As many digits as tell one from the next.
+    const digits = ev.time[Math.min(N, view[1]) - 1] - ev.time[view[0]] < 1e5 ? 9 : 6;
     const ticks = Math.max(1, Math.floor((width - left) / 130));
     for (let k = 0; k < ticks; k++) {
       const i = Math.floor(view[0] + (view[1] - view[0]) * k / ticks);
-      if (i < N) g.fillText((ev.time[i] / 1e9).toFixed(6) + ' s', x(i) + 2, HEAD / 2);
+      if (i < N) g.fillText((ev.time[i] / 1e9).toFixed(digits) + ' s', x(i) + 2, HEAD / 2);
     }
     drawn.forEach((c, row) => {
       const lane = lanes[c], y = HEAD + row * LANE, mid = y + LANE / 2;
@@ -86,14 +112,14 @@
       g.fillStyle = line;
       for (const [a, b] of [[lane.first, lane.last + 1]]) { const [p, q] = clip(a, b); if (q > p) g.fillRect(p, mid - 1, q - p, 2); }
       g.fillStyle = css('--wait');
-      for (const [a, b] of lane.waits) if (b >= view[0] && a <= view[1]) { const [p, q] = clip(a, b); g.globalAlpha = .35; g.fillRect(p, mid - 5, Math.max(1, q - p), 10); g.globalAlpha = 1; }
+      g.globalAlpha = .35; spans(lane.waits, clip, (p, w) => g.fillRect(p, mid - 5, w, 10)); g.globalAlpha = 1;
       g.fillStyle = css('--lock');
-      for (const [a, b] of lane.locks) if (b >= view[0] && a <= view[1]) { const [p, q] = clip(a, b); g.fillRect(p, y + LANE - 6, Math.max(1, q - p), 3); }
+      spans(lane.locks, clip, (p, w) => g.fillRect(p, y + LANE - 6, w, 3));
       let from = lower(lane.events, view[0]), last = -10;
       for (; from < lane.events.length && lane.events[from] < view[1]; from++) {
         const i = lane.events[from], kind = ev.kind[i], p = x(i);
         if (kind === KIND.found || kind === KIND.injected) continue;
-        if (p - last < 1) continue;
+        if (p - last < 1) { from = Math.max(from, lower(lane.events, view[0] + (last + 1 - left) / scale) - 1); continue; }
         last = p;
         g.fillStyle = kind === KIND.step ? css('--step') : kind === KIND.log ? css('--accent') : dim;
         g.fillRect(p, mid - (kind === KIND.step ? 4 : 3), Math.max(1, Math.min(scale * .7, 5)), kind === KIND.step ? 8 : 6);
@@ -101,12 +127,13 @@
       if (scale > 6) {
         g.fillStyle = dim; g.font = '10px ui-monospace, monospace';
         let free = -1;
-        for (const [a, b] of lane.calls) if (a >= view[0] && a < view[1] && (b - a) * scale > 46 && x(a) >= free) { free = x(a) + g.measureText(text(a)).width + 6; g.save(); g.beginPath(); g.rect(x(a), y, (b - a) * scale - 4, 10); g.clip(); g.fillText(text(a).replace(/^-> /, ''), x(a), y + 5); g.restore(); }
+        const [first, end] = visible(lane.calls, view[0], view[1]);
+        for (const [a, b] of lane.calls.slice(first, end)) if (a >= view[0] && a < view[1] && (b - a) * scale > 46 && x(a) >= free) { free = x(a) + g.measureText(text(a)).width + 6; g.save(); g.beginPath(); g.rect(x(a), y, (b - a) * scale - 4, 10); g.clip(); g.fillText(text(a).replace(/^-> /, ''), x(a), y + 5); g.restore(); }
         g.font = '12px system-ui, sans-serif';
       }
-      from = lower(lane.events, view[0]);
-      for (; from < lane.events.length && lane.events[from] < view[1]; from++) {
-        const i = lane.events[from], kind = ev.kind[i];
+      from = lower(lane.marks, view[0]);
+      for (; from < lane.marks.length && lane.marks[from] < view[1]; from++) {
+        const i = lane.marks[from], kind = ev.kind[i];
         if (kind === KIND.injected) { g.fillStyle = css('--inject'); g.beginPath(); g.moveTo(x(i), mid - 8); g.lineTo(x(i) + 5, mid); g.lineTo(x(i) - 5, mid); g.fill(); }
         if (kind === KIND.found) { g.fillStyle = css('--bad'); g.fillRect(x(i) - 1, y + 1, Math.max(3, scale), LANE - 2); }
       }
@@ -148,11 +175,12 @@
     const words = $('filter').value.trim().toLowerCase(), steps = $('steps').checked;
     onlyCtx = +$('context').value;
     const hits = words ? new Set(data.texts.flatMap((t, i) => t.toLowerCase().includes(words) ? [i] : [])) : null;
+    const named = data.contexts.map((c) => words !== '' && c.name.toLowerCase().includes(words));
     index = [];
     for (let i = 0; i < N; i++) {
       if (onlyCtx >= 0 && ev.ctx[i] !== onlyCtx) continue;
       if (!steps && (ev.kind[i] === KIND.step || ev.kind[i] === KIND.choice || ev.kind[i] === KIND.leave) && i !== at) continue;
-      if (hits && !hits.has(ev.text[i]) && !name(ev.ctx[i]).toLowerCase().includes(words)) continue;
+      if (hits && !hits.has(ev.text[i]) && !named[ev.ctx[i]]) continue;
       index.push(i);
     }
     $('count').textContent = index.length + ' of ' + N;
@@ -174,16 +202,22 @@
     }
   }
   list.addEventListener('scroll', () => soon(drawRows));
+  $('map-part').addEventListener('scroll', () => soon(drawMap));
 
   // The map: places that were ever in use, side by side, each as wide as its size's logarithm.
   const map = $('map');
   let space = 0, cells = [], mine = [], picked = null;
-  const hue = (s) => { let h = 0; for (let i = 0; i < s.length; i++) h = (h * 31 + s.charCodeAt(i)) >>> 0; return h % 360; };
+  const hues = new Map();
+  const hue = (s) => { let h = hues.get(s); if (h !== undefined) return h; h = 0; for (let i = 0; i < s.length; i++) h = (h * 31 + s.charCodeAt(i)) >>> 0; hues.set(s, h %= 360); return h; };
   function choose(n) {
     space = n; picked = null;
     [...$('spaces').children].forEach((b, i) => b.setAttribute('aria-selected', i === n));
     mine = data.intervals.filter((v) => v.space === n);
-    segments = [...new Set(mine.flatMap((v) => [Math.floor(v.start / SEGMENT), Math.floor((v.start + v.len - 1) / SEGMENT)]))].sort((a, b) => a - b).slice(0, MAX_SEGMENTS);
+    segments = !inSegments() ? [] : [...new Set(mine.flatMap((v) => [Math.floor(v.start / SEGMENT), Math.floor((v.start + v.len - 1) / SEGMENT)]))].sort((a, b) => a - b).slice(0, MAX_SEGMENTS);
+    rowOf = new Map(segments.map((s, row) => [s, row]));
+    freedAt = inSegments() ? segments.map(() => new Float64Array(SEGMENT).fill(Infinity)) : [];
+    if (inSegments()) for (const v of mine) if (v.to >= 0) for (const [row, a, n] of stretches(v.start, v.len)) for (let k = a; k < a + n; k++) freedAt[row][k] = Math.min(freedAt[row][k], v.to);
+    part.scrollTop = 0;
     const borders = [...new Set(mine.flatMap((v) => [v.start, v.start + v.len]))].sort((a, b) => a - b);
     cells = [];
     let sum = 0;
@@ -194,33 +228,57 @@
     const starts = cells.map((c) => c.a);
     mine.forEach((v) => { for (let k = lower(starts, v.start); k < cells.length && cells[k].a < v.start + v.len; k++) cells[k].all.push(v); });
     cells = cells.filter((c) => c.all.length);
+    cells.forEach((c) => {
+      let late = -1; c.ended = Infinity;
+      c.late = c.all.map((v) => { if (v.to >= 0) c.ended = Math.min(c.ended, v.to); return late = Math.max(late, v.to < 0 ? Infinity : v.to); });
+    });
     cells.forEach((c, k) => { const gap = k && cells[k - 1].b !== c.a ? 3 : 0; c.x = sum + gap; c.w = 2 + Math.log2(1 + (c.b - c.a) / (data.spaces[n].unit || 1)); sum = c.x + c.w; });
     cells.sum = sum || 1;
-    soon(drawMap); life();
+    soon(drawMap); lately(life);
   }
-  const owner = (c) => { let who = null; for (const v of c.all) if (v.from <= at && (v.to < 0 || v.to > at)) who = v; return who; };
-  const former = (c) => { let who = null; for (const v of c.all) if (v.to >= 0 && v.to <= at && (!who || v.to >= who.to)) who = v; return who; };
+  // Who has a place is the last who began and has not ended; `c.all` is in order of beginning, `c.late` says how late any up to
+  // there ends.
+  const owner = (c) => {
+    let a = 0, b = c.all.length;
+    while (a < b) { const m = (a + b) >> 1; if (c.all[m].from <= at) a = m + 1; else b = m; }
+    while (--a >= 0 && c.late[a] > at) { const v = c.all[a]; if (v.to < 0 || v.to > at) return v; }
+    return null;
+  };
+  const former = (c) => c.ended <= at;
   // Slots of a bounce pool: a row for each segment of 128 that was ever in use, a cell for each slot.
   const SEGMENT = 128, SEGMENT_ROW = 16, MAX_SEGMENTS = 512;
-  let segments = [];
+  // `freedAt` says for each slot of a row when it was given back first.
+  let segments = [], rowOf = new Map(), freedAt = [];
   const inSegments = () => data.spaces[space] && data.spaces[space].slots;
   const slotPlace = (width) => { const left = Math.min(64, width * .18); return [left, (width - left) / SEGMENT]; };
   const stretches = (start, len) => {
     const list = [];
     for (let s = Math.floor(start / SEGMENT); s * SEGMENT < start + len; s++) {
-      const row = segments.indexOf(s); if (row < 0) continue;
+      const row = rowOf.get(s); if (row === undefined) continue;
       const a = Math.max(start, s * SEGMENT), b = Math.min(start + len, (s + 1) * SEGMENT);
       list.push([row, a - s * SEGMENT, b - a]);
     }
     return list;
   };
+  // Only the rows on the screen are drawn: the canvas stays where it is while its frame scrolls.
+  const part = $('map-part'), whole = $('map-whole');
+  let firstRow = 0;
   function drawSlots() {
-    const [g, width] = fit(map, segments.length * SEGMENT_ROW + 4), [left, w] = slotPlace(width);
+    const all = segments.length * SEGMENT_ROW + 4, high = Math.min(all, Math.floor(window.innerHeight * .46));
+    whole.style.height = all + 'px'; firstRow = part.scrollTop;
+    const [g, width] = fit(map, high), [left, w] = slotPlace(width);
+    const top = Math.floor(firstRow / SEGMENT_ROW), end = Math.min(segments.length, Math.ceil((firstRow + high) / SEGMENT_ROW));
+    g.translate(0, -firstRow);
     const dark = css('--bg').startsWith('#1'), only = $('owner').value.trim().toLowerCase();
     g.font = '11px ui-monospace, monospace'; g.fillStyle = css('--dim');
-    segments.forEach((s, row) => { g.fillStyle = css('--dim'); g.fillText(s * SEGMENT, 0, row * SEGMENT_ROW + 9); g.strokeStyle = css('--line'); g.strokeRect(left + .5, row * SEGMENT_ROW + 2.5, width - left - 1, SEGMENT_ROW - 5); });
-    const fill = (v, style, gap) => { g.fillStyle = style; for (const [row, a, n] of stretches(v.start, v.len)) g.fillRect(left + a * w, row * SEGMENT_ROW + 3, Math.max(1, n * w - gap), SEGMENT_ROW - 6); };
-    for (const v of mine) if (v.to >= 0 && v.to <= at) fill(v, css('--line'), 0);
+    g.strokeStyle = css('--line');
+    for (let row = top; row < end; row++) {
+      const y = row * SEGMENT_ROW, freed = freedAt[row];
+      g.fillStyle = css('--dim'); g.fillText(segments[row] * SEGMENT, 0, y + 9); g.strokeRect(left + .5, y + 2.5, width - left - 1, SEGMENT_ROW - 5);
+      g.fillStyle = css('--line');
+      for (let a = 0; a < SEGMENT; a++) if (freed[a] <= at) { let b = a + 1; while (b < SEGMENT && freed[b] <= at) b++; g.fillRect(left + a * w, y + 3, (b - a) * w, SEGMENT_ROW - 6); a = b; }
+    }
+    const fill = (v, style, gap) => { g.fillStyle = style; for (const [row, a, n] of stretches(v.start, v.len)) if (row >= top && row < end) g.fillRect(left + a * w, row * SEGMENT_ROW + 3, Math.max(1, n * w - gap), SEGMENT_ROW - 6); };
     for (const v of mine) if (v.from <= at && (v.to < 0 || v.to > at)) {
       const what = data.texts[v.what];
       g.globalAlpha = !only || what.toLowerCase().includes(only) ? 1 : .2;
@@ -229,7 +287,7 @@
     if (picked) { g.strokeStyle = css('--bad'); g.lineWidth = 2; for (const [row, a, n] of stretches(picked.a, picked.b - picked.a)) g.strokeRect(left + a * w, row * SEGMENT_ROW + 2, Math.max(2, n * w), SEGMENT_ROW - 4); g.lineWidth = 1; }
   }
   function pickSlot(e) {
-    const [left, w] = slotPlace(map.clientWidth), s = segments[Math.floor(e.offsetY / SEGMENT_ROW)];
+    const [left, w] = slotPlace(map.clientWidth), s = segments[Math.floor((e.offsetY + firstRow) / SEGMENT_ROW)];
     if (s === undefined || e.offsetX < left) return null;
     const slot = s * SEGMENT + Math.floor((e.offsetX - left) / w);
     return cells.find((c) => c.a <= slot && slot < c.b);
@@ -237,6 +295,7 @@
   const ROWS = 5;
   function drawMap() {
     if (inSegments()) { drawSlots(); return; }
+    whole.style.height = '';
     const [g, width] = fit(map, 22 * ROWS + 6);
     const dark = css('--bg').startsWith('#1'), only = $('owner').value.trim().toLowerCase(), per = cells.sum / ROWS;
     for (const c of cells) {
@@ -250,6 +309,7 @@
   }
   map.addEventListener('click', (e) => { const hit = inSegments() ? pickSlot(e) : cells.filter((c) => c.box && e.offsetY >= c.box[1] - 2 && e.offsetY < c.box[1] + 20).sort((a, b) => Math.abs(a.box[0] + a.box[2] / 2 - e.offsetX) - Math.abs(b.box[0] + b.box[2] / 2 - e.offsetX))[0]; if (hit) { picked = hit; drawMap(); life(); } });
   map.addEventListener('keydown', (e) => { const k = cells.indexOf(picked); if (e.key === 'ArrowDown' || e.key === 'ArrowUp') { e.preventDefault(); picked = cells[Math.max(0, Math.min(cells.length - 1, k + (e.key === 'ArrowDown' ? 1 : -1)))]; drawMap(); life(); } });
+  const MOST = 60;
   function life() {
     const box = $('life'); box.textContent = '';
     const only = $('owner').value.trim().toLowerCase();
@@ -260,22 +320,33 @@
     box.append(p);
     const t = document.createElement('table'), head = t.insertRow();
     for (const h of ['range', 'who', 'from', 'to']) { const th = document.createElement('th'); th.textContent = h; head.append(th); }
-    for (const v of table.slice(0, 200)) {
+    for (const v of table.slice(0, MOST)) {
       const r = t.insertRow(), has = v.from <= at && (v.to < 0 || v.to > at);
       r.className = has ? 'has' : 'gone';
       r.insertCell().textContent = hex(v.start) + '..' + hex(v.start + v.len);
       r.insertCell().textContent = data.texts[v.what];
       for (const i of [v.from, v.to]) { const cell = r.insertCell(); if (i < 0) { cell.textContent = 'the end'; continue; } const b = document.createElement('button'); b.type = 'button'; b.textContent = secs(ev.time[Math.min(i, N - 1)]) + ' ' + name(ev.ctx[Math.min(i, N - 1)]); b.addEventListener('click', () => go(Math.min(i, N - 1))); cell.append(b); }
     }
-    if (table.length > 200) { const more = document.createElement('p'); more.textContent = 'and ' + (table.length - 200) + ' more'; box.append(t, more); } else box.append(t);
+    if (table.length > MOST) { const more = document.createElement('p'); more.textContent = 'and ' + (table.length - MOST) + ' more'; box.append(t, more); } else box.append(t);
   }
 
   // Quantities over events.
   function drawCounters() {
     for (const c of data.counters) {
       const [g, width] = fit(c.canvas, 60), top = c.top;
-      g.strokeStyle = css('--accent'); g.beginPath();
-      c.event.forEach((i, k) => { const x = i / Math.max(1, N) * width, y = 55 - c.value[k] / top * 50; if (k) g.lineTo(x, 55 - c.value[k - 1] / top * 50); g.lineTo(x, y); }); g.stroke();
+      if (c.wide !== width) {
+        // Of all values within a column of pixels the least and the greatest are enough.
+        c.wide = width; c.path = new Path2D();
+        let column = -1, low = 0, high = 0, y = 55;
+        c.event.forEach((i, k) => {
+          const at = Math.floor(i / Math.max(1, N) * width), before = y; y = 55 - c.value[k] / top * 50;
+          if (at === column) { low = Math.min(low, y); high = Math.max(high, y); if (k + 1 < c.event.length) return; }
+          else if (column >= 0) { c.path.lineTo(column, low); c.path.lineTo(column, high); c.path.lineTo(column, before); c.path.lineTo(at, before); }
+          column = at; low = high = y; c.path.lineTo(at, y);
+        });
+        if (column >= 0) c.path.lineTo(width, y);
+      }
+      g.strokeStyle = css('--accent'); g.stroke(c.path);
       g.strokeStyle = css('--bad'); g.beginPath(); g.moveTo(at / Math.max(1, N) * width, 0); g.lineTo(at / Math.max(1, N) * width, 60); g.stroke();
       const k = lower(c.event, at + 1) - 1; c.label.textContent = c.name + ': ' + (k < 0 ? '-' : c.value[k]);
     }
@@ -307,8 +378,11 @@
     $('slider').value = at;
     $('where').textContent = `${at + 1} of ${N}   ${secs(ev.time[at])} s   ${name(ev.ctx[at])}   ${text(at)}`;
     if (at < view[0] || at >= view[1]) { const span = view[1] - view[0]; look(at - Math.floor(span / 2), at - Math.floor(span / 2) + span); }
-    reveal(); soon(drawLanes); soon(drawRows); soon(drawMap); soon(life); soon(drawCounters);
+    reveal(); soon(drawLanes); soon(drawRows); soon(drawMap); soon(drawCounters); lately(life);
   }
+  // A table of hundreds of rows waits until nothing moves any more.
+  let later = 0;
+  function lately(f) { clearTimeout(later); later = setTimeout(f, 120); }
   function within(by) { const l = lanes[ev.ctx[at]].events, k = lower(l, at) + by; if (l[k] !== undefined) go(l[k]); }
   function nextFinding() { const i = found.find((f) => f > at); go(i !== undefined ? i : found[0] !== undefined ? found[0] : at); }
 
@@ -321,7 +395,7 @@
   for (const id of ['filter', 'context', 'steps']) $(id).addEventListener('input', filter);
   $('owner').addEventListener('input', () => { soon(drawMap); life(); });
   function theme() { const root = document.documentElement, dark = root.dataset.theme ? root.dataset.theme === 'dark' : matchMedia('(prefers-color-scheme: dark)').matches; root.dataset.theme = dark ? 'light' : 'dark'; everything(); }
-  function everything() { for (const f of [drawLanes, drawRows, drawMap, drawCounters]) soon(f); }
+  function everything() { colours = new Map(); for (const f of [drawLanes, drawRows, drawMap, drawCounters]) soon(f); }
   document.addEventListener('keydown', (e) => {
     if (/^(INPUT|SELECT|TEXTAREA)$/.test(e.target.tagName) && e.target.type !== 'range') { if (e.key === 'Escape') e.target.blur(); return; }
     if (e.ctrlKey || e.metaKey || e.altKey || $('help').open) return;
@@ -331,7 +405,8 @@
   window.addEventListener('resize', everything);
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', everything);
   story(); filter();
-  if (data.spaces.length) choose(0); else document.querySelector('[aria-label="Memory and addresses"]').hidden = true;
+  // The map lies below what is seen first, and waits until that is drawn.
+  if (data.spaces.length) requestAnimationFrame(() => setTimeout(() => { if (!mine.length) choose(space); }, 0)); else document.querySelector('[aria-label="Memory and addresses"]').hidden = true;
   go(at);
   document.documentElement.dataset.ready = 'yes';
 })();

@@ -1,13 +1,11 @@
 //! A campaign: one scenario, many seeds, all cores; results that do not depend on how many workers there were.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::catching;
-use crate::schedule::Guide;
+use super::summary::Summary;
 use crate::trace::Digest;
 use crate::{Finding, Name, Severity};
 
@@ -30,173 +28,6 @@ impl Outcome {
             self.findings.push(finding);
         }
     }
-}
-
-/// What is known of one signature.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SignatureStats {
-    /// The finding as it was in the first seed that showed it.
-    pub finding: Finding,
-    /// Number of seeds that showed it.
-    pub count: u64,
-    /// The lowest seed that showed it.
-    pub first_seed: u64,
-    /// What that seed was guided by, if the seed alone does not repeat it.
-    pub guide: Option<Guide>,
-}
-
-/// A seed and how long its run was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Slow {
-    /// Steps of its run.
-    pub steps: u64,
-    /// The seed.
-    pub seed: u64,
-}
-
-/// What a campaign gave.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
-    /// Seeds run.
-    pub ran: u64,
-    /// Seeds with a finding.
-    pub failed: u64,
-    /// Digest over all runs: the sum over seeds of a hash of seed and digest.
-    pub digest: u128,
-    /// Steps of all runs.
-    pub steps: u64,
-    /// Most steps of a run.
-    pub max_steps: u64,
-    /// The [`Summary::SLOWEST`] seeds whose runs had most steps, the longest first and, of equals, the lowest first.
-    pub slowest: Vec<Slow>,
-    /// By signature.
-    pub signatures: BTreeMap<u64, SignatureStats>,
-    /// How runs ended, in words, and how many did so.
-    pub endings: BTreeMap<String, u64>,
-    /// Whether it was stopped before its end.
-    pub interrupted: bool,
-    /// Whether it ended since nothing new came.
-    pub flat: bool,
-    /// Seeds that were run twice to compare their digests.
-    pub rechecked: u64,
-}
-
-impl Summary {
-    /// So many of the slowest seeds are kept.
-    pub const SLOWEST: usize = 10;
-
-    fn add_slow(&mut self, slow: Slow) {
-        let order = |one: &Slow| (std::cmp::Reverse(one.steps), one.seed);
-        let at = self.slowest.partition_point(|other| order(other) <= order(&slow));
-        if at < Self::SLOWEST {
-            self.slowest.insert(at, slow);
-            self.slowest.truncate(Self::SLOWEST);
-        }
-    }
-
-    /// The signatures in order of first seed, then hash.
-    #[must_use]
-    pub fn by_first_seed(&self) -> Vec<&SignatureStats> {
-        let mut list: Vec<_> = self.signatures.values().collect();
-        list.sort_by_key(|stats| (stats.first_seed, stats.finding.step, stats.finding.signature_hash()));
-        list
-    }
-
-    /// Adds the result of one seed.
-    pub fn add(&mut self, seed: u64, outcome: Outcome) {
-        self.add_guided(seed, outcome, None);
-    }
-
-    pub(super) fn add_guided(&mut self, seed: u64, outcome: Outcome, guide: Option<&Guide>) {
-        self.ran += 1;
-        self.steps += outcome.steps;
-        self.max_steps = self.max_steps.max(outcome.steps);
-        self.add_slow(Slow { steps: outcome.steps, seed });
-        let mut hash = Digest::new();
-        hash.mix(seed);
-        #[expect(clippy::cast_possible_truncation, reason = "the two halves of a digest")]
-        for half in [outcome.digest as u64, (outcome.digest >> 64) as u64] {
-            hash.mix(half);
-        }
-        self.digest = self.digest.wrapping_add(hash.value());
-        if outcome.findings.is_empty() {
-            *self.endings.entry("clean".to_owned()).or_default() += 1;
-            return;
-        }
-        self.failed += 1;
-        let ending = ending(&outcome.findings);
-        match self.endings.get_mut(&ending) {
-            Some(count) => *count += 1,
-            None => {
-                self.endings.insert(ending, 1);
-            }
-        }
-        for finding in outcome.findings {
-            self.add_finding(seed, finding, guide);
-        }
-    }
-
-    fn add_finding(&mut self, seed: u64, finding: Finding, guide: Option<&Guide>) {
-        match self.signatures.entry(finding.signature_hash()) {
-            Entry::Vacant(entry) => {
-                entry.insert(SignatureStats { finding, count: 1, first_seed: seed, guide: guide.cloned() });
-            }
-            Entry::Occupied(mut entry) => {
-                let stats = entry.get_mut();
-                stats.count += 1;
-                if seed < stats.first_seed {
-                    stats.first_seed = seed;
-                    stats.finding = finding;
-                    stats.guide = guide.cloned();
-                }
-            }
-        }
-    }
-
-    /// Adds the result of other seeds. The order in which parts are added does not matter.
-    pub fn merge(&mut self, other: Self) {
-        self.ran += other.ran;
-        self.failed += other.failed;
-        self.digest = self.digest.wrapping_add(other.digest);
-        self.steps += other.steps;
-        self.max_steps = self.max_steps.max(other.max_steps);
-        for slow in other.slowest {
-            self.add_slow(slow);
-        }
-        self.interrupted |= other.interrupted;
-        self.flat |= other.flat;
-        self.rechecked += other.rechecked;
-        for (ending, count) in other.endings {
-            *self.endings.entry(ending).or_default() += count;
-        }
-        for (hash, stats) in other.signatures {
-            match self.signatures.entry(hash) {
-                Entry::Vacant(entry) => {
-                    entry.insert(stats);
-                }
-                Entry::Occupied(mut entry) => {
-                    let mine = entry.get_mut();
-                    mine.count += stats.count;
-                    if stats.first_seed < mine.first_seed {
-                        mine.first_seed = stats.first_seed;
-                        mine.finding = stats.finding;
-                        mine.guide = stats.guide;
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// How a run with findings ended, in words.
-fn ending(findings: &[Finding]) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    for finding in findings {
-        if !finding.ending.is_empty() && !parts.contains(&finding.ending) {
-            parts.push(finding.ending);
-        }
-    }
-    if parts.is_empty() { "nothing visible: it ran to its end".to_owned() } else { parts.join(", then ") }
 }
 
 /// Who wants to know how far a campaign is.
@@ -316,7 +147,7 @@ fn nondeterminism(first: &Outcome, second: &Outcome) -> Finding {
     )
 }
 
-fn of_the_tool(kind: &'static str, title: String) -> Finding {
+pub(super) fn of_the_tool(kind: &'static str, title: String) -> Finding {
     Finding {
         kind,
         title,
@@ -330,31 +161,5 @@ fn of_the_tool(kind: &'static str, title: String) -> Finding {
         step: 0,
         ending: kind,
         details: Vec::new(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn of(seeds: impl IntoIterator<Item = u64>) -> Summary {
-        let mut summary = Summary::default();
-        for seed in seeds {
-            let outcome = Outcome { digest: 0, steps: seed % 7, findings: Vec::new() };
-            summary.add(seed, outcome);
-        }
-        summary
-    }
-
-    #[test]
-    fn the_slowest_seeds_do_not_depend_on_how_the_work_was_split() {
-        let whole = of(0..100);
-        assert_eq!(whole.slowest.len(), Summary::SLOWEST);
-        assert_eq!(whole.slowest[0], Slow { steps: 6, seed: 6 });
-        assert!(whole.slowest.is_sorted_by_key(|slow| (std::cmp::Reverse(slow.steps), slow.seed)));
-        let mut parts = of((0..100).filter(|seed| seed % 3 == 1));
-        parts.merge(of((0..100).filter(|seed| seed % 3 == 2)));
-        parts.merge(of((0..100).filter(|seed| seed % 3 == 0)));
-        assert_eq!(parts.slowest, whole.slowest);
     }
 }

@@ -7,11 +7,13 @@ mod fuzz;
 mod observed;
 mod panics;
 pub mod shrink;
+mod summary;
 
-pub use campaign::{Campaign, Outcome, Progress, SignatureStats, Slow, Summary};
+pub use campaign::{Campaign, Outcome, Progress};
 pub use dpor::Search;
 pub use first::{FirstFinding, SeedsToFinding};
 pub use fuzz::Fuzzer;
 pub use observed::{Observe, Observed};
 pub use panics::catching;
 pub use shrink::{Minimised, minimise};
+pub use summary::{SignatureStats, Slow, Summary};

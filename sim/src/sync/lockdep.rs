@@ -282,7 +282,9 @@ impl Sim {
                 format!("{} holds [{}] and wants {wants}", slot.name.get(), held.join(", "))
             })
             .collect();
-        let title = format!("BUG: deadlock of {} context(s): {}", chain.len(), lines.join("; "));
+        let who =
+            if chain.len() == 1 { "one context".to_owned() } else { format!("{} contexts", chain.len()) };
+        let title = format!("BUG: deadlock of {who}: {}", lines.join("; "));
         let object = chain.first().map_or("", |id| match self.wait_of(*id) {
             Wait::Object { obj, .. } => self.object_name(obj).text,
             Wait::None | Wait::Clock(_) | Wait::Forever { .. } => "",

@@ -37,7 +37,7 @@ fn abba_is_a_deadlock_in_some_orders_and_an_inversion_in_all() {
     // The owner whose chain is closed is the one named.
     assert!(
         seen.titles.contains(
-            "BUG: deadlock of 2 context(s): t holds [lock_a] and wants lock_b; t#1 holds [lock_b] and wants lock_a"
+            "BUG: deadlock of 2 contexts: t holds [lock_a] and wants lock_b; t#1 holds [lock_b] and wants lock_a"
         ),
         "{:#?}",
         seen.titles
@@ -98,7 +98,7 @@ fn an_interrupt_that_spins_on_the_lock_of_the_task_below_is_a_deadlock() {
     assert_eq!(seen.kinds["irq-unsafe-lock"], seen.runs, "also where the interrupt came late");
     assert!(
         seen.titles.contains(
-            "BUG: deadlock of 2 context(s): irq holds [] and wants lock_a; task holds [lock_a] and wants its CPU, kept by irq"
+            "BUG: deadlock of 2 contexts: irq holds [] and wants lock_a; task holds [lock_a] and wants its CPU, kept by irq"
         ),
         "{:#?}",
         seen.titles

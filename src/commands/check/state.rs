@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use models::scenario::read_text;
 use sim::explore::dpor::{Check, Limits};
 use sim::trace::Digest;
 
@@ -39,15 +40,11 @@ pub(super) fn key(scenario: u128, args: &CheckArgs) -> u128 {
 pub(super) fn read(file: &Path, limits: &Limits, key: u128) -> Result<Option<Check>, Failure> {
     let failed =
         |why: String| Failure::text(format!("cannot take up the check in {}: {why}", file.display()));
-    let length = match std::fs::metadata(file) {
-        Ok(data) => data.len(),
+    let text = match read_text(file, MAX_FILE) {
+        Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(error.to_string())),
     };
-    if length > MAX_FILE {
-        return Err(failed(format!("the file has {length} bytes, a check {MAX_FILE} at most")));
-    }
-    let text = std::fs::read_to_string(file).map_err(|error| failed(error.to_string()))?;
     Check::read(&text, limits, key).map(Some).map_err(|error| {
         failed(format!("{error}\n  help: give the command that began it, or remove the file to begin anew"))
     })

@@ -1,13 +1,13 @@
 //! `dmasim run`.
 
+mod told;
+
 use std::path::{Path, PathBuf};
 
 use models::kernel::Draws;
 use models::run::{LogLine, Request, Simulation, Source};
 use models::scenario::{Expect, Resolved};
-use models::shrink::Conditions;
 use reports::campaign::{CampaignPage, campaign as campaign_page};
-use reports::case::{Case, Neighbour};
 use reports::compared::compared as compared_text;
 use reports::coverage::{CoverageJson, coverage as coverage_text};
 use reports::json::{CampaignJson, ExpectationJson, FindingJson, TestJson, TestedJson, line};
@@ -22,10 +22,11 @@ use crate::args::{Format, ReportKind, RunArgs};
 use crate::campaign::{self, Plan, Tweaks};
 use crate::expect::{self, Verdict};
 use crate::explain::{Explained, explain};
-use crate::input::{Failure, command, kernel_words, resolve};
+use crate::input::{Failure, kernel_words, resolve};
 use crate::interrupt;
 use crate::output::Out;
 use crate::report;
+use told::{Told, again};
 
 /// What a seed means to reads-from fuzzing.
 pub(super) const ALONE: &str = "note: with rff this is the seed as the first of its campaign: what a seed does later in a \
@@ -33,8 +34,6 @@ pub(super) const ALONE: &str = "note: with rff this is the seed as the first of 
 
 /// So many signatures are explained unless all are asked for.
 const EXPLAINED: usize = 5;
-/// A longer token is not shown.
-const MAX_TOKEN: usize = 200;
 
 pub(super) fn run(args: &RunArgs, out: &mut Out) -> Result<Exit, Failure> {
     report::check(
@@ -106,7 +105,7 @@ pub(super) fn run(args: &RunArgs, out: &mut Out) -> Result<Exit, Failure> {
             log.as_deref(),
         ))
     };
-    let list = result.summary.by_first_seed();
+    let list = result.summary.by_cause();
     let explained = explain_all(&simulation, &plan, &list, args);
     let saved = save(args, &explained)?;
     let mail = args.report.iter().any(|report| report.kind == ReportKind::Lkml);
@@ -115,16 +114,17 @@ pub(super) fn run(args: &RunArgs, out: &mut Out) -> Result<Exit, Failure> {
     } else {
         Vec::new()
     };
+    let told = Told {
+        args,
+        simulation: &simulation,
+        list: &list,
+        explained: &explained,
+        needs: &needs,
+        saved: &saved,
+        ran: result.summary.ran,
+    };
     if human {
-        let told = Told {
-            args,
-            list: &list,
-            explained: &explained,
-            needs: &needs,
-            saved: &saved,
-            ran: result.summary.ran,
-        };
-        cases(out, &simulation, &told);
+        told.cases(out);
         conclude(out, &expect, verdict.as_ref(), result.summary.failed);
     } else if !report::takes_stdout(&args.report) {
         let token = |stats: &SignatureStats| {
@@ -142,14 +142,6 @@ pub(super) fn run(args: &RunArgs, out: &mut Out) -> Result<Exit, Failure> {
     }
     let allowed = Draws::allowed(&simulation.scenario().inject);
     for wanted in &args.report {
-        let told = Told {
-            args,
-            list: &list,
-            explained: &explained,
-            needs: &needs,
-            saved: &saved,
-            ran: result.summary.ran,
-        };
         let text = if ReportKind::OF_RESULTS.contains(&wanted.kind) {
             report::of_results(wanted.kind, &as_test(&simulation, &result.summary, verdict.as_ref()), true)?
         } else if wanted.kind == ReportKind::Campaign {
@@ -164,7 +156,7 @@ pub(super) fn run(args: &RunArgs, out: &mut Out) -> Result<Exit, Failure> {
             };
             campaign_page(&page, &|seed, stats| again(args, seed, stats)).map_err(Failure::text)?
         } else {
-            one_run(wanted.kind, &simulation, &plan, &told)?
+            told.one_run(wanted.kind, plan.tweaks, plan.seeds.start)?
         };
         report::deliver(wanted, &text, out)?;
     }
@@ -284,130 +276,6 @@ fn numbered(base: &Path, n: usize) -> PathBuf {
     name.into()
 }
 
-/// What is known of a campaign's signatures.
-struct Told<'a> {
-    args: &'a RunArgs,
-    list: &'a [&'a SignatureStats],
-    explained: &'a Explanations,
-    needs: &'a [Option<Conditions>],
-    saved: &'a [Option<PathBuf>],
-    ran: u64,
-}
-
-impl Told<'_> {
-    /// Calls `visit` with each signature that was explained, as far as it could be.
-    fn each(&self, simulation: &Simulation, mut visit: impl FnMut(usize, Result<Case<'_>, &str>)) {
-        let kernel = kernel_words(simulation.scenario());
-        let number =
-            |hash: u64| self.list.iter().position(|s| s.finding.signature_hash() == hash).map(|n| n + 1);
-        for (n, (stats, explained)) in self.list.iter().zip(self.explained).enumerate() {
-            let explained = match explained {
-                Ok(explained) => explained,
-                Err(message) => {
-                    visit(n, Err(message));
-                    continue;
-                }
-            };
-            let Some(finding) = explained.finding() else { continue };
-            let hash = finding.signature_hash();
-            let own = explained.whole.iter().position(|f| f.signature_hash() == hash).unwrap_or(0);
-            let neighbours = explained.whole.iter().enumerate().filter(|(at, _)| *at != own);
-            let case = Case {
-                number: n + 1,
-                of: self.list.len(),
-                finding,
-                first_seed: stats.first_seed,
-                searched: false,
-                count: stats.count,
-                ran: self.ran,
-                trace: &explained.run.end.trace,
-                choices: &explained.choices,
-                drawn: &explained.drawn,
-                shortened: explained.shortened,
-                conditions: self.needs.get(n).and_then(Option::as_ref),
-                neighbours: neighbours
-                    .map(|(at, finding)| Neighbour {
-                        finding,
-                        number: number(finding.signature_hash()),
-                        earlier: at < own,
-                    })
-                    .collect(),
-                reproduce: reproduce(
-                    self.args,
-                    stats,
-                    explained,
-                    self.saved.get(n).and_then(Option::as_deref),
-                ),
-                kernel: &kernel,
-                machine: &simulation.scenario().machine.name,
-            };
-            visit(n, Ok(case));
-        }
-    }
-}
-
-fn cases(out: &mut Out, simulation: &Simulation, told: &Told<'_>) {
-    let (args, list) = (told.args, told.list);
-    told.each(simulation, |n, case| match case {
-        Ok(case) => {
-            let text = case.render(out.paint);
-            out.line(&text);
-        }
-        Err(message) => {
-            let text = format!("Finding {} of {}: {}", n + 1, list.len(), list[n].finding.kind);
-            out.line(&out.paint.bad(&text));
-            for line in reports::wrap(&reports::ascii(message), reports::WIDTH - 2) {
-                out.line(&format!("  {line}"));
-            }
-            let seed = list[n].first_seed.to_string();
-            let text = command("replay", &args.scenario, &args.kernel, &args.engine, &["--seed", &seed]);
-            out.line(&match list[n].guide {
-                None => format!("  to repeat it: {text}\n"),
-                Some(_) => "  to repeat it: the same campaign from its first seed on\n".to_owned(),
-            });
-        }
-    });
-    if let Some(more @ 1..) = list.len().checked_sub(told.explained.len()) {
-        out.line(&format!("{more} more are listed above; --all explains them too.\n"));
-    }
-}
-
-/// A report on the run that shows the first signature, or on the first seed if there is none.
-fn one_run(
-    kind: ReportKind,
-    simulation: &Simulation,
-    plan: &Plan,
-    told: &Told<'_>,
-) -> Result<String, Failure> {
-    let mail = || {
-        let mut text = String::new();
-        told.each(simulation, |_, case| {
-            if let Ok(case) = case {
-                text.push_str(&case.mail());
-                text.push('\n');
-            }
-        });
-        if text.is_empty() { format!("no finding in {} seeds\n", told.ran) } else { text }
-    };
-    let scenario = simulation.scenario();
-    if let Some((stats, Ok(explained))) =
-        told.list.iter().zip(told.explained).find(|(_, explained)| explained.is_ok())
-    {
-        let which = format!(
-            "seed {}{}",
-            stats.first_seed,
-            if explained.shortened.is_some() { ", shortened" } else { "" }
-        );
-        return report::of_run(kind, scenario, &which, &explained.run, mail);
-    }
-    let seed = plan.seeds.start;
-    let request = plan.tweaks.on(Request::full(Source::Seed(seed)));
-    let run = catching(|| simulation.worker().run(&request)).map_err(|message| {
-        Failure::text(format!("seed {seed} makes the simulator itself panic: {message}"))
-    })?;
-    report::of_run(kind, scenario, &format!("seed {seed}"), &run, mail)
-}
-
 /// The campaign as `dmasim test` would tell it.
 fn as_test(simulation: &Simulation, summary: &Summary, verdict: Option<&Verdict>) -> TestJson {
     let met = verdict.map_or(summary.failed == 0, Verdict::met);
@@ -425,46 +293,6 @@ fn as_test(simulation: &Simulation, summary: &Summary, verdict: Option<&Verdict>
             .collect(),
     });
     all
-}
-
-/// What repeats a seed of the campaign.
-fn again(args: &RunArgs, seed: u64, stats: Option<&SignatureStats>) -> String {
-    if stats.is_some_and(|stats| stats.guide.is_some()) {
-        return "the same campaign from its first seed on".to_owned();
-    }
-    command("replay", &args.scenario, &args.kernel, &args.engine, &["--seed", &seed.to_string()])
-}
-
-fn reproduce(
-    args: &RunArgs,
-    stats: &SignatureStats,
-    explained: &Explained,
-    saved: Option<&Path>,
-) -> Vec<String> {
-    let replay = |rest: &[&str]| command("replay", &args.scenario, &args.kernel, &args.engine, rest);
-    let mut lines = match stats.guide {
-        None => vec![
-            "the seed as it was drawn:".to_owned(),
-            format!("  {}", replay(&["--seed", &stats.first_seed.to_string()])),
-        ],
-        Some(_) => vec![
-            "the seed alone does not repeat it:".to_owned(),
-            "  it was guided by what earlier seeds had shown".to_owned(),
-        ],
-    };
-    let run = if explained.shortened.is_some() { "the shortened run" } else { "the same from its choices" };
-    if let Some(file) = saved {
-        lines.push(format!("{run}:"));
-        lines.push(format!("  {}", replay(&["--token-file", &file.to_string_lossy()])));
-    } else if explained.token.len() <= MAX_TOKEN {
-        lines.push(format!("{run}:"));
-        lines.push(format!("  {}", replay(&["--token", &explained.token])));
-    } else {
-        lines.push(format!("{run} is a token of {} characters:", explained.token.len()));
-        lines.push("  `dmasim run --save-token FILE` keeps it,".to_owned());
-        lines.push("  `dmasim replay --token-file FILE` repeats it".to_owned());
-    }
-    lines
 }
 
 fn judged(verdict: Option<&Verdict>) -> ExpectationJson {

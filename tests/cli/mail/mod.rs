@@ -1,4 +1,6 @@
-//! The report for a mailing list: its form for all scenarios.
+//! The report for a mailing list: its form for all scenarios, and what it says of each kind of finding.
+
+mod kinds;
 
 use std::path::{Path, PathBuf};
 use std::process::Command as Plain;
@@ -12,12 +14,20 @@ fn root() -> &'static Path {
 
 /// What the command prints as a mail, started in the repository: paths in it are those that a reader would type.
 fn mail(words: &[&str]) -> String {
+    mail_in(root(), words)
+}
+
+fn mail_in(folder: &Path, words: &[&str]) -> String {
+    printed(folder, &[words, &["--report", "lkml", "--quiet"]].concat())
+}
+
+/// What the command prints.
+fn printed(folder: &Path, words: &[&str]) -> String {
     let output = Plain::cargo_bin("dmasim")
         .expect("the command is built")
-        .current_dir(root())
+        .current_dir(folder)
         .env_remove("NO_COLOR")
         .args(words)
-        .args(["--report", "lkml", "--quiet"])
         .output()
         .expect("it starts");
     let errors = String::from_utf8_lossy(&output.stderr);
