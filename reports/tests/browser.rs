@@ -131,7 +131,7 @@ fn a_run_can_be_stepped_through_and_searched() {
                type('slider',6);out.slid=where();key('f');out.found=where();out.all=$('count').textContent;\
                type('filter','swiotlb_exit');out.some=$('count').textContent;type('filter','no such thing');\
                out.none=$('count').textContent;type('filter','');out.before=back();key('t');out.after=back();\
-               $('spaces').children[0].click();out.map=$('map').height;out.ready=document.documentElement.dataset.ready;";
+               $('spaces').children[0].click();setTimeout(()=>{out.map=$('map').height;},200);out.ready=document.documentElement.dataset.ready;";
     let Some(told) = browse(&page, 1280, false, act) else { return };
     assert_eq!(told["errors"], serde_json::json!([]), "{told}");
     assert_eq!(told["ready"], "yes");

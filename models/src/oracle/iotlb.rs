@@ -61,7 +61,7 @@ pub fn check_flush_counted(kx: &Kx, domain: Ptr<IommuDomain>) {
 }
 
 /// The timer's function of a domain's flush queue ends: what no flush has covered must wait for a timer that is armed.
-/// While another flush is on its way nothing is asked.
+/// While another flush is on its way, or the domain goes, nothing is asked.
 pub fn check_armed(kx: &Kx, domain: Ptr<IommuDomain>) {
     let waits = {
         let Ok(object) = kx.k.mem.object(domain) else { return };
@@ -69,7 +69,7 @@ pub fn check_armed(kx: &Kx, domain: Ptr<IommuDomain>) {
         let Some(fq) = cookie.as_ref().and_then(|cookie| cookie.fq.as_ref()) else { return };
         let rings = fq.rings();
         let mut entries = (0..rings.cpus()).flat_map(|cpu| rings.entries(cpu));
-        let forgotten = !rings.is_flushing() && !fq.fires();
+        let forgotten = !rings.is_flushing() && !fq.fires() && !fq.is_going();
         forgotten.then(|| entries.find(|(_, flushed)| !flushed)).flatten()
     };
     let Some((entry, _)) = waits else { return };

@@ -197,11 +197,11 @@ impl Reader<'_> {
             return Err(format!("a scenario may consist of {} files at most", limits::FILES));
         }
         let text = self.files.read(path).map_err(|e| e.to_string())?;
-        if text.trim().is_empty() {
-            return Err("the file is empty; `dmasim scenario new` writes one that can be run".to_owned());
-        }
         if text.len() as u64 > limits::FILE_BYTES {
             return Err(format!("the file is larger than {} bytes", limits::FILE_BYTES));
+        }
+        if text.trim().is_empty() {
+            return Err("the file is empty; `dmasim scenario new` writes one that can be run".to_owned());
         }
         let read: usize = self.known.iter().map(|(_, source)| source.text.len()).sum();
         if (read + text.len()) as u64 > limits::TOTAL_BYTES {

@@ -32,6 +32,8 @@ struct Handler {
     runs: Cell<bool>,
     /// The timer was deleted: if it has fired, its function has not begun.
     deleted: Cell<bool>,
+    /// The queue goes with its domain: what waits in it is given back without a flush of its own.
+    going: Cell<bool>,
 }
 
 impl FlushQueue {
@@ -51,6 +53,12 @@ impl FlushQueue {
     #[must_use]
     pub fn fires(&self) -> bool {
         self.timer.as_ref().is_some_and(Timer::pending)
+    }
+
+    /// Whether it goes, with its domain.
+    #[must_use]
+    pub fn is_going(&self) -> bool {
+        self.handler.going.get()
     }
 
     /// What waits, by CPU.
@@ -147,6 +155,7 @@ pub(crate) async fn free_flush_queue(kx: &Kx, domain: Ptr<IommuDomain>) {
     });
     let Some((timer, handler)) = parts.flatten() else { return };
     let _frame = kx.enter("free_iova_flush_queue");
+    handler.going.set(true);
     kx.step(sim::Kind::Atomic, kx.label(domain.id, 27)).await;
     if let Some(timer) = timer {
         timer.cancel();
