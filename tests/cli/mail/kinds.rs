@@ -162,8 +162,25 @@ const MADE: &[(&str, Small)] = &[
 
 /// Kinds without a mail here, and why.
 const UNSEEN: &[(&str, &str)] = &[
+    ("allocator-inconsistent", NO_SUCH_PATH),
+    ("bad-segment", NO_SUCH_PATH),
+    ("domain-in-use", NO_SUCH_PATH),
+    ("freed-before-grace-period", NO_SUCH_PATH),
+    ("grace-period-too-short", NO_SUCH_PATH),
+    ("group-inconsistent", NO_SUCH_PATH),
+    ("group-with-two-users", NO_SUCH_PATH),
+    ("lock-not-held", NO_SUCH_PATH),
+    ("lost-work", NO_SUCH_PATH),
+    ("pool-too-high", NO_SUCH_PATH),
+    ("refused-with-room", NO_SUCH_PATH),
+    ("timer-at-wrong-time", NO_SUCH_PATH),
+    ("work-still-runs", NO_SUCH_PATH),
+    ("wrong-permission", NO_SUCH_PATH),
     ("atomic-at-end", NO_SUCH_PATH),
-    ("data-race", "the models have no plain variables: fields of kernel objects are not watched"),
+    (
+        "data-race",
+        "the one plain variable of the models is protected, and fields of kernel objects are not watched",
+    ),
     ("dma-beyond-mask", "no path of a modelled kernel hands out such an address"),
     (
         "dma-corrupts-object",
