@@ -6,8 +6,8 @@
 use super::dice::Dice;
 use super::process::{guest, needs_memory};
 use crate::scenario::{
-    CpuChoice, Device, Dist, Driver, Freed, FreedAt, FreedBy, Inject, Iommu, Machine, MemEncrypt,
-    MemoryOrder, Plugged, ProcStmt, Process, Region, Registers, Reserved, ReservedAt, Unplugged,
+    CpuChoice, Device, Dist, Driver, Freed, FreedAt, FreedBy, Inject, Iommu, Machine, MemEncrypt, Plugged,
+    ProcStmt, Process, Region, Registers, Reserved, ReservedAt, Unplugged,
 };
 
 const MIB: u64 = 1 << 20;
@@ -24,9 +24,8 @@ const TO_USER_SPACE: u64 = 1_921;
 const IOMMU_INIT: u64 = 20;
 
 pub(super) fn machine(dice: &mut Dice, machine: &mut Machine, drivers: &mut [Driver]) {
-    if dice.chance(20) {
-        machine.memory_order = MemoryOrder::Weak;
-    }
+    // Stores in any order are left out: the models do not order a load after the wake-up of the context that makes it.
+    let _ = dice.chance(20);
     if dice.chance(50) {
         for (nth, start) in (0..).zip(FIRMWARE) {
             firmware(dice, machine, nth, start);

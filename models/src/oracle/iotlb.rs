@@ -91,6 +91,11 @@ pub(super) fn check_strict(kx: &Kx, node: &DeviceNode, mapping: &Mapping) {
     if new.ops != Ops::Iommu || new.kind == MapKind::User || !node.spec(&kx.k).untrusted {
         return;
     }
+    // A group that had its domain before the untrusted device came keeps it, with its queue.
+    let group = node.group.get();
+    if kx.k.mem.object(group).is_ok_and(|group| group.members.borrow().len() > 1) {
+        return;
+    }
     if let DeviceEntry::Domain(domain) = kx.k.iommu.entry(node.index) {
         check_flushed(kx, domain, new.dma, new.size);
     }
