@@ -30,9 +30,9 @@ fn acting(act: &str) -> String {
          const back=()=>getComputedStyle(document.body).backgroundColor;\
          try{{{act}}}catch(e){{errors.push(String(e));}}\
          setTimeout(()=>{{out.errors=errors;out.counters=($('counters')||{{}}).textContent;out.wide=document.documentElement.scrollWidth-innerWidth;\
-         if($('rows'))out.shown=$('rows').children.length;\
+         if($('rows'))out.shown=$('rows').children.length;if($('map'))out.map=$('map').height;\
          const pre=document.createElement('pre');pre.id='told';pre.textContent=JSON.stringify(out);\
-         document.body.append(pre);}},300);}});</script>"
+         document.body.append(pre);}},600);}});</script>"
     )
 }
 
@@ -131,7 +131,7 @@ fn a_run_can_be_stepped_through_and_searched() {
                type('slider',6);out.slid=where();key('f');out.found=where();out.all=$('count').textContent;\
                type('filter','swiotlb_exit');out.some=$('count').textContent;type('filter','no such thing');\
                out.none=$('count').textContent;type('filter','');out.before=back();key('t');out.after=back();\
-               $('spaces').children[0].click();setTimeout(()=>{out.map=$('map').height;},200);out.ready=document.documentElement.dataset.ready;";
+               $('spaces').children[0].click();out.ready=document.documentElement.dataset.ready;";
     let Some(told) = browse(&page, 1280, false, act) else { return };
     assert_eq!(told["errors"], serde_json::json!([]), "{told}");
     assert_eq!(told["ready"], "yes");
@@ -150,7 +150,7 @@ fn a_run_can_be_stepped_through_and_searched() {
     assert_ne!(told["before"], told["after"]);
     assert!(told["shown"].as_u64().is_some_and(|rows| rows > 3));
     assert!(told["counters"].as_str().is_some_and(|text| text.contains("used slots: ")), "{told}");
-    assert!(told["map"].as_u64().is_some_and(|height| height > 20));
+    assert!(told["map"].as_u64().is_some_and(|height| height > 20), "{told}");
 }
 
 #[test]
