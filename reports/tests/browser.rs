@@ -19,7 +19,8 @@ use sim::explore::{Outcome, Summary};
 use sim::trace::{Event, EventKind};
 
 /// What a test does with a page: `act` fills `out`, which comes back as JSON.
-const WATCH: &str = "<script>const errors=[];addEventListener('error',e=>errors.push(e.message));\
+/// Without a screen frames come when the browser likes, so that they are asked of the clock.
+const WATCH: &str = "<script>const errors=[];requestAnimationFrame=(f)=>setTimeout(f,16);addEventListener('error',e=>errors.push(e.message));\
                      addEventListener('securitypolicyviolation',e=>errors.push('refused: '+e.blockedURI));</script>";
 
 fn acting(act: &str) -> String {
