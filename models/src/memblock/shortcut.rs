@@ -10,6 +10,7 @@ impl RegionList {
     /// Adds a range that touches no region but perhaps the two beside it, and merges it with them at once: what
     /// [`Self::insert_pieces`] and [`Self::merge`] come to, without moving the tail there and back. `false`, and
     /// nothing done, if it is not that simple.
+    #[inline]
     pub(super) fn insert_alone(&mut self, wanted: Region, rules: &MemblockRules) -> bool {
         let plain = self.sorted && (self.merged || !rules.merge_whole_list);
         if !plain || self.regions.len() as u64 >= self.max {
@@ -44,6 +45,7 @@ impl RegionList {
 
     /// Changes what lies in `base..end`, if that is a part of one region: what isolating it, changing it and merging come
     /// to, with one move of the tail at most. `false`, and nothing done, if it is not that simple.
+    #[inline]
     pub(super) fn change_part(
         &mut self,
         base: PhysAddr,
@@ -103,6 +105,7 @@ impl RegionList {
 
     /// Deletes what lies in `base..end` from a sorted list: what [`Self::isolate`] and [`Self::remove_span`] come
     /// to, with one move of the tail at most. Returns whether anything was there.
+    #[inline]
     pub(super) fn remove_in_order(&mut self, base: PhysAddr, end: PhysAddr) -> bool {
         debug_assert!(self.sorted, "what is out of order is isolated first");
         let first = count_ending_by(&self.regions, base);
