@@ -1,5 +1,5 @@
-//! What a generated scenario has besides: boot memory that comes and goes, stores in any order, devices that come while
-//! drivers do, whole groups for a virtual machine, and pressure on the slab allocator.
+//! What a generated scenario has besides: boot memory that comes and goes, devices that come while drivers
+//! do, whole groups for a virtual machine, and pressure on the slab allocator.
 //!
 //! It is drawn from numbers of its own, and changes nothing of what was drawn before.
 
@@ -24,7 +24,8 @@ const TO_USER_SPACE: u64 = 1_921;
 const IOMMU_INIT: u64 = 20;
 
 pub(super) fn machine(dice: &mut Dice, machine: &mut Machine, drivers: &mut [Driver]) {
-    // Stores in any order are left out: the models do not order a load after the wake-up of the context that makes it.
+    // Stores in any order are left out: the models do not order a load after the wake-up of the context that makes it. They
+    // are drawn all the same, so that seeds go on meaning the same machines.
     let _ = dice.chance(20);
     if dice.chance(50) {
         for (nth, start) in (0..).zip(FIRMWARE) {

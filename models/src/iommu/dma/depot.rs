@@ -68,8 +68,9 @@ fn new_work(kx: &Kx, domain: Ptr<IommuDomain>, class: usize) -> DelayedWork {
 ///
 /// Source: `drivers/iommu/iova.c: free_iova_rcaches()`, v6.12.
 pub(crate) async fn cancel_depot_work(kx: &Kx, domain: Ptr<IommuDomain>) {
-    let works = with_cookie(kx, domain, |cookie| std::mem::take(&mut cookie.depot));
-    for work in works.into_iter().flat_map(|works| works.0).flatten() {
+    // They stay where they are: one that runs queues itself again, and must not be made anew.
+    let works = with_cookie(kx, domain, |cookie| cookie.depot.0.clone());
+    for work in works.into_iter().flatten().flatten() {
         work.cancel_sync(kx.cx()).await;
     }
 }
