@@ -8,6 +8,13 @@ use crate::trace::EventKind;
 use crate::{CtxId, CtxSet, Label, Name, ObjId};
 
 impl Sim {
+    /// `id` announces its step. `true` if it may take it at once; otherwise it is polled again when it was chosen.
+    #[inline]
+    pub(crate) fn ask(&self, id: CtxId, label: Label) -> bool {
+        self.pending[id.index()].set(label);
+        !self.delayed(id, label) && self.announce(id, label)
+    }
+
     /// Lets the scheduler decide at a step of `id`. `true` if `id` itself goes on.
     #[inline]
     pub(super) fn announce(&self, id: CtxId, label: Label) -> bool {
@@ -55,7 +62,7 @@ impl Sim {
     }
 
     fn ask_strategy(&self, eligible: CtxSet, current: Option<CtxId>) -> CtxId {
-        let view = View { eligible, current, pending: &self.pending, step: self.steps.get(), sim: self };
+        let view = View { eligible, current, pending: &*self.pending, step: self.steps.get(), sim: self };
         self.decisions.set(self.decisions.get() + 1);
         let mut choices = self.choices.borrow_mut();
         let picked = self.scheduler.borrow_mut().pick(&view, choices.schedule_rng());

@@ -73,18 +73,20 @@ impl Cx {
     }
 
     /// Reports a finding if this context may not sleep (`might_sleep`).
+    #[inline]
     pub fn might_sleep(&self) {
         if let Some(reason) = self.atomic_reason() {
-            let name = self.name();
-            self.report(
-                Draft::warning(
-                    "sleep-in-atomic",
-                    format!("BUG: sleeping function called from invalid context ({reason}) by {name}"),
-                )
-                .discriminator(reason),
-                || vec![("locks held".to_owned(), self.sim.held_text(self.id))],
-            );
+            self.sleeps_in_atomic(reason);
         }
+    }
+
+    #[cold]
+    fn sleeps_in_atomic(&self, reason: &'static str) {
+        let name = self.name();
+        let title = format!("BUG: sleeping function called from invalid context ({reason}) by {name}");
+        self.report(Draft::warning("sleep-in-atomic", title).discriminator(reason), || {
+            vec![("locks held".to_owned(), self.sim.held_text(self.id))]
+        });
     }
 }
 
@@ -274,6 +276,15 @@ impl Sim {
 
     /// A context ends: it must hold nothing.
     pub(super) fn check_ended_clean(&self, id: CtxId) {
+        let slot = self.slot(id);
+        let depths = [&slot.irq_off, &slot.preempt_off, &slot.bh_off, &slot.rcu_nesting];
+        if !slot.held.borrow().is_empty() || depths.iter().any(|depth| depth.get() > 0) {
+            self.ended_unclean(id);
+        }
+    }
+
+    #[cold]
+    fn ended_unclean(&self, id: CtxId) {
         let slot = self.slot(id);
         let held = self.held_text(id);
         if !held.is_empty() {

@@ -7,7 +7,7 @@ use std::rc::{Rc, Weak};
 
 use super::cpu::Cpu;
 use super::look::Look;
-use super::state::{NOBODY, START, Slot, Spare, SpawnSpec, Task, ctx};
+use super::state::{self, Announced, NOBODY, START, Slot, Slots, Spare, SpawnSpec, Task, ctx};
 use super::timer::{Clock, Function};
 use super::{Class, Cx, Ended, RunConfig};
 use crate::choices::{Choices, Stream};
@@ -15,7 +15,7 @@ use crate::coverage::{AccessName, RunCoverage, text_hash};
 use crate::inject::Delays;
 use crate::probe::{self, Op};
 use crate::schedule::{Born, ContextWork, Schedule};
-use crate::sync::{Clocks, LockDep, Rcu, SyncClock};
+use crate::sync::{Clocks, LockDep, LockUsage, Rcu, SyncClock};
 use crate::trace::{CtxRecord, Digest, Event, EventKind, Trace};
 use crate::{CtxId, CtxSet, Finding, Label, MAX_CONTEXTS, Name, Nanos, ObjId};
 
@@ -55,8 +55,8 @@ pub struct Sim {
     pub(super) stopped: Cell<bool>,
     pub(super) ended: Cell<Ended>,
     pub(super) digest: Cell<Digest>,
-    pub(super) pending: Box<[Cell<Label>]>,
-    pub(super) slots: Vec<Slot>,
+    pub(super) pending: Rc<Announced>,
+    pub(super) slots: Rc<Slots>,
     /// Slots in which a context was.
     pub(super) used: Cell<u64>,
     pub(super) cpus: Vec<Cpu>,
@@ -80,11 +80,14 @@ pub struct Sim {
     /// Whether the strategy is.
     pub(super) watched: bool,
     pub(crate) coverage: RefCell<Option<Box<RunCoverage>>>,
-    pub(crate) lockdep: RefCell<LockDep>,
+    pub(crate) lockdep: RefCell<Option<Box<LockDep>>>,
+    pub(crate) lock_usage: LockUsage,
     pub(crate) clocks: RefCell<Clocks>,
     pub(crate) rcu: Rcu,
     pub(super) findings: RefCell<Vec<Finding>>,
-    pub(super) trace: RefCell<Trace>,
+    /// What is recorded; nothing in most runs. In a box, as is the order of locks: an engine of more than a kilobyte costs
+    /// the allocator several times as much.
+    pub(super) trace: RefCell<Option<Box<Trace>>>,
     at_end: RefCell<Option<EndHook>>,
     /// At how many steps somebody wants to look, and ends the run.
     pub(super) look_step: Cell<u64>,
@@ -101,8 +104,8 @@ impl fmt::Debug for Sim {
 impl Drop for Sim {
     fn drop(&mut self) {
         let spare = Spare {
-            slots: std::mem::take(&mut self.slots),
-            pending: std::mem::take(&mut self.pending),
+            slots: Some(Rc::clone(&self.slots)),
+            pending: Some(Rc::clone(&self.pending)),
             clocks: std::mem::take(self.clocks.get_mut()),
             objects: std::mem::take(self.objects.get_mut()),
             names: std::mem::take(self.names.get_mut()),
@@ -179,8 +182,8 @@ impl Sim {
             stopped: Cell::new(false),
             ended: Cell::new(Ended::Done),
             digest: Cell::new(Digest::new()),
-            pending,
-            slots,
+            pending: pending.unwrap_or_else(state::nothing_announced),
+            slots: slots.unwrap_or_else(state::new_slots),
             used: Cell::new(0),
             cpus: spare_cpus,
             clock: RefCell::new(Clock::default()),
@@ -198,11 +201,12 @@ impl Sim {
             observed: config.record || config.coverage || watched,
             watched,
             coverage: RefCell::new(config.coverage.then(Box::default)),
-            lockdep: RefCell::new(LockDep::new()),
+            lockdep: RefCell::new(None),
+            lock_usage: LockUsage::default(),
             clocks: RefCell::new(clocks),
             rcu: Rcu::new(),
             findings: RefCell::new(Vec::new()),
-            trace: RefCell::new(Trace::default()),
+            trace: RefCell::new(config.record.then(Box::default)),
             at_end: RefCell::new(None),
             look_step: Cell::new(u64::MAX),
             look: RefCell::new(None),
@@ -409,7 +413,9 @@ impl Sim {
         self.mix(u64::from(serial) << 8 | u64::from(id.0));
         if self.config.record {
             let cpu = (spec.class != Class::Device).then_some(spec.cpu);
-            self.trace.borrow_mut().contexts.push(CtxRecord { name, slot: id, cpu });
+            if let Some(trace) = &mut *self.trace.borrow_mut() {
+                trace.contexts.push(CtxRecord { name, slot: id, cpu });
+            }
             self.event_of(id, EventKind::Spawned);
         }
         Some(id)
@@ -531,6 +537,7 @@ impl Sim {
 
     pub(crate) fn event_of(&self, id: CtxId, kind: EventKind) {
         let mut trace = self.trace.borrow_mut();
+        let Some(trace) = &mut *trace else { return };
         if trace.events.len() >= MAX_EVENTS {
             trace.truncated = true;
             return;

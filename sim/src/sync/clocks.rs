@@ -8,7 +8,12 @@ type Vector = [u32; MAX_CONTEXTS];
 
 /// The clock of a lock, wait queue or atomic; made when it is first released.
 #[derive(Debug, Default)]
-pub(crate) struct SyncClock(Cell<u32>);
+pub(crate) struct SyncClock {
+    /// Its place among the clocks, from 1.
+    index: Cell<u32>,
+    /// Who released it last, and when by his own clock: who knows of that knows all that is in it.
+    last: Cell<Epoch>,
+}
 
 /// A context's clock at an access; 0 is "never".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,6 +23,9 @@ const CTX_BITS: u32 = MAX_CONTEXTS.trailing_zeros();
 const CTX_MASK: u32 = (1 << CTX_BITS) - 1;
 
 impl Epoch {
+    /// Ordered before nothing.
+    const NEVER_KNOWN: Self = Self(u32::MAX);
+
     fn new(id: CtxId, clock: u32) -> Self {
         Self(clock << CTX_BITS | u32::from(id.0))
     }
@@ -84,12 +92,15 @@ impl Clocks {
 
     #[inline]
     pub(crate) fn acquire(&mut self, id: CtxId, clock: &SyncClock) {
-        let index = clock.0.get() as usize;
+        let index = clock.index.get() as usize;
         if index == 0 || !self.on {
             return;
         }
         let used = self.contexts.len();
-        join(&mut self.contexts[id.index()], &self.objects[index - 1], used);
+        let own = &mut self.contexts[id.index()];
+        if !clock.last.get().ordered_before(own) {
+            join(own, &self.objects[index - 1], used);
+        }
     }
 
     #[inline]
@@ -98,7 +109,9 @@ impl Clocks {
             return;
         }
         let index = self.object(clock);
-        self.objects[index] = self.contexts[id.index()];
+        let own = &self.contexts[id.index()];
+        clock.last.set(Epoch::new(id, own[id.index()]));
+        self.objects[index] = *own;
         self.tick(id);
     }
 
@@ -108,27 +121,31 @@ impl Clocks {
             return;
         }
         let index = self.object(clock);
-        join(&mut self.objects[index], &self.contexts[id.index()], self.contexts.len());
+        let own = &self.contexts[id.index()];
+        // What others released stays in it, and need not be known to who knows of this.
+        clock.last.set(Epoch::NEVER_KNOWN);
+        join(&mut self.objects[index], own, self.contexts.len());
         self.tick(id);
     }
 
     /// What was released into `from` counts as released into `into`.
     pub(crate) fn forward(&mut self, from: &SyncClock, into: &SyncClock) {
-        let from = from.0.get() as usize;
+        let from = from.index.get() as usize;
         if from == 0 || !self.on {
             return;
         }
         let index = self.object(into);
         let released = self.objects[from - 1];
+        into.last.set(Epoch::NEVER_KNOWN);
         join(&mut self.objects[index], &released, self.contexts.len());
     }
 
     fn object(&mut self, clock: &SyncClock) -> usize {
-        if clock.0.get() == 0 {
+        if clock.index.get() == 0 {
             self.objects.push([0; MAX_CONTEXTS]);
-            clock.0.set(u32::try_from(self.objects.len()).unwrap_or(u32::MAX));
+            clock.index.set(u32::try_from(self.objects.len()).unwrap_or(u32::MAX));
         }
-        clock.0.get() as usize - 1
+        clock.index.get() as usize - 1
     }
 
     /// Notes a plain read. Returns function and kind of an unordered earlier access.

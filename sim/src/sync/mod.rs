@@ -4,6 +4,7 @@
 //! Locking is explicit: `lock().await`, and a synchronous `unlock()`. A missing unlock must be expressible, since it
 //! is one of the bugs to be found.
 
+mod acquire;
 mod atomic;
 mod clocks;
 mod completion;
@@ -20,7 +21,7 @@ pub use atomic::Atomic;
 pub(crate) use clocks::{Clocks, Race, SyncClock};
 pub use completion::Completion;
 pub use lockdep::LockClass;
-pub(crate) use lockdep::LockDep;
+pub(crate) use lockdep::{LockDep, LockUsage};
 pub use mutex::Mutex;
 pub(crate) use rcu::Rcu;
 pub use rwsem::RwSem;
