@@ -113,11 +113,16 @@ impl Sim {
             Class::Task if cpu.keeper.get() == id.0 => cpu.keeper.set(NOBODY),
             Class::Task | Class::Softirq | Class::Hardirq => {}
         }
-        self.refresh_bars(cpu);
+        // Nobody is barred from a CPU on which nobody else is.
+        let others = (cpu.tasks.get() | cpu.soft.get() | cpu.hard.get()) & !id.bit();
+        if others | cpu.barred.get() != 0 {
+            self.refresh_bars(cpu);
+        }
     }
 
     /// Works out who is barred. The uppermost one decides: a hard interrupt, then a softirq, then the task that keeps
     /// the CPU; what those below had turned off is in force again when it ends.
+    #[inline(never)]
     fn refresh_bars(&self, cpu: &Cpu) {
         let (tasks, soft, hard) = (cpu.tasks.get(), cpu.soft.get(), cpu.hard.get());
         let barred = if cpu.in_hard.get() != NOBODY {

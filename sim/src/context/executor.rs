@@ -29,22 +29,31 @@ impl Sim {
         self.steps.set(steps);
         let now = self.now.get() + self.config.step_ns;
         self.now.set(now);
-        probe::touch(label.obj, label.kind.op());
         self.mix(u64::from(label.obj.0) << 16 | u64::from(id.0) << 8 | label.kind as u64);
+        // One call, and the last thing: it costs nothing where nobody wants to know.
+        if self.attended || steps >= self.next_look.get() || now >= self.next_deadline.get() {
+            return self.attend(id, label);
+        }
+        true
+    }
+
+    /// A step of which somebody wants to know, or at which something is due.
+    #[inline(never)]
+    fn attend(&self, id: CtxId, label: Label) -> bool {
+        probe::touch(label.obj, label.kind.op());
         if self.observed {
             self.observe(id, label);
         }
-        if steps >= self.next_look.get() && !self.makes_progress(id, steps) {
+        if self.steps.get() >= self.next_look.get() && !self.makes_progress(id, self.steps.get()) {
             return false;
         }
-        if now >= self.next_deadline.get() {
+        if self.now.get() >= self.next_deadline.get() {
             self.fire_due();
         }
         true
     }
 
     /// Tells the trace, the strategy and the coverage of a step, as far as they want to know.
-    #[inline(never)]
     fn observe(&self, id: CtxId, label: Label) {
         let slot = self.slot(id);
         if self.config.record {

@@ -79,6 +79,8 @@ pub struct Sim {
     pub(super) observed: bool,
     /// Whether the strategy is.
     pub(super) watched: bool,
+    /// Whether anybody is told of each step, a search included.
+    pub(super) attended: bool,
     pub(crate) coverage: RefCell<Option<Box<RunCoverage>>>,
     pub(crate) lockdep: RefCell<Option<Box<LockDep>>>,
     pub(crate) lock_usage: LockUsage,
@@ -155,6 +157,7 @@ impl Sim {
         let cpus = config.cpus.max(1);
         // Replays and enumerations do not ask the strategy.
         let watched = choices.by_seed() && scheduler.watches();
+        let observed = config.record || config.coverage || watched;
         let Spare { slots, pending, mut clocks, objects, names, cpus: mut spare_cpus } = Spare::take();
         clocks.switch(config.races);
         spare_cpus.extend((0..cpus).map(|_| Cpu::new()));
@@ -173,6 +176,7 @@ impl Sim {
             next_slot: Cell::new(0),
             by_strategy: choices.unnamed_seed(),
             searching: choices.searching(),
+            attended: observed || choices.searching(),
             abandoned: Cell::new(false),
             focused: Cell::new(0),
             now: Cell::new(0),
@@ -198,7 +202,7 @@ impl Sim {
             serials: Cell::new(0),
             contexts: RefCell::new(Vec::with_capacity(8)),
             decisions: Cell::new(0),
-            observed: config.record || config.coverage || watched,
+            observed,
             watched,
             coverage: RefCell::new(config.coverage.then(Box::default)),
             lockdep: RefCell::new(None),

@@ -47,9 +47,9 @@ impl<T: Copy> Var<T> {
         if cx.sim.config.races {
             // Which reads the oracle remembers depends on their order.
             probe::touch(self.obj, Op::Write);
+            let earlier = cx.sim.clocks.borrow().check_read(cx.id, &self.race, cx.function());
+            self.raced(cx, earlier, "read");
         }
-        let earlier = cx.sim.clocks.borrow().check_read(cx.id, &self.race, cx.function());
-        self.raced(cx, earlier, "read");
         self.value.get()
     }
 
@@ -60,8 +60,10 @@ impl<T: Copy> Var<T> {
     }
 
     fn put(&self, cx: &Cx, value: T) {
-        let earlier = cx.sim.clocks.borrow().check_write(cx.id, &self.race, cx.function());
-        self.raced(cx, earlier, "write");
+        if cx.sim.config.races {
+            let earlier = cx.sim.clocks.borrow().check_write(cx.id, &self.race, cx.function());
+            self.raced(cx, earlier, "write");
+        }
         self.value.set(value);
     }
 
@@ -104,14 +106,17 @@ impl<T: Copy> Var<T> {
         self.value.set(value);
     }
 
+    #[inline]
     fn raced(&self, cx: &Cx, earlier: Option<(&'static str, &'static str)>, kind: &'static str) {
         if let Some((function, earlier_kind)) = earlier {
-            let title = format!(
-                "BUG: data race on {} in {function} ({earlier_kind}) / {} ({kind})",
-                self.name,
-                cx.function()
-            );
-            cx.report(Draft::warning("data-race", title).object(self.name).discriminator(function), Vec::new);
+            self.report(cx, function, earlier_kind, kind);
         }
+    }
+
+    #[cold]
+    fn report(&self, cx: &Cx, function: &'static str, earlier_kind: &str, kind: &str) {
+        let (name, now) = (self.name, cx.function());
+        let title = format!("BUG: data race on {name} in {function} ({earlier_kind}) / {now} ({kind})");
+        cx.report(Draft::warning("data-race", title).object(name).discriminator(function), Vec::new);
     }
 }
