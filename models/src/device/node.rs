@@ -103,7 +103,7 @@ impl Kernel {
     /// The driver core's view of the device of a structure, also while the device is being removed.
     #[must_use]
     pub fn node_of(&self, dev: Ptr<Device>) -> Option<Rc<DeviceNode>> {
-        let place = self.mem.object(dev).ok()?.place.get();
+        let place = self.mem.look(dev, |device| device.place.get()).ok()?;
         self.devices.borrow().get(place).cloned()
     }
 
