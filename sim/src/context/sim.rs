@@ -15,7 +15,7 @@ use crate::coverage::{AccessName, RunCoverage, text_hash};
 use crate::inject::Delays;
 use crate::probe::{self, Op};
 use crate::schedule::{Born, ContextWork, Schedule};
-use crate::sync::{Clocks, LockDep, Rcu, SyncClock};
+use crate::sync::{Clocks, Listener, LockDep, Rcu, SyncClock};
 use crate::trace::{CtxRecord, Digest, Event, EventKind, Trace};
 use crate::{CtxId, CtxSet, Finding, Label, MAX_CONTEXTS, Name, Nanos, ObjId};
 
@@ -82,6 +82,7 @@ pub struct Sim {
     pub(crate) coverage: RefCell<Option<Box<RunCoverage>>>,
     pub(crate) lockdep: RefCell<LockDep>,
     pub(crate) clocks: RefCell<Clocks>,
+    pub(crate) ordering: Listener,
     pub(crate) rcu: Rcu,
     pub(super) findings: RefCell<Vec<Finding>>,
     pub(super) trace: RefCell<Trace>,
@@ -200,6 +201,7 @@ impl Sim {
             coverage: RefCell::new(config.coverage.then(Box::default)),
             lockdep: RefCell::new(LockDep::new()),
             clocks: RefCell::new(clocks),
+            ordering: Listener::default(),
             rcu: Rcu::new(),
             findings: RefCell::new(Vec::new()),
             trace: RefCell::new(Trace::default()),
@@ -334,7 +336,7 @@ impl Sim {
         if let Some(id) = self.reserve(&spec)
             && let Some(sim) = self.this.upgrade()
         {
-            self.clocks.borrow_mut().acquire(id, clock);
+            self.acquire(id, clock);
             self.place(id, body(Cx { sim, id }));
         }
         self.current.set(current);
@@ -403,7 +405,7 @@ impl Sim {
         }
         self.pending[id.index()].set(START);
         self.cpu_add(id);
-        self.clocks.borrow_mut().fork(parent, id);
+        self.fork(parent, id);
         let born = Born { id, name, parent };
         self.scheduler.borrow_mut().spawned(&born, self.choices.borrow_mut().schedule_rng());
         self.mix(u64::from(serial) << 8 | u64::from(id.0));

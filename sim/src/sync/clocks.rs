@@ -2,13 +2,24 @@
 
 use std::cell::Cell;
 
-use crate::{CtxId, MAX_CONTEXTS};
+use crate::{CtxId, MAX_CONTEXTS, Nanos};
 
 type Vector = [u32; MAX_CONTEXTS];
 
 /// The clock of a lock, wait queue or atomic; made when it is first released.
 #[derive(Debug, Default)]
-pub(crate) struct SyncClock(Cell<u32>);
+pub(crate) struct SyncClock(Cell<u32>, Cell<Nanos>);
+
+impl SyncClock {
+    /// When it was last released, where somebody wants to know.
+    pub(crate) const fn released_at(&self) -> Nanos {
+        self.1.get()
+    }
+
+    pub(crate) fn set_released_at(&self, now: Nanos) {
+        self.1.set(now);
+    }
+}
 
 /// A context's clock at an access; 0 is "never".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -58,7 +58,7 @@ impl RwSem {
         cx.sim.unpark(cx.id);
         cx.sim.wait_for(self.waiting_writers.get(), self.obj, false);
         cx.hold(Held { class: self.class, obj: self.obj, read: true });
-        cx.sim.clocks.borrow_mut().acquire(cx.id, &self.clock);
+        cx.sim.acquire(cx.id, &self.clock);
     }
 
     /// Gives it back (`up_read`).
@@ -74,7 +74,7 @@ impl RwSem {
         if !cx.holds(self.obj) {
             self.readers.set(self.readers.get() & !cx.id.bit());
         }
-        cx.sim.clocks.borrow_mut().release_shared(cx.id, &self.clock);
+        cx.sim.release_shared(cx.id, &self.clock);
         self.let_go(cx);
     }
 
@@ -101,7 +101,7 @@ impl RwSem {
         cx.sim.unpark(cx.id);
         cx.sim.wait_for(self.waiting_writers.get() | self.waiting_readers.get(), self.obj, false);
         cx.hold(Held { class: self.class, obj: self.obj, read: false });
-        cx.sim.clocks.borrow_mut().acquire(cx.id, &self.clock);
+        cx.sim.acquire(cx.id, &self.clock);
     }
 
     /// Gives it back (`up_write`).
@@ -115,7 +115,7 @@ impl RwSem {
             return;
         }
         self.writer.set(None);
-        cx.sim.clocks.borrow_mut().release(cx.id, &self.clock);
+        cx.sim.release(cx.id, &self.clock);
         self.let_go(cx);
     }
 
