@@ -199,6 +199,8 @@ fn each_unmap_takes_away_its_own_mapping() {
             }
         })
     };
-    assert_eq!(ends(false).kinds(), [""; 0]);
-    assert_eq!(ends(true).kinds(), ["lost-write"]);
+    // What was done behind the back of dma-iommu leaves its mark at the end of the run.
+    let lost = |lost| ends(lost).kinds().contains(&"lost-write");
+    assert!(!lost(false));
+    assert!(lost(true));
 }
