@@ -69,7 +69,7 @@ pub struct Kernel {
     /// Memory for atomic requests that is shared with the host.
     pub atomic_pools: AtomicPools,
     /// What CPUs see of one another's stores.
-    pub order: StoreOrder,
+    pub order: Rc<StoreOrder>,
     /// What is asked of the default pool, if somebody wants to know.
     pub bounces: Option<RefCell<Workload>>,
     /// Where the kernel's image lies.
@@ -117,7 +117,8 @@ impl Kernel {
         details: bool,
     ) -> Self {
         let image = KernelImage::new(&scenario.machine, &scenario.map);
-        let order = StoreOrder::new(&scenario.machine);
+        let order = Rc::new(StoreOrder::new(&scenario.machine));
+        order.listen(sim);
         let iommu = IommuCore::new(&scenario.machine.devices);
         Self {
             scenario,

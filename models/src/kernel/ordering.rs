@@ -3,7 +3,7 @@
 //! Fields of kernel objects are sequentially consistent. What the kernel reads without a lock and orders with barriers
 //! is a [`Shared`]: on a machine that promises little ([`MemoryOrder::Weak`]) a store may stay in its CPU's store
 //! buffer for a while, and a load may give what was there a while ago. Both are choices; the first answer is always
-//! "at once". Barriers, and giving a lock back, end both.
+//! "at once". Barriers end both, and so does what synchronises: the engine tells of it ([`sim::sync::Ordering`]).
 //!
 //! Source: `Documentation/memory-barriers.txt`. Stores become visible to all other CPUs at one time (multi-copy
 //! atomicity), and no CPU sees a location go back in time (coherence).
@@ -12,6 +12,7 @@ use sim::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use sim::choices::Stream;
+use sim::sync::Ordering;
 use sim::{Kind, Nanos, ObjId};
 
 use super::Kx;
@@ -46,6 +47,13 @@ impl StoreOrder {
         Self { weak: machine.memory_order == MemoryOrder::Weak, cpus: RefCell::new(views) }
     }
 
+    /// Has the engine tell of what synchronises, where that matters.
+    pub(super) fn listen(self: &Rc<Self>, sim: &sim::Sim) {
+        if self.weak {
+            sim.on_ordering(Rc::clone(self) as Rc<dyn Ordering>);
+        }
+    }
+
     fn with<R>(&self, cpu: u8, f: impl FnOnce(&mut CpuView) -> R) -> Option<R> {
         self.cpus.borrow_mut().get_mut(usize::from(cpu)).map(f)
     }
@@ -57,6 +65,18 @@ impl StoreOrder {
                 seen.set(seen.get().min(now));
             }
         });
+    }
+}
+
+/// Locks, completions, wake-ups, work, timers and the start of a context order what they order in the kernel: who acquires
+/// sees at least what was visible when the other one released.
+impl Ordering for StoreOrder {
+    fn released(&self, cpu: u8, now: Nanos) {
+        self.drain(cpu, now);
+    }
+
+    fn acquired(&self, cpu: u8, since: Nanos) {
+        self.with(cpu, |view| view.read_at = view.read_at.max(since));
     }
 }
 

@@ -53,7 +53,7 @@ pub async fn device_dma(kx: &Kx, node: &DeviceNode, dma: DmaAddr, size: u64, wri
         done += len;
     }
     if write && let Some(mapping) = mapping {
-        kx.k.ledger.change(node.index, mapping.new.dma, |mapping| {
+        kx.k.ledger.change(mapping.id, |mapping| {
             mapping.written = true;
             for piece in &mut mapping.pieces {
                 let (from, to) = piece.part(dma, size);

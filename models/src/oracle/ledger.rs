@@ -3,7 +3,7 @@
 //! The rules that DMA-API debugging checks are in [`super::dma_debug`]; here is what they are checked against, and what the
 //! kernel cannot see: where the bytes are.
 
-use sim::cell::RefCell;
+use sim::cell::{Cell, RefCell};
 
 use sim::Draft;
 use smallvec::SmallVec;
@@ -20,6 +20,10 @@ use crate::dma::{Attrs, Ops};
 use crate::kernel::Kx;
 use crate::mem::{DmaAddr, PhysAddr, Ptr, Site};
 use crate::swiotlb::Direction;
+
+/// Which mapping it is, whatever others come to its address. No two mappings of a run have the same one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MappingId(u64);
 
 /// How a mapping was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +103,7 @@ impl Mapping {
 /// A live mapping.
 #[derive(Clone, Debug)]
 pub(super) struct Mapping {
+    pub(super) id: MappingId,
     pub(super) device: usize,
     pub(super) new: NewMapping,
     /// Its pieces: one, or the entries of a scatterlist that were joined.
@@ -118,6 +123,8 @@ pub(super) struct Mapping {
 #[derive(Debug, Default)]
 pub struct Ledger {
     pub(super) live: RefCell<Vec<Mapping>>,
+    /// How many there were.
+    made: Cell<u64>,
     gone: RefCell<Vec<(usize, DmaAddr, u64, Site)>>,
 }
 
@@ -187,7 +194,10 @@ impl Ledger {
         kx.interval_begins(|| {
             (addresses_of(&node), new.dma.0, new.size, format!("{:?} mapping by {}", new.ops, kx.function()))
         });
+        let id = MappingId(self.made.get());
+        self.made.set(id.0 + 1);
         let mapping = Mapping {
+            id,
             device: node.index,
             new: *new,
             pieces,
@@ -208,18 +218,22 @@ impl Ledger {
     /// out of an `Option` has asked.
     pub fn not_checked(&self, kx: &Kx, dev: Ptr<Device>, dma: DmaAddr) {
         if let Some(node) = kx.k.node_of(dev) {
-            self.change(node.index, dma, |mapping| mapping.unchecked = true);
+            let mut live = self.live.borrow_mut();
+            let here = |mapping: &&mut Mapping| mapping.device == node.index && mapping.new.dma == dma;
+            if let Some(mapping) = live.iter_mut().filter(here).min_by_key(|mapping| mapping.leaving) {
+                mapping.unchecked = true;
+            }
         }
     }
 
-    /// Checks an unmap against what was mapped. What is gone is gone: the mapping leaves the ledger when the unmap is
-    /// done.
-    pub fn unmapping(&self, kx: &Kx, dev: Ptr<Device>, unmap: &Unmapped) {
-        let Some(node) = kx.k.node_of(dev) else { return };
+    /// Checks an unmap against what was mapped, and says which mapping it takes away: at the unmap's end its address may be
+    /// another's already. The mapping leaves the ledger then.
+    pub fn unmapping(&self, kx: &Kx, dev: Ptr<Device>, unmap: &Unmapped) -> Option<MappingId> {
+        let node = kx.k.node_of(dev)?;
         let found = self.best_fit(node.index, unmap);
         dma_debug::check_unmap(kx, dev, found.as_ref(), unmap);
-        self.change(node.index, unmap.dma, |mapping| mapping.leaving = true);
-        let Some(mapping) = found else { return };
+        let mapping = found?;
+        self.change(mapping.id, |mapping| mapping.leaving = true);
         let (new, ops, dma) = (&mapping.new, unmap.ops, unmap.dma);
         if new.ops != ops {
             let title = format!(
@@ -228,20 +242,30 @@ impl Ledger {
             );
             kx.report(Draft::warning("dma-path-changed", title), Vec::new);
         }
+        Some(mapping.id)
     }
 
-    /// The unmap is done: what the device wrote must be in the buffer.
-    pub fn unmapped(&self, kx: &Kx, dev: Ptr<Device>, dma: DmaAddr, size: u64, attrs: Attrs) {
+    /// The same where nothing is checked, of the live mapping at an address.
+    pub fn leaving(&self, kx: &Kx, dev: Ptr<Device>, dma: DmaAddr) -> Option<MappingId> {
+        let node = kx.k.node_of(dev)?;
+        let mut live = self.live.borrow_mut();
+        let here = |mapping: &&mut Mapping| mapping.device == node.index && mapping.new.dma == dma;
+        let mapping = live.iter_mut().filter(here).find(|mapping| !mapping.leaving)?;
+        mapping.leaving = true;
+        Some(mapping.id)
+    }
+
+    /// An unmap is done that began with [`Self::unmapping`]: what the device wrote must be in the buffer.
+    pub fn unmapped(&self, kx: &Kx, dev: Ptr<Device>, id: Option<MappingId>, attrs: Attrs) {
         let Some(node) = kx.k.node_of(dev) else { return };
         let mapping = {
             let mut live = self.live.borrow_mut();
-            let here = |at: &usize| live[*at].device == node.index && live[*at].new.dma == dma;
-            // Not one that came to the address since this unmap gave it back.
-            let ours = |at: &usize| (!live[*at].leaving, live[*at].new.size != size);
-            let at = (0..live.len()).filter(here).min_by_key(ours);
+            // Not any other that came to the address since this unmap gave it back, nor one that came and goes, too.
+            let at = live.iter().position(|mapping| Some(mapping.id) == id);
             at.map(|at| live.swap_remove(at))
         };
         let Some(mapping) = mapping else { return };
+        let NewMapping { dma, size, .. } = mapping.new;
         kx.interval_ends(|| (addresses_of(&node), dma.0, size, String::new()));
         check_strict(kx, &node, &mapping);
         check_coherent_kept(kx, &node, &mapping);
@@ -252,8 +276,8 @@ impl Ledger {
         gone.push((node.index, dma, size, kx.site()));
         drop(gone);
         if !attrs.skip_cpu_sync && mapping.new.dir.reaches_cpu() {
-            check_arrived(kx, &node, &mapping, dma, mapping.new.size);
-            check_kept(kx, &node, &mapping, dma, mapping.new.size);
+            check_arrived(kx, &node, &mapping, dma, size);
+            check_kept(kx, &node, &mapping, dma, size);
         }
     }
 
@@ -296,7 +320,7 @@ impl Ledger {
             check_arrived(kx, &node, &mapping, dma, size);
             check_kept(kx, &node, &mapping, dma, size);
         }
-        self.change(node.index, mapping.new.dma, |mapping| {
+        self.change(mapping.id, |mapping| {
             for piece in &mut mapping.pieces {
                 let (from, to) = piece.part(dma, size);
                 if for_cpu && dir.reaches_cpu() {
@@ -422,10 +446,8 @@ impl Ledger {
         hit.map(|(.., site)| *site)
     }
 
-    pub(super) fn change(&self, device: usize, dma: DmaAddr, f: impl FnOnce(&mut Mapping)) {
-        let mut live = self.live.borrow_mut();
-        let here = live.iter_mut().filter(|mapping| mapping.device == device && mapping.new.dma == dma);
-        if let Some(mapping) = here.min_by_key(|mapping| mapping.leaving) {
+    pub(super) fn change(&self, id: MappingId, f: impl FnOnce(&mut Mapping)) {
+        if let Some(mapping) = self.live.borrow_mut().iter_mut().find(|mapping| mapping.id == id) {
             f(mapping);
         }
     }

@@ -38,7 +38,7 @@ pub use iotlb::{check_armed, check_flush_counted, check_flushed, check_flushes};
 pub use iova::check_iova;
 pub use junk::{field_offset, junk_word};
 pub use kinds::FINDINGS;
-pub use ledger::{Ledger, MapKind, NewMapping};
+pub use ledger::{Ledger, MapKind, MappingId, NewMapping};
 pub use live::{LiveMapping, LivePiece};
 pub use place::check_memory;
 pub use published::check_unpublished;

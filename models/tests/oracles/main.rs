@@ -12,6 +12,7 @@ mod lists;
 mod machine;
 mod mapping;
 mod memory;
+mod ordering;
 mod place;
 mod queued_lock;
 mod settled;

@@ -132,7 +132,9 @@ impl Cx {
     /// Lets `time` pass without keeping the CPU. Not allowed in atomic context.
     pub async fn sleep(&self, time: Nanos) {
         self.might_sleep();
+        self.sim.full_barrier(self.id);
         self.delay(time).await;
+        self.sim.full_barrier(self.id);
     }
 
     /// Lets `time` pass while keeping whatever is kept (`udelay`): other contexts of this CPU run only if they may

@@ -15,7 +15,7 @@ use crate::coverage::{AccessName, RunCoverage, text_hash};
 use crate::inject::Delays;
 use crate::probe::{self, Op};
 use crate::schedule::{Born, ContextWork, Schedule};
-use crate::sync::{Clocks, LockDep, LockUsage, Rcu, SyncClock};
+use crate::sync::{Clocks, Listener, LockDep, LockUsage, Rcu, SyncClock};
 use crate::trace::{CtxRecord, Digest, Event, EventKind, Trace};
 use crate::{CtxId, CtxSet, Finding, Label, MAX_CONTEXTS, Name, Nanos, ObjId};
 
@@ -85,6 +85,7 @@ pub struct Sim {
     pub(crate) lockdep: RefCell<Option<Box<LockDep>>>,
     pub(crate) lock_usage: LockUsage,
     pub(crate) clocks: RefCell<Clocks>,
+    pub(crate) ordering: Listener,
     pub(crate) rcu: Rcu,
     pub(super) findings: RefCell<Vec<Finding>>,
     /// What is recorded; nothing in most runs. In a box, as is the order of locks: an engine of more than a kilobyte costs
@@ -208,6 +209,7 @@ impl Sim {
             lockdep: RefCell::new(None),
             lock_usage: LockUsage::default(),
             clocks: RefCell::new(clocks),
+            ordering: Listener::default(),
             rcu: Rcu::new(),
             findings: RefCell::new(Vec::new()),
             trace: RefCell::new(config.record.then(Box::default)),
@@ -342,7 +344,7 @@ impl Sim {
         if let Some(id) = self.reserve(&spec)
             && let Some(sim) = self.this.upgrade()
         {
-            self.clocks.borrow_mut().acquire(id, clock);
+            self.acquire(id, clock);
             self.place(id, body(Cx { sim, id }));
         }
         self.current.set(current);
@@ -411,7 +413,7 @@ impl Sim {
         }
         self.pending[id.index()].set(START);
         self.cpu_add(id);
-        self.clocks.borrow_mut().fork(parent, id);
+        self.fork(parent, id);
         let born = Born { id, name, parent };
         self.scheduler.borrow_mut().spawned(&born, self.choices.borrow_mut().schedule_rng());
         self.mix(u64::from(serial) << 8 | u64::from(id.0));

@@ -96,7 +96,7 @@ impl Work {
 
     /// Makes it pending. `None` if it was.
     fn claim(&self, cx: &Cx) -> Option<u64> {
-        cx.sim.clocks.borrow_mut().release_shared(cx.id, &self.0.clock);
+        cx.sim.release_shared(cx.id, &self.0.clock);
         self.0.asked.set(self.0.asked.get() + 1);
         if self.0.pending.replace(true) {
             return None;
@@ -131,9 +131,9 @@ impl Work {
             inner.running.set(true);
             inner.seen.set(inner.asked.get());
             inner.served.set(ticket);
-            cx.sim.clocks.borrow_mut().acquire(cx.id, &inner.clock);
+            cx.sim.acquire(cx.id, &inner.clock);
             (inner.callback)(cx.clone()).await;
-            cx.sim.clocks.borrow_mut().release_shared(cx.id, &inner.clock);
+            cx.sim.release_shared(cx.id, &inner.clock);
             probe::touch(inner.obj, Op::Write);
             inner.running.set(false);
             inner.done.wake_all(&cx);
@@ -156,7 +156,7 @@ impl Work {
             inner.done.wait(cx).await;
             probe::touch(inner.obj, Op::Write);
         }
-        cx.sim.clocks.borrow_mut().acquire(cx.id, &inner.clock);
+        cx.sim.acquire(cx.id, &inner.clock);
     }
 
     /// Takes it back if it is pending, and waits for a running one (`cancel_work_sync`). Returns whether it was
@@ -171,7 +171,7 @@ impl Work {
             was |= self.withdraw();
         }
         self.0.done.wake_all(cx);
-        cx.sim.clocks.borrow_mut().acquire(cx.id, &self.0.clock);
+        cx.sim.acquire(cx.id, &self.0.clock);
         self.0.check_idle(cx, "cancel_work_sync");
         was
     }

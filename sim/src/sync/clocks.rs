@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use crate::{CtxId, MAX_CONTEXTS};
+use crate::{CtxId, MAX_CONTEXTS, Nanos};
 
 type Vector = [u32; MAX_CONTEXTS];
 
@@ -13,6 +13,19 @@ pub(crate) struct SyncClock {
     index: Cell<u32>,
     /// Who released it last, and when by his own clock: who knows of that knows all that is in it.
     last: Cell<Epoch>,
+    /// When it was last released, where somebody wants to know.
+    at: Cell<Nanos>,
+}
+
+impl SyncClock {
+    /// When it was last released, where somebody wants to know.
+    pub(crate) const fn released_at(&self) -> Nanos {
+        self.at.get()
+    }
+
+    pub(crate) fn set_released_at(&self, now: Nanos) {
+        self.at.set(now);
+    }
 }
 
 /// A context's clock at an access; 0 is "never".

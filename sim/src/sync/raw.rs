@@ -92,7 +92,7 @@ impl Lock for Taking<'_> {
         cx.sim.unpark(cx.id);
         cx.sim.wait_for(others, lock.obj, self.spinning());
         cx.hold(Held { class: lock.class, obj: lock.obj, read: false });
-        cx.sim.clocks.borrow_mut().acquire(cx.id, &lock.clock);
+        cx.sim.acquire(cx.id, &lock.clock);
     }
 }
 
@@ -118,7 +118,7 @@ impl RawLock {
         self.owner.set(Some(cx.id));
         cx.sim.wait_for(self.waiters.get(), self.obj, spinning);
         cx.hold(Held { class: self.class, obj: self.obj, read: false });
-        cx.sim.clocks.borrow_mut().acquire(cx.id, &self.clock);
+        cx.sim.acquire(cx.id, &self.clock);
         true
     }
 
@@ -133,7 +133,7 @@ impl RawLock {
             return false;
         }
         cx.sim.mix(u64::from(self.obj.0) << 16 | 0xff);
-        cx.sim.clocks.borrow_mut().release(cx.id, &self.clock);
+        cx.sim.release(cx.id, &self.clock);
         self.owner.set(None);
         cx.sim.retry(self.waiters.get());
         true

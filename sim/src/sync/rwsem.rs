@@ -56,7 +56,7 @@ impl RwSem {
         if !cx.holds(self.obj) {
             self.readers.set(self.readers.get() & !cx.id.bit());
         }
-        cx.sim.clocks.borrow_mut().release_shared(cx.id, &self.clock);
+        cx.sim.release_shared(cx.id, &self.clock);
         self.let_go(cx);
     }
 
@@ -77,7 +77,7 @@ impl RwSem {
             return;
         }
         self.writer.set(None);
-        cx.sim.clocks.borrow_mut().release(cx.id, &self.clock);
+        cx.sim.release(cx.id, &self.clock);
         self.let_go(cx);
     }
 
@@ -86,7 +86,7 @@ impl RwSem {
         cx.sim.unpark(cx.id);
         cx.sim.wait_for(others, self.obj, false);
         cx.hold(Held { class: self.class, obj: self.obj, read });
-        cx.sim.clocks.borrow_mut().acquire(cx.id, &self.clock);
+        cx.sim.acquire(cx.id, &self.clock);
     }
 
     fn let_go(&self, cx: &Cx) {

@@ -82,14 +82,14 @@ impl<T: Copy> Var<T> {
     /// Load that acquires what the store it reads has released (`smp_load_acquire`).
     pub async fn load_acquire(&self, cx: &Cx) -> T {
         cx.step(Kind::Read, self.obj).await;
-        cx.sim.clocks.borrow_mut().acquire(cx.id, &self.clock);
+        cx.sim.acquire(cx.id, &self.clock);
         self.value.get()
     }
 
     /// Store that releases what came before it (`smp_store_release`).
     pub async fn store_release(&self, cx: &Cx, value: T) {
         cx.step(Kind::Write, self.obj).await;
-        cx.sim.clocks.borrow_mut().release(cx.id, &self.clock);
+        cx.sim.release(cx.id, &self.clock);
         self.value.set(value);
     }
 
