@@ -14,6 +14,7 @@ mod mapping;
 mod memory;
 mod place;
 mod queued_lock;
+mod races;
 mod settled;
 mod silence;
 mod support;

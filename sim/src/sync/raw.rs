@@ -95,6 +95,13 @@ impl RawLock {
         true
     }
 
+    /// Orders as taking it and giving it back would.
+    pub(super) fn pass(&self, cx: &Cx) {
+        let mut clocks = cx.sim.clocks.borrow_mut();
+        clocks.acquire(cx.id, &self.clock);
+        clocks.release_shared(cx.id, &self.clock);
+    }
+
     /// Reports a finding unless this context holds the lock.
     pub(super) fn assert_held(&self, cx: &Cx) {
         if !self.held_by(cx) && !cx.sim.stopped() {
