@@ -51,8 +51,9 @@ pub async fn pci_stop_and_remove(kx: &Kx, node: &Rc<DeviceNode>) {
 /// Source: `drivers/base/core.c: put_device()`, `drivers/pci/probe.c: pci_release_dev()`, v5.13.
 pub(super) async fn put_device(kx: &Kx, node: &DeviceNode) {
     let dev = node.ptr.get();
-    let count = kx.load(dev, Device::kref).await;
-    kx.store(dev, Device::kref, count.saturating_sub(1)).await;
+    // refcount_dec_and_test: nobody else has a reference whom it could be ordered with.
+    let count = kx.load_once(dev, Device::kref).await;
+    kx.store_once(dev, Device::kref, count.saturating_sub(1)).await;
     if count == 1 {
         let _frame = kx.enter("pci_release_dev");
         if node.spec(&kx.k).dma_range.is_some() {

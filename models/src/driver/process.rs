@@ -117,13 +117,13 @@ fn run<'a>(
                 }
                 ProcOp::Plug(index) => pci_rescan_one(kx, *index).await,
                 ProcOp::Unplug(index) => {
-                    if let Some(node) = kx.k.node(*index) {
+                    if let Some(node) = kx.find_device(*index) {
                         pci_stop_and_remove(kx, &node).await;
                     }
                 }
                 ProcOp::Bind { device, driver } => {
                     let _frame = kx.enter("bind_store");
-                    if let Some(node) = kx.k.node(*device) {
+                    if let Some(node) = kx.find_device(*device) {
                         driver_probe_device(kx, &node, *driver).await;
                     }
                 }
@@ -155,7 +155,7 @@ fn run<'a>(
                 ProcOp::Suspend => pm_suspend(kx).await,
                 ProcOp::Unbind(index) => {
                     let _frame = kx.enter("unbind_store");
-                    if let Some(node) = kx.k.node(*index) {
+                    if let Some(node) = kx.find_device(*index) {
                         device_release_driver(kx, &node).await;
                     }
                 }

@@ -35,7 +35,7 @@ use crate::dma::atomic_pool::AtomicPools;
 use crate::driver::Programs;
 use crate::iommu::core::IommuCore;
 use crate::mem::Site;
-use crate::oracle::Ledger;
+use crate::oracle::{FieldAccesses, Ledger};
 use crate::profile::{Behaviour, Profile};
 use crate::run::Facts;
 use crate::scenario::Resolved;
@@ -78,6 +78,8 @@ pub struct Kernel {
     pub devices: RefCell<Vec<Rc<DeviceNode>>>,
     /// `pci_rescan_remove_lock`, once somebody took it.
     pub pci_rescan_remove_lock: OnceCell<Mutex>,
+    /// The locks of the buses' lists of devices and drivers (`klist->k_lock`): each is taken and given back in one step.
+    pub(crate) klist: sim::sync::Order,
     /// Drivers that have registered.
     pub drivers: RefCell<Vec<RegisteredDriver>>,
     /// The IOMMU and the core of its subsystem.
@@ -90,6 +92,8 @@ pub struct Kernel {
     pub programs: Arc<Programs>,
     /// Engine labels of objects, by heap id. Each is written once, before anybody has the id: no search need know.
     labels: cell::RefCell<Vec<ObjId>>,
+    /// What the oracle of data races remembers. It finds the same in whatever order independent steps are taken.
+    pub(crate) races: cell::RefCell<FieldAccesses>,
     holders: holders::Holders,
     /// For the record alone.
     stacks: cell::RefCell<stacks::StackTable>,
@@ -132,12 +136,14 @@ impl Kernel {
             image,
             devices: RefCell::new(Vec::new()),
             pci_rescan_remove_lock: OnceCell::new(),
+            klist: sim::sync::Order::default(),
             drivers: RefCell::new(Vec::new()),
             iommu,
             ledger: Ledger::default(),
             facts: RefCell::new(Facts::default()),
             programs,
             labels: cell::RefCell::new(Vec::new()),
+            races: cell::RefCell::default(),
             holders: holders::Holders::default(),
             stacks: cell::RefCell::default(),
             reported: RefCell::default(),

@@ -15,6 +15,7 @@ mod memory;
 mod ordering;
 mod place;
 mod queued_lock;
+mod races;
 mod settled;
 mod silence;
 mod support;

@@ -7,7 +7,7 @@
 use std::cell::Cell;
 
 use super::Sim;
-use super::state::{Class, NOBODY, Slot};
+use super::state::{Class, NOBODY};
 use crate::CtxId;
 use crate::sync::SyncClock;
 
@@ -61,10 +61,6 @@ impl Cpu {
     }
 }
 
-const fn keeps_cpu(slot: &Slot) -> bool {
-    slot.irq_off.get() | slot.preempt_off.get() | slot.bh_off.get() != 0
-}
-
 impl Sim {
     fn cpu_of(&self, id: CtxId) -> &Cpu {
         &self.cpus[self.slot(id).cpu.get() as usize]
@@ -109,7 +105,7 @@ impl Sim {
         let cpu = self.cpu_of(id);
         match slot.class.get() {
             Class::Device => return,
-            Class::Task if keeps_cpu(slot) => cpu.keeper.set(id.0),
+            Class::Task if slot.keeps_cpu() => cpu.keeper.set(id.0),
             Class::Task if cpu.keeper.get() == id.0 => cpu.keeper.set(NOBODY),
             Class::Task | Class::Softirq | Class::Hardirq => {}
         }

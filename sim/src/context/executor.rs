@@ -292,7 +292,7 @@ impl Sim {
         self.now.set(self.now.get().max(next));
         self.current.set(NOBODY);
         self.fire_due();
-        true
+        self.may_settle()
     }
 
     /// Whether none of `live` will ever go on by itself or be woken.

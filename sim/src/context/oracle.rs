@@ -135,7 +135,7 @@ impl Sim {
         }
     }
 
-    pub(super) fn held_text(&self, id: CtxId) -> Vec<String> {
+    pub(crate) fn held_text(&self, id: CtxId) -> Vec<String> {
         let held = self.slot(id).held.borrow();
         held.iter()
             .map(|held| format!("{}{}", held.class.name, if held.read { " (read)" } else { "" }))
@@ -159,6 +159,9 @@ impl Sim {
         }
         if steps >= self.config.max_steps {
             self.out_of_steps();
+            return false;
+        }
+        if !self.may_settle() {
             return false;
         }
         let masked = self.slot(id).steps_with_irqs_off();

@@ -7,6 +7,7 @@ use std::rc::{Rc, Weak};
 
 use super::cpu::Cpu;
 use super::look::Look;
+use super::settle::Background;
 use super::state::{self, Announced, NOBODY, START, Slot, Slots, Spare, SpawnSpec, Task, ctx};
 use super::timer::{Clock, Function};
 use super::{Class, Cx, Ended, RunConfig};
@@ -15,7 +16,7 @@ use crate::coverage::{AccessName, RunCoverage, text_hash};
 use crate::inject::Delays;
 use crate::probe::{self, Op};
 use crate::schedule::{Born, ContextWork, Schedule};
-use crate::sync::{Clocks, Listener, LockDep, LockUsage, Rcu, SyncClock};
+use crate::sync::{AccessLog, Clocks, Listener, LockDep, LockUsage, Rcu, SyncClock};
 use crate::trace::{CtxRecord, Digest, Event, EventKind, Trace};
 use crate::{CtxId, CtxSet, Finding, Label, MAX_CONTEXTS, Name, Nanos, ObjId};
 
@@ -71,7 +72,8 @@ pub struct Sim {
     pub(super) injection_ends: Cell<Nanos>,
     objects: RefCell<Objects>,
     names: RefCell<Vec<(&'static str, u32)>>,
-    serials: Cell<u32>,
+    pub(super) serials: Cell<u32>,
+    pub(super) background: Background,
     /// Every context that ever lived, by serial number. Steps are filled in when it ends.
     pub(super) contexts: RefCell<Vec<ContextWork>>,
     pub(super) decisions: Cell<u64>,
@@ -86,6 +88,8 @@ pub struct Sim {
     pub(crate) lock_usage: LockUsage,
     pub(crate) clocks: RefCell<Clocks>,
     pub(crate) ordering: Listener,
+    /// For reports of data races.
+    pub(crate) accesses: RefCell<AccessLog>,
     pub(crate) rcu: Rcu,
     pub(super) findings: RefCell<Vec<Finding>>,
     /// What is recorded; nothing in most runs. In a box, as is the order of locks: an engine of more than a kilobyte costs
@@ -201,6 +205,7 @@ impl Sim {
             objects: RefCell::new(objects),
             names: RefCell::new(names),
             serials: Cell::new(0),
+            background: Background::default(),
             contexts: RefCell::new(Vec::with_capacity(8)),
             decisions: Cell::new(0),
             observed,
@@ -210,6 +215,7 @@ impl Sim {
             lock_usage: LockUsage::default(),
             clocks: RefCell::new(clocks),
             ordering: Listener::default(),
+            accesses: RefCell::default(),
             rcu: Rcu::new(),
             findings: RefCell::new(Vec::new()),
             trace: RefCell::new(config.record.then(Box::default)),
@@ -344,6 +350,7 @@ impl Sim {
         if let Some(id) = self.reserve(&spec)
             && let Some(sim) = self.this.upgrade()
         {
+            self.is_background(id);
             self.acquire(id, clock);
             self.place(id, body(Cx { sim, id }));
         }
@@ -402,6 +409,7 @@ impl Sim {
             coverage.born(name);
         }
         self.used.set(self.used.get() | id.bit());
+        self.background_inherits(id, parent);
         self.slot(id).begin(&spec, name, serial);
         self.alive.set(self.alive.get() | id.bit());
         if spec.daemon {
@@ -462,6 +470,7 @@ impl Sim {
         self.alive.set(self.alive.get() & gone);
         self.daemons.set(self.daemons.get() & gone);
         self.ready.set(self.ready.get() & gone);
+        self.workload_may_be_over();
         self.rcu_reader_gone(id);
         let task = slot.future.borrow_mut().take();
         drop(task);

@@ -222,6 +222,11 @@ impl Slot {
         }
     }
 
+    /// Whether it keeps other tasks off its CPU.
+    pub(crate) const fn keeps_cpu(&self) -> bool {
+        self.irq_off.get() | self.preempt_off.get() | self.bh_off.get() != 0
+    }
+
     /// Whether a context of this class in this state may not sleep, and why.
     #[inline]
     pub(crate) fn atomic_reason(&self) -> Option<&'static str> {

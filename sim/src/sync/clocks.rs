@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use crate::{CtxId, MAX_CONTEXTS, Nanos};
 
-type Vector = [u32; MAX_CONTEXTS];
+pub(crate) type Vector = [u32; MAX_CONTEXTS];
 
 /// The clock of a lock, wait queue or atomic; made when it is first released.
 #[derive(Debug, Default)]
@@ -28,9 +28,9 @@ impl SyncClock {
     }
 }
 
-/// A context's clock at an access; 0 is "never".
+/// A context's clock at some moment; 0 is "never".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Epoch(u32);
+pub(crate) struct Epoch(u32);
 
 const CTX_BITS: u32 = MAX_CONTEXTS.trailing_zeros();
 const CTX_MASK: u32 = (1 << CTX_BITS) - 1;
@@ -39,22 +39,22 @@ impl Epoch {
     /// Ordered before nothing.
     const NEVER_KNOWN: Self = Self(u32::MAX);
 
-    fn new(id: CtxId, clock: u32) -> Self {
+    #[inline]
+    pub(crate) fn new(id: CtxId, clock: u32) -> Self {
         Self(clock << CTX_BITS | u32::from(id.0))
     }
 
-    fn ordered_before(self, vector: &Vector) -> bool {
+    #[inline]
+    pub(crate) fn ordered_before(self, vector: &Vector) -> bool {
         let ctx = (self.0 & CTX_MASK) as usize;
         self.0 >> CTX_BITS <= vector[ctx]
     }
-}
 
-/// The last accesses of one variable: the last write, and the last two reads by different contexts. A race with an
-/// older read can be missed; none is invented.
-#[derive(Debug, Default)]
-pub(crate) struct Race {
-    write: Cell<(Epoch, &'static str)>,
-    reads: Cell<[(Epoch, &'static str); 2]>,
+    /// Whether both are of contexts of one slot.
+    #[inline]
+    pub(crate) const fn same_slot(self, other: Self) -> bool {
+        (self.0 ^ other.0) & CTX_MASK == 0
+    }
 }
 
 /// All clocks of a run.
@@ -161,43 +161,10 @@ impl Clocks {
         clock.index.get() as usize - 1
     }
 
-    /// Notes a plain read. Returns function and kind of an unordered earlier access.
-    pub(crate) fn check_read(
-        &self,
-        id: CtxId,
-        race: &Race,
-        function: &'static str,
-    ) -> Option<(&'static str, &'static str)> {
-        if !self.on {
-            return None;
-        }
-        let vector = &self.contexts[id.index()];
-        let epoch = Epoch::new(id, vector[id.index()]);
-        let mut reads = race.reads.get();
-        let same = reads.iter().position(|(read, _)| read.0 & CTX_MASK == u32::from(id.0));
-        reads[same.unwrap_or(usize::from(!reads[0].0.ordered_before(vector)))] = (epoch, function);
-        race.reads.set(reads);
-        let (write, writer) = race.write.get();
-        (!write.ordered_before(vector)).then_some((writer, "write"))
-    }
-
-    /// Notes a plain write. Returns function and kind of an unordered earlier access.
-    pub(crate) fn check_write(
-        &self,
-        id: CtxId,
-        race: &Race,
-        function: &'static str,
-    ) -> Option<(&'static str, &'static str)> {
-        if !self.on {
-            return None;
-        }
-        let vector = &self.contexts[id.index()];
-        let (write, writer) = race.write.replace((Epoch::new(id, vector[id.index()]), function));
-        if !write.ordered_before(vector) {
-            return Some((writer, "write"));
-        }
-        let reads = race.reads.get();
-        reads.iter().find(|(read, _)| !read.ordered_before(vector)).map(|(_, reader)| (*reader, "read"))
+    /// What a context knows of the others, and of itself; `None` if the clocks are not kept.
+    #[inline]
+    pub(crate) fn vector(&self, id: CtxId) -> Option<&Vector> {
+        if self.on { self.contexts.get(id.index()) } else { None }
     }
 }
 
