@@ -25,6 +25,7 @@ mod published;
 mod refused;
 mod segment;
 mod slots;
+mod suppliers;
 
 pub use allocators::check_no_slab;
 pub use before::Before;
@@ -43,3 +44,4 @@ pub use live::{LiveMapping, LivePiece};
 pub use place::check_memory;
 pub use published::check_unpublished;
 pub use refused::{SlotsSeen, check_refused_mapping, check_refused_slots, slots_seen};
+pub use suppliers::{check_consumers_gone, check_supplier_there};

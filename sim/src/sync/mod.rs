@@ -13,6 +13,7 @@ mod raw;
 mod rcu;
 mod rwsem;
 mod spinlock;
+mod srcu;
 mod var;
 mod waitqueue;
 
@@ -25,5 +26,6 @@ pub use mutex::Mutex;
 pub(crate) use rcu::Rcu;
 pub use rwsem::RwSem;
 pub use spinlock::SpinLock;
+pub use srcu::{Srcu, SrcuReader};
 pub use var::Var;
 pub use waitqueue::WaitQueue;
