@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::links::fw_devlink_link_device;
 use super::{Device, DeviceDmaParameters, DeviceNode};
 use crate::iommu::core::iommu_bus_notifier_add;
 use crate::kernel::{Kx, NoMemory};
@@ -74,6 +75,7 @@ async fn device_add(kx: &Kx, node: &Rc<DeviceNode>) {
         }
         devices.push(Rc::clone(node));
     }
+    kx.k.links.device_added(node);
     let platform = node.spec(&kx.k).bus == Bus::Platform;
     // platform_match has no gate of its own.
     if platform {
@@ -90,6 +92,7 @@ async fn device_add(kx: &Kx, node: &Rc<DeviceNode>) {
         kx.delay(wait).await;
     }
     iommu_bus_notifier_add(kx, node).await;
+    fw_devlink_link_device(kx, node).await;
     // dev_set_ready_to_probe: under the device's lock.
     node.lock.pass(kx.cx());
     node.announced.release(kx.cx());

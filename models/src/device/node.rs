@@ -6,6 +6,7 @@ use std::rc::Rc;
 use sim::sync::{LockClass, Mutex};
 
 use super::Device;
+use super::links::NodeLinks;
 use crate::driver::Instance;
 use crate::iommu::core::IommuGroup;
 use crate::kernel::{Kernel, Kx};
@@ -58,6 +59,8 @@ pub struct DeviceNode {
     pub deferred: Cell<bool>,
     /// How often its probe was put off for its IOMMU.
     pub deferrals: Cell<u32>,
+    /// Whom it needs, and who needs it.
+    pub links: NodeLinks,
 }
 
 impl DeviceNode {
@@ -83,6 +86,7 @@ impl DeviceNode {
             owns_dma: Cell::new(false),
             deferred: Cell::new(false),
             deferrals: Cell::new(0),
+            links: NodeLinks::default(),
         }
     }
 
@@ -148,6 +152,14 @@ impl Kernel {
     #[must_use]
     pub fn node(&self, index: usize) -> Option<Rc<DeviceNode>> {
         self.devices.borrow().iter().find(|node| node.index == index && node.present.get()).cloned()
+    }
+
+    /// The registered driver that wants a device, by its number (`dev->can_match`).
+    #[must_use]
+    pub fn driver_for(&self, node: &DeviceNode) -> Option<usize> {
+        let wanted = node.spec(self).driver.as_deref()?;
+        let named = |driver: &&RegisteredDriver| self.scenario.drivers[driver.index].name == wanted;
+        self.drivers.borrow().iter().find(named).map(|driver| driver.index)
     }
 
     /// A device as the log names it: its driver, or else its bus, and its address.

@@ -31,6 +31,8 @@ pub struct Instance {
     pub(super) ptr: Ptr<Device>,
     pub(super) items: Items,
     pub(super) locks: Vec<SpinLock>,
+    /// Names of what the driver core frees, in the order in which it was made (`dev->devres_head`).
+    pub(super) managed: RefCell<Vec<NameId>>,
     /// What queues have handed to one another, oldest first.
     shared: RefCell<Vec<(NameId, Item)>>,
     /// The lock of that list: taken and given back in one step.
@@ -176,6 +178,7 @@ impl Instance {
             ptr: node.ptr.get(),
             items: Items::default(),
             locks: locks.collect(),
+            managed: RefCell::default(),
             shared: RefCell::default(),
             handed_over: Order::default(),
             outstanding: Outstanding::new(kx),
@@ -311,6 +314,23 @@ pub async fn remove(kx: &Kx, instance: &Rc<Instance>) {
     let env = Env::new(kx, instance, true);
     let body = std::sync::Arc::clone(&instance.program(kx).remove);
     run_block(kx, &env, &body).await;
+}
+
+/// The driver core frees what is managed and still there, newest first.
+///
+/// Source: `drivers/base/devres.c: devres_release_all()`, v6.1, v6.12.
+pub async fn free_managed(kx: &Kx, instance: &Rc<Instance>) {
+    let names = instance.managed.take();
+    if names.is_empty() {
+        return;
+    }
+    let _frame = kx.enter("devres_release_all");
+    for name in names.into_iter().rev() {
+        if let Some(item) = instance.items.get(name).filter(|item| !item.is_gone()) {
+            instance.items.retire(name, &item);
+            free_item(kx, item).await;
+        }
+    }
 }
 
 /// A probe that failed gives back what it took, in reverse order, as managed resources do.

@@ -30,7 +30,8 @@ use sim::cell::{Cell, OnceCell, RefCell};
 use sim::sync::Mutex;
 use sim::{Cx, ObjId};
 
-use crate::device::{DeviceNode, RegisteredDriver};
+use crate::device::links::DeviceLinks;
+use crate::device::{DeferredProbes, DeviceNode, RegisteredDriver};
 use crate::dma::atomic_pool::AtomicPools;
 use crate::driver::Programs;
 use crate::iommu::core::IommuCore;
@@ -82,6 +83,10 @@ pub struct Kernel {
     pub(crate) klist: sim::sync::Order,
     /// Drivers that have registered.
     pub drivers: RefCell<Vec<RegisteredDriver>>,
+    /// Which device needs which.
+    pub links: DeviceLinks,
+    /// Devices that are to be probed again.
+    pub deferred: DeferredProbes,
     /// The IOMMU and the core of its subsystem.
     pub iommu: IommuCore,
     /// What the DMA oracles remember.
@@ -124,6 +129,9 @@ impl Kernel {
         let order = Rc::new(StoreOrder::new(&scenario.machine));
         order.listen(sim);
         let iommu = IommuCore::new(&scenario.machine.devices);
+        let mut devices = scenario.machine.devices.iter();
+        let names_some = devices.any(|device| !device.suppliers.is_empty() || device.is_iommu.is_some());
+        let links = DeviceLinks::new(names_some || programs.make_links);
         Self {
             scenario,
             draws,
@@ -138,6 +146,8 @@ impl Kernel {
             pci_rescan_remove_lock: OnceCell::new(),
             klist: sim::sync::Order::default(),
             drivers: RefCell::new(Vec::new()),
+            links,
+            deferred: DeferredProbes::default(),
             iommu,
             ledger: Ledger::default(),
             facts: RefCell::new(Facts::default()),

@@ -89,6 +89,7 @@ pub const FINDINGS: &[(&str, &str)] = &[
         "memory was unmapped and flushed, and the IOMMU still has a translation to it in its cache",
     ),
     ("stale-translation", "a device's access was translated to memory where its mapping no longer leads"),
+    ("supplier-gone", "a device has a driver, and one that it cannot work without has none"),
     ("timer-at-wrong-time", "a timer's function ran before its time, or although the timer was deleted"),
     ("too-many-contexts", "a run had more contexts at one time than the engine holds"),
     ("uninitialised-lock", "a lock was taken that nobody has initialised"),

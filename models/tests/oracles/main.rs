@@ -3,11 +3,13 @@
 mod bootmem;
 mod bus;
 mod content;
+mod depot;
 mod dma_api;
 mod dma_debug;
 mod faults;
 mod growing;
 mod kernels;
+mod links;
 mod lists;
 mod machine;
 mod mapping;
@@ -21,3 +23,4 @@ mod silence;
 mod support;
 mod table;
 mod translation;
+mod viommu;

@@ -16,6 +16,7 @@ mod raw;
 mod rcu;
 mod rwsem;
 mod spinlock;
+mod srcu;
 mod var;
 mod waitqueue;
 
@@ -32,5 +33,6 @@ pub use race::{Access, Accesses, Order, Unordered};
 pub(crate) use rcu::Rcu;
 pub use rwsem::RwSem;
 pub use spinlock::SpinLock;
+pub use srcu::{Srcu, SrcuReader};
 pub use var::Var;
 pub use waitqueue::WaitQueue;

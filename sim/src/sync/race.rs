@@ -146,8 +146,7 @@ impl Accesses {
     fn compare(&self, made: Made, vector: &Vector, counts: fn(&Made, &Made) -> bool) -> Option<Unordered> {
         let how = made.how;
         let races = |earlier: &Made| {
-            !earlier.epoch.ordered_before(vector)
-                && !(earlier.how.marked && how.marked)
+            !(earlier.epoch.ordered_before(vector) || earlier.how.marked && how.marked)
                 && counts(earlier, &made)
         };
         let mut reads = self.reads.get();
