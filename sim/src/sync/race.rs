@@ -64,6 +64,7 @@ enum Kept {
 const NO_CPU: u8 = u8::MAX;
 
 impl Made {
+    #[inline]
     fn new(cx: &Cx, how: Access, epoch: Epoch) -> Self {
         let slot = cx.sim.slot(cx.id);
         let class = slot.class.get();
@@ -96,7 +97,7 @@ impl Made {
 #[derive(Debug, Default)]
 pub struct Accesses {
     write: Cell<Made>,
-    reads: Cell<[Made; 2]>,
+    reads: [Cell<Made>; 2],
 }
 
 /// An earlier access that nothing orders before the present one.
@@ -135,7 +136,7 @@ impl Accesses {
         if cx.sim.config.details {
             cx.sim.accesses.borrow_mut().add(cx, &Made::new(cx, how, epoch), obj());
         }
-        let last = if how.write { self.write.get() } else { self.reads.get()[0] };
+        let last = if how.write { self.write.get() } else { self.reads[0].get() };
         if last.epoch == epoch && last.how == how {
             // Nothing was ordered after this context since it did the same: whoever came between has looked at that.
             return None;
@@ -143,22 +144,25 @@ impl Accesses {
         self.compare(Made::new(cx, how, epoch), vector, counts)
     }
 
+    #[inline]
     fn compare(&self, made: Made, vector: &Vector, counts: fn(&Made, &Made) -> bool) -> Option<Unordered> {
-        let how = made.how;
-        let races = |earlier: &Made| {
-            !(earlier.epoch.ordered_before(vector) || earlier.how.marked && how.marked)
-                && counts(earlier, &made)
+        let races = |earlier: Made| {
+            // Nearly always ordered: nothing else is looked at then.
+            let unordered = !earlier.epoch.ordered_before(vector);
+            (unordered && !(earlier.how.marked && made.how.marked) && counts(&earlier, &made))
+                .then_some(earlier)
         };
-        let mut reads = self.reads.get();
+        let [first, second] = &self.reads;
         let write = self.write.get();
-        let earlier = if how.write {
+        let earlier = if made.how.write {
             self.write.set(made);
-            [write, reads[0], reads[1]].into_iter().find(races)
+            races(write).or_else(|| races(first.get())).or_else(|| races(second.get()))
         } else {
-            let same = reads.iter().position(|read| read.epoch.same_slot(made.epoch));
-            reads[same.unwrap_or(usize::from(!reads[0].epoch.ordered_before(vector)))] = made;
-            self.reads.set(reads);
-            Some(write).filter(races)
+            let (one, other) = (first.get().epoch, second.get().epoch);
+            let stays =
+                !one.same_slot(made.epoch) && (other.same_slot(made.epoch) || !one.ordered_before(vector));
+            if stays { second } else { first }.set(made);
+            races(write)
         };
         earlier.map(Unordered)
     }
