@@ -11,6 +11,7 @@ mod encryption;
 mod globals;
 mod holders;
 mod jiffies;
+mod load;
 mod memory;
 mod oops;
 mod ordering;

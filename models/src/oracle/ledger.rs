@@ -168,8 +168,9 @@ impl Ledger {
         dma_debug::check_segment(kx, dev, new, memory.first().map_or(0, |first| first.1));
         {
             let live = self.live.borrow();
-            let counts =
-                |other: &&Rc<Mapping>| other.new.dir != Direction::ToDevice && other.new.kind != MapKind::User;
+            let counts = |other: &&Rc<Mapping>| {
+                other.new.dir != Direction::ToDevice && other.new.kind != MapKind::User
+            };
             let written = live.iter().filter(counts);
             dma_debug::check_overlap(kx, dev, new, written.map(|other| other.new.phys));
         }
