@@ -1,7 +1,7 @@
 //! One signature: run its first seed again with everything recorded, and shorten it.
 
 use models::run::{Request, Run, Simulation, Source};
-use reports::case::Shortened;
+use reports::case::{Neighbour, Shortened};
 use sim::Finding;
 use sim::choices::{ChoiceList, Record, Token};
 use sim::explore::{SignatureStats, catching, minimise};
@@ -36,6 +36,19 @@ impl Explained {
     /// The finding, with details.
     pub(crate) fn finding(&self) -> Option<&Finding> {
         self.run.end.findings.iter().find(|finding| finding.signature_hash() == self.hash)
+    }
+
+    /// What the run shows besides, before it is shortened. `number` gives a signature's place in the list of all.
+    pub(crate) fn neighbours(&self, number: impl Fn(u64) -> Option<usize>) -> Vec<Neighbour<'_>> {
+        let own = self.whole.iter().position(|f| f.signature_hash() == self.hash).unwrap_or(0);
+        let others = self.whole.iter().enumerate().filter(|(at, _)| *at != own);
+        others
+            .map(|(at, finding)| Neighbour {
+                finding,
+                number: number(finding.signature_hash()),
+                earlier: at < own,
+            })
+            .collect()
     }
 }
 

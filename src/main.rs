@@ -9,6 +9,7 @@ mod input;
 mod interrupt;
 mod keep;
 mod output;
+mod pipe;
 mod regression;
 mod report;
 mod state;

@@ -10,12 +10,18 @@ use sim::explore::catching;
 
 use crate::input::Failure;
 use crate::output::Out;
+use crate::pipe;
 
 /// A longer file holds something else than a token.
 const MAX_TOKEN_FILE: u64 = 64 << 20;
 
 /// The token that was asked for, if one was.
-pub(crate) fn read(token: Option<&str>, file: Option<&Path>) -> Result<Option<Token>, Failure> {
+pub(crate) fn read(
+    token: Option<&str>,
+    file: Option<&Path>,
+    out: &mut Out,
+) -> Result<Option<Token>, Failure> {
+    let _open = pipe::await_writers(file, out);
     match (token, file) {
         (Some(token), _) => decode(token).map(Some),
         (None, Some(file)) => decode(&read_file(file)?).map(Some),

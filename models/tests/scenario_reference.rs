@@ -37,8 +37,8 @@ macro_rules! types {
 
 types! {
     ScenarioFile Variant Kernel MachineRef DriverRef Explore Strategy OnFinding Expect FindingPattern SeedCount
-    Machine CpuVendor E820Entry E820Change E820Kind Node AddrRange Region Reserved ReservedAt Early Freed FreedBy FreedAt Iommu MemEncrypt MemoryOrder Device InFlight Bus Cap Plugged Unplugged
-    Driver Registers ProbeType Queue Stmt MapArgs MapSgArgs PartArgs UnmapArgs UnmapSgArgs MadeBy SyncArgs SubmitArgs Access Dir Attr OnError BufferSource DeviceArg
+    Machine CpuVendor E820Entry E820Change E820Kind Node AddrRange Region Reserved ReservedAt Early Freed FreedBy FreedAt Iommu DomainRange MemEncrypt MemoryOrder Device Supplier Property InFlight Bus Cap Plugged Unplugged
+    Driver Registers ProbeType Queue Stmt LinkFlag MapArgs MapSgArgs PartArgs UnmapArgs UnmapSgArgs MadeBy SyncArgs SubmitArgs Access Dir Attr OnError BufferSource DeviceArg
     Process ProcStmt Inject AllocFail Chance Delay HotUnplug Trample Window Dist JunkClass CpuChoice
 }
 
@@ -56,6 +56,10 @@ const REQUIRED: &[(&str, &[(&str, &str)])] = &[
     ("Early", &[("per_cpu", "0"), ("per_cpu_unit", "1")]),
     ("Freed", &[("by", "MemblockFree"), ("at", "SetupArch")]),
     ("Device", &[("bdf", "\"0000:00:00.0\"")]),
+    ("DomainRange", &[("first", "1"), ("last", "2")]),
+    ("Supplier", &[("property", "Clocks"), ("bdf", "\"0000:00:00.0\"")]),
+    ("Stmt::AddLink", &[("supplier", "\"b\"")]),
+    ("Stmt::RemoveLink", &[("supplier", "\"b\"")]),
     ("InFlight", &[("domain", "1"), ("iova", "0"), ("phys", "0"), ("size", "4096"), ("every_us", "1")]),
     ("Driver", &[("name", "\"d\"")]),
     ("Queue", &[("name", "\"q\""), ("body", "[]")]),

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use models::run::{Request, Simulation, Source};
 use models::scenario::Resolved;
-use reports::case::{Case, Neighbour};
+use reports::case::Case;
 use reports::json::{CheckJson, FindingJson, line};
 use reports::summary::Head;
 use sim::explore::Search;
@@ -141,7 +141,7 @@ fn cases(out: &mut Out, args: &CheckArgs, scenario: &Resolved, report: &Report, 
     let (kernel, machine) = (kernel_words(scenario), scenario.machine.name.as_str());
     let engine = EngineArgs { strategy: None, max_steps: args.max_steps, on_finding: args.on_finding };
     let number = |hash: u64| list.iter().position(|(other, ..)| *other == hash).map(|n| n + 1);
-    for (n, (hash, found, explained)) in list.iter().enumerate() {
+    for (n, (_, found, explained)) in list.iter().enumerate() {
         let explained = match explained {
             Some(Ok(explained)) => explained,
             Some(Err(message)) => {
@@ -151,8 +151,6 @@ fn cases(out: &mut Out, args: &CheckArgs, scenario: &Resolved, report: &Report, 
             None => continue,
         };
         let Some(finding) = explained.finding() else { continue };
-        let own = explained.whole.iter().position(|f| f.signature_hash() == *hash).unwrap_or(0);
-        let neighbours = explained.whole.iter().enumerate().filter(|(at, _)| *at != own);
         let token = ["--token", &explained.token];
         let case = Case {
             number: n + 1,
@@ -167,13 +165,7 @@ fn cases(out: &mut Out, args: &CheckArgs, scenario: &Resolved, report: &Report, 
             drawn: &explained.drawn,
             shortened: explained.shortened,
             conditions: None,
-            neighbours: neighbours
-                .map(|(at, finding)| Neighbour {
-                    finding,
-                    number: number(finding.signature_hash()),
-                    earlier: at < own,
-                })
-                .collect(),
+            neighbours: explained.neighbours(number),
             reproduce: vec![command("replay", &args.scenario, &args.kernel, &engine, &token)],
             kernel: &kernel,
             machine,

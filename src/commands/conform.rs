@@ -14,6 +14,7 @@ use crate::args::{ConformArgs, Format};
 use crate::input::Failure;
 use crate::interrupt;
 use crate::output::{Out, progress_visible};
+use crate::pipe;
 
 /// What the files hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +64,7 @@ pub(super) fn conform(args: &ConformArgs, out: &mut Out) -> Result<Exit, Failure
             return Err(Failure::text(format!("there is no {}{}", file.display(), similar(file))));
         }
     }
+    let _open = pipe::await_writers(files, out);
     // The other kinds cannot be left in the middle of a file: there Ctrl-C ends everything at once, and the files that are
     // done have been shown.
     static NEVER: AtomicBool = AtomicBool::new(false);

@@ -9,6 +9,7 @@ use super::test::similar;
 use crate::args::ImportArgs;
 use crate::input::Failure;
 use crate::output::Out;
+use crate::pipe;
 
 pub(super) fn import(args: &ImportArgs, out: &mut Out) -> Result<Exit, Failure> {
     for file in args.logs.iter().chain(&args.state) {
@@ -16,6 +17,7 @@ pub(super) fn import(args: &ImportArgs, out: &mut Out) -> Result<Exit, Failure> 
             return Err(Failure::text(format!("there is no {}{}", file.display(), similar(file))));
         }
     }
+    let _open = pipe::await_writers(args.logs.iter().chain(&args.state), out);
     let (log, state) = parts(args)?;
     let options = Options { state, boot: args.boot };
     let imported = import::import(&log, &options).map_err(|error| Failure::text(error.to_string()))?;

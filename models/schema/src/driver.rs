@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::dist::{CpuChoice, Dist, JunkClass};
-use super::machine::Region;
+use super::machine::{Region, is_false};
 
 /// A driver: when it registers, what its probe does, and the work it does afterwards.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +29,23 @@ pub struct Driver {
     /// What remove does, for each device.
     #[serde(default)]
     pub remove: Vec<Stmt>,
+}
+
+/// What a driver says of a link (`DL_FLAG_*`). Source: `include/linux/device.h`, v6.1, v6.12.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LinkFlag {
+    /// The driver takes it away itself; the driver core does not look after it.
+    Stateless,
+    /// It goes when the consumer's driver is unbound.
+    AutoremoveConsumer,
+    /// It goes when the supplier's driver is unbound.
+    AutoremoveSupplier,
+    /// The consumer is probed when the supplier's driver is bound.
+    AutoprobeConsumer,
+    /// The consumer may be probed without the supplier: the link only says for whom the supplier must not settle yet.
+    SyncStateOnly,
+    /// The supplier is awake while the consumer is. Power management is not modelled: it changes nothing.
+    PmRuntime,
 }
 
 /// When a driver registers.
@@ -121,12 +138,28 @@ pub enum Stmt {
     /// `dma_max_mapping_size`: from here on nothing larger than the answer is mapped for this device, as the block layer
     /// cuts requests at `max_hw_sectors`.
     LimitToMaxMapping,
+    /// `device_link_add`: the driver's device cannot work without another one. That there is none is no error here.
+    AddLink {
+        /// Address of the supplier.
+        supplier: String,
+        /// How long the link lives, and what it is for. Without `Stateless` the driver core looks after it.
+        #[serde(default)]
+        flags: Vec<LinkFlag>,
+    },
+    /// `device_link_remove`: for links with `Stateless` alone.
+    RemoveLink {
+        /// Address of the supplier.
+        supplier: String,
+    },
     /// `dma_alloc_coherent`.
     AllocCoherent {
         /// Name.
         name: String,
         /// Bytes.
         size: Dist,
+        /// `dmam_alloc_coherent`, in probe: the driver core frees it after `remove`, or when the probe fails.
+        #[serde(default, skip_serializing_if = "is_false")]
+        managed: bool,
     },
     /// `dma_free_coherent`.
     FreeCoherent {

@@ -16,15 +16,15 @@ use serde::{Deserialize, Serialize};
 pub use defaults::may_be_left_out;
 pub use dist::{CpuChoice, Dist, JunkClass, WeightedFill};
 pub use driver::{
-    Access, Attr, BufferSource, DeviceArg, Dir, Driver, MadeBy, MapArgs, MapSgArgs, OnError, PartArgs,
-    ProbeType, Queue, Registers, Stmt, SubmitArgs, SyncArgs, UnmapArgs, UnmapSgArgs,
+    Access, Attr, BufferSource, DeviceArg, Dir, Driver, LinkFlag, MadeBy, MapArgs, MapSgArgs, OnError,
+    PartArgs, ProbeType, Queue, Registers, Stmt, SubmitArgs, SyncArgs, UnmapArgs, UnmapSgArgs,
 };
 pub use expect::{Expect, FindingPattern, SeedCount};
 pub use inject::{AllocFail, Chance, Delay, HotUnplug, Inject, Trample, Window};
 pub use machine::{
-    AddrRange, Bus, Cap, CpuVendor, Device, E820Change, E820Entry, E820Kind, Early, Freed, FreedAt, FreedBy,
-    InFlight, Iommu, Machine, MemEncrypt, MemoryOrder, Node, Plugged, Region, Reserved, ReservedAt,
-    Unplugged,
+    AddrRange, Bus, Cap, CpuVendor, Device, DomainRange, E820Change, E820Entry, E820Kind, Early, Freed,
+    FreedAt, FreedBy, InFlight, Iommu, Machine, MemEncrypt, MemoryOrder, Node, Plugged, Property, Region,
+    Reserved, ReservedAt, Supplier, Unplugged,
 };
 pub use process::{ProcStmt, Process};
 pub use text::{Content, MAX_DEPTH, Text, read};

@@ -64,6 +64,10 @@ pub struct Machine {
     /// The memory windows of the PCI host bridge, in ascending order: no device behind an IOMMU gets a bus address in them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bridge_windows: Vec<Region>,
+    /// Bus addresses that the IOMMU says are no memory for devices, beyond the window of interrupt messages
+    /// (`iommu_get_resv_regions`; what a paravirtual one answers to PROBE).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub iommu_reserved: Vec<Region>,
     /// Devices, in the order in which the bus scan meets them.
     #[serde(default)]
     pub devices: Vec<Device>,
@@ -319,6 +323,16 @@ pub enum Iommu {
         /// The same for a second one. Absent: there is none.
         #[serde(default)]
         second_ms: Option<u64>,
+        /// Bus addresses that devices behind it can use (`input_range` of its configuration); both ends belong to it. Absent:
+        /// 48 bits.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        input_range: Option<AddrRange>,
+        /// Numbers that it takes for domains (`domain_range`): so many groups can be translated at one time. Absent: all.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        domain_range: Option<DomainRange>,
+        /// Sizes of pages that it maps, a bit for each (`page_size_mask`). Absent: all from 4096 bytes up.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        page_size_mask: Option<u64>,
     },
     /// Arm's SMMUs. The firmware names them (device tree, IORT), and their driver is a module here. One that was reset
     /// refuses what belongs to no domain.
@@ -332,9 +346,19 @@ pub enum Iommu {
     },
 }
 
+/// Numbers of domains; both ends belong to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DomainRange {
+    /// The first.
+    pub first: u32,
+    /// The last.
+    pub last: u32,
+}
+
 /// Fields that came later are not written where they say nothing: scenarios without them keep their digest.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
-const fn is_false(flag: &bool) -> bool {
+pub(super) const fn is_false(flag: &bool) -> bool {
     !*flag
 }
 
@@ -445,6 +469,14 @@ pub struct Device {
     /// finds an IOMMU that translates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_flight: Option<InFlight>,
+    /// What the firmware says that it cannot work without, as properties of a device tree do: the driver core makes links of
+    /// them (`fw_devlink`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub suppliers: Vec<Supplier>,
+    /// It is the machine's IOMMU of this number, 0 or 1, as a device of its own: the IOMMU is probed when a driver binds to
+    /// it, and goes when that is unbound. Absent for all devices: the IOMMU's driver finds it without the driver core.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub is_iommu: Option<u32>,
     /// The driver that binds to it.
     #[serde(default)]
     pub driver: Option<String>,
@@ -458,6 +490,43 @@ pub struct Device {
 
 fn default_dma_bits() -> u32 {
     64
+}
+
+/// A device that another one cannot work without, as the firmware names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Supplier {
+    /// The property that names it.
+    pub property: Property,
+    /// Its address.
+    pub bdf: String,
+}
+
+/// A property of a device tree that names a supplier. Source: `drivers/of/property.c: of_supplier_bindings`, v6.1, v6.12.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Property {
+    /// `clocks`.
+    Clocks,
+    /// `power-domains`.
+    PowerDomains,
+    /// `resets`.
+    Resets,
+    /// `phys`.
+    Phys,
+    /// `interconnects`.
+    Interconnects,
+    /// `iommus`: a link is made with `fw_devlink.strict=1` only, as drivers go without.
+    Iommus,
+    /// `dmas`: the same.
+    Dmas,
+}
+
+impl Property {
+    /// Whether drivers are taken to do without, so that no link is made unless `fw_devlink.strict=1`.
+    #[must_use]
+    pub const fn is_optional(self) -> bool {
+        matches!(self, Self::Iommus | Self::Dmas)
+    }
 }
 
 /// DMA that a crashed kernel's device goes on with until its driver resets it.

@@ -66,6 +66,18 @@ pub struct IntelIommuParam {
     pub scalable: Option<bool>,
 }
 
+/// Whether the driver core makes links of what the firmware says (`fw_devlink=`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FwDevlink {
+    /// No links.
+    Off,
+    /// Links that keep nobody from being probed.
+    Permissive,
+    /// Links that do; with `rpm` they also keep the supplier awake, which is not modelled.
+    #[default]
+    On,
+}
+
 /// Something about a word that its author may not expect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
@@ -112,6 +124,10 @@ pub struct CommandLine {
     pub init_on_alloc: Option<bool>,
     /// `init_on_free=`.
     pub init_on_free: Option<bool>,
+    /// `fw_devlink=`: what becomes of the suppliers that the firmware names.
+    pub fw_devlink: FwDevlink,
+    /// `fw_devlink.strict=`: also of those that drivers may do without.
+    pub fw_devlink_strict: bool,
     /// Words that the kernel rejects, ignores or takes otherwise than they look.
     pub notes: Vec<Note>,
     /// Words that are known and decide nothing here (`quiet`, `root=`, `crashkernel=`).
@@ -127,7 +143,7 @@ const IGNORED: &str = "BOOT_IMAGE acpi apparmor audit console crashkernel debug 
                        rootflags rootfstype rootwait rw security selinux splash video";
 /// Parameters of the early pass.
 const EARLY: &str = "swiotlb iommu iommu.passthrough iommu.strict iommu.forcedac mem mem_encrypt nr_cpus memblock \
-                     init_on_alloc init_on_free";
+                     init_on_alloc init_on_free fw_devlink fw_devlink.strict";
 /// Parameters of the pass after it.
 const LATE: &str = "amd_iommu dma_debug intel_iommu";
 
@@ -180,6 +196,15 @@ impl CommandLine {
             "iommu.passthrough" => self.passthrough = self.flag(&text, value).or(self.passthrough),
             "iommu.strict" => self.strict = self.flag(&text, value).or(self.strict),
             "iommu.forcedac" => self.forcedac = self.flag(&text, value).or(self.forcedac),
+            "fw_devlink" => match value {
+                "off" => self.fw_devlink = FwDevlink::Off,
+                "permissive" => self.fw_devlink = FwDevlink::Permissive,
+                "on" | "rpm" => self.fw_devlink = FwDevlink::On,
+                _ => self.note(&text, "neither `off`, `permissive`, `on` nor `rpm`: ignored"),
+            },
+            "fw_devlink.strict" => {
+                self.fw_devlink_strict = self.flag(&text, value).unwrap_or(self.fw_devlink_strict);
+            }
             "init_on_alloc" => self.init_on_alloc = self.flag(&text, value).or(self.init_on_alloc),
             "init_on_free" => self.init_on_free = self.flag(&text, value).or(self.init_on_free),
             "memblock" => self.memblock_debug |= value.contains("debug"),

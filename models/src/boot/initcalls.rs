@@ -10,7 +10,7 @@ use sim::choices::Stream;
 use super::early::give_back;
 use super::iommu_init::pci_iommu_init;
 use super::sequence::MS;
-use crate::device::{driver_register, pci_scan};
+use crate::device::{deferred_probe_initcall, driver_register, pci_scan};
 use crate::dma::atomic_pool::dma_atomic_pool_init;
 use crate::driver::start_processes;
 use crate::iommu::core::{DomainPolicy, load_iommu_modules};
@@ -50,6 +50,7 @@ pub(super) async fn do_basic_setup(kx: &Kx) {
         // Level 7, late.
         kx.delay(60 * MS).await;
         register(kx, |registers| matches!(registers, Registers::Late)).await;
+        deferred_probe_initcall(kx).await;
     }
     free_initmem(kx).await;
     kx.k.globals.phase.set(Phase::Running);

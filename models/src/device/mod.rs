@@ -3,7 +3,9 @@
 //! Sources: `drivers/base/core.c`, `drivers/base/dd.c`, `drivers/base/bus.c`, `drivers/pci/probe.c`, v5.13.
 
 mod bus;
+mod deferred;
 mod initialize;
+pub mod links;
 mod node;
 mod objects;
 mod probe;
@@ -11,6 +13,7 @@ mod ranges;
 mod remove;
 
 pub use bus::{driver_register, pci_rescan_one, pci_scan};
+pub use deferred::{DeferredProbes, deferred_probe_initcall};
 pub use initialize::device_initialize;
 pub use node::{DeviceNode, RegisteredDriver};
 pub use objects::{Device, DeviceDmaParameters};

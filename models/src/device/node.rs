@@ -6,6 +6,7 @@ use std::rc::Rc;
 use sim::sync::{LockClass, Mutex};
 
 use super::Device;
+use super::links::NodeLinks;
 use crate::driver::Instance;
 use crate::iommu::core::IommuGroup;
 use crate::kernel::{Kernel, Kx};
@@ -29,6 +30,11 @@ pub struct DeviceNode {
     pub lock: Mutex,
     /// Whether drivers can be matched with it (`match_driver`).
     pub match_driver: Cell<bool>,
+    /// What was done before `match_driver` was set. The flag is a plain bit (`drivers/pci/pci-driver.c: pci_bus_match()`
+    /// reads it without a lock); that whoever finds it set sees the rest is taken for granted there, and here.
+    pub(super) matchable: sim::sync::Order,
+    /// What was done before user space was told of it.
+    pub(super) announced: sim::sync::Order,
     /// Whether `device_add` has finished with it (`ready_to_probe`).
     pub ready: Cell<bool>,
     /// Whether it is there at all.
@@ -53,6 +59,8 @@ pub struct DeviceNode {
     pub deferred: Cell<bool>,
     /// How often its probe was put off for its IOMMU.
     pub deferrals: Cell<u32>,
+    /// Whom it needs, and who needs it.
+    pub links: NodeLinks,
 }
 
 impl DeviceNode {
@@ -64,6 +72,8 @@ impl DeviceNode {
             ptr: Cell::new(Ptr::NULL),
             lock: Mutex::new(kx.cx(), DEVICE_LOCK),
             match_driver: Cell::new(false),
+            matchable: sim::sync::Order::default(),
+            announced: sim::sync::Order::default(),
             ready: Cell::new(false),
             present: Cell::new(true),
             bound: Cell::new(None),
@@ -76,6 +86,7 @@ impl DeviceNode {
             owns_dma: Cell::new(false),
             deferred: Cell::new(false),
             deferrals: Cell::new(0),
+            links: NodeLinks::default(),
         }
     }
 
@@ -85,10 +96,40 @@ impl DeviceNode {
         &k.scenario.machine.devices[self.index]
     }
 
+    /// Drivers can be matched with it from now on.
+    pub(super) fn matches_now(&self, kx: &Kx) {
+        self.matchable.release(kx.cx());
+        self.match_driver.set(true);
+    }
+
+    /// Whether drivers can be matched with it.
+    pub(super) fn can_match(&self, kx: &Kx) -> bool {
+        let set = self.match_driver.get();
+        if set {
+            self.matchable.acquire(kx.cx());
+        }
+        set
+    }
+
     /// Counts a mapping.
     pub fn count(&self, bounced: bool, failed: bool) {
         let (maps, bounces, failures) = self.counts.get();
         self.counts.set((maps + 1, bounces + u64::from(bounced), failures + u64::from(failed)));
+    }
+}
+
+impl Kx {
+    /// A device that user space asks for by its name, as the bus's list has it. Once `device_add` has told user space of
+    /// it, that has seen all that was done until then.
+    ///
+    /// Source: `drivers/base/bus.c: bus_find_device()`, `drivers/base/core.c: device_add()` (`KOBJ_ADD`), v6.12.
+    pub(crate) fn find_device(&self, index: usize) -> Option<Rc<DeviceNode>> {
+        self.k.klist.pass(self.cx());
+        let node = self.k.node(index)?;
+        if node.ready.get() {
+            node.announced.acquire(self.cx());
+        }
+        Some(node)
     }
 }
 
@@ -103,7 +144,7 @@ impl Kernel {
     /// The driver core's view of the device of a structure, also while the device is being removed.
     #[must_use]
     pub fn node_of(&self, dev: Ptr<Device>) -> Option<Rc<DeviceNode>> {
-        let place = self.mem.object(dev).ok()?.place.get();
+        let place = self.mem.look(dev, |device| device.place.get()).ok()?;
         self.devices.borrow().get(place).cloned()
     }
 
@@ -111,6 +152,14 @@ impl Kernel {
     #[must_use]
     pub fn node(&self, index: usize) -> Option<Rc<DeviceNode>> {
         self.devices.borrow().iter().find(|node| node.index == index && node.present.get()).cloned()
+    }
+
+    /// The registered driver that wants a device, by its number (`dev->can_match`).
+    #[must_use]
+    pub fn driver_for(&self, node: &DeviceNode) -> Option<usize> {
+        let wanted = node.spec(self).driver.as_deref()?;
+        let named = |driver: &&RegisteredDriver| self.scenario.drivers[driver.index].name == wanted;
+        self.drivers.borrow().iter().find(named).map(|driver| driver.index)
     }
 
     /// A device as the log names it: its driver, or else its bus, and its address.

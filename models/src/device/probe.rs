@@ -5,11 +5,16 @@ use std::rc::Rc;
 use sim::SpawnSpec;
 use sim::choices::Stream;
 
+use super::deferred::{Probing, driver_deferred_probe_del, driver_deferred_probe_trigger};
+use super::links::{
+    device_links_check_suppliers, device_links_driver_bound, device_links_no_driver, pm_runtime_get_suppliers,
+};
 use super::ranges::{device_unbind_cleanup, of_dma_configure};
 use super::{Device, DeviceNode};
 use crate::driver::{self, Instance};
 use crate::iommu::core::{
     ComeAgain, Refused, dma_configure, iommu_device_unuse_default_domain, iommu_device_use_default_domain,
+    iommu_unit_bound, iommu_unit_probe,
 };
 use crate::kernel::Kx;
 use crate::profile::Behaviour;
@@ -31,6 +36,7 @@ const DEFERRALS: u32 = 2_000;
 pub async fn device_attach(kx: &Kx, node: &Rc<DeviceNode>) {
     let _frame = kx.enter("__device_attach");
     let wanted = node.spec(&kx.k).driver.as_deref();
+    kx.k.klist.pass(kx.cx());
     let known: Vec<usize> = kx.k.drivers.borrow().iter().map(|driver| driver.index).collect();
     for index in known {
         if wanted == Some(kx.k.scenario.drivers[index].name.as_str()) {
@@ -54,17 +60,24 @@ pub async fn driver_probe_device(kx: &Kx, node: &Rc<DeviceNode>, index: usize) {
         node.lock.unlock(kx.cx());
         return;
     }
+    let probing = Probing::begin(kx);
     let defer = kx.k.draws.probe_defer;
     if defer > 0 && !node.deferred.get() && kx.chance(Stream::Injection, "probe deferred", defer) {
         kx.injected(|| format!("the probe of {} is deferred", node.bdf));
         node.deferred.set(true);
         node.lock.unlock(kx.cx());
-        defer_probe(kx, node, index);
+        defer_probe(kx, &probing, node, index).await;
         return;
     }
     trample(kx, node);
+    pm_runtime_get_suppliers(kx, node).await;
     let _frame = kx.enter("really_probe");
     node.lock.assert_held(kx.cx());
+    if device_links_check_suppliers(kx, node).await.is_err() {
+        node.lock.unlock(kx.cx());
+        defer_probe(kx, &probing, node, index).await;
+        return;
+    }
     if rmem_swiotlb_device_init(kx, node).await.is_err() {
         kx.log(|| format!("{}: cannot set up its restricted DMA pool", node.bdf));
     }
@@ -75,6 +88,7 @@ pub async fn driver_probe_device(kx: &Kx, node: &Rc<DeviceNode>, index: usize) {
         Err(ComeAgain) => Err(Refused::ComeAgain),
     };
     if let Err(refused) = configured {
+        device_links_no_driver(kx, node).await;
         device_unbind_cleanup(kx, node).await;
         kx.store(node.ptr.get(), Device::driver, 0).await;
         node.lock.unlock(kx.cx());
@@ -84,7 +98,7 @@ pub async fn driver_probe_device(kx: &Kx, node: &Rc<DeviceNode>, index: usize) {
         }
         node.deferrals.set(node.deferrals.get() + 1);
         if node.deferrals.get() < DEFERRALS {
-            defer_probe(kx, node, index);
+            defer_probe(kx, &probing, node, index).await;
         } else {
             kx.log(|| format!("{}: deferred probe pending", node.bdf));
         }
@@ -92,25 +106,30 @@ pub async fn driver_probe_device(kx: &Kx, node: &Rc<DeviceNode>, index: usize) {
     }
     let instance = Instance::new(kx, node, index);
     *node.instance.borrow_mut() = Some(Rc::clone(&instance));
-    let result = driver::probe(kx, &instance).await;
+    let result = match driver::probe(kx, &instance).await {
+        Ok(()) => iommu_unit_probe(kx, node).await.map_err(|ComeAgain| EPROBE_DEFER),
+        failed => failed,
+    };
     match result {
         Ok(()) => {
             node.bound.set(Some(index));
             node.deferred.set(false);
             kx.log(|| format!("{} {}: bound", kx.k.scenario.drivers[index].name, node.bdf));
             driver::start_workload(kx, &instance);
+            driver_bound(kx, node).await;
             node.lock.unlock(kx.cx());
         }
         Err(errno) => {
             driver::undo(kx, &instance).await;
             *node.instance.borrow_mut() = None;
             iommu_device_unuse_default_domain(kx, node).await;
+            device_links_no_driver(kx, node).await;
             device_unbind_cleanup(kx, node).await;
             kx.store(node.ptr.get(), Device::driver, 0).await;
             node.lock.unlock(kx.cx());
-            if errno == EPROBE_DEFER && !node.deferred.get() {
+            if errno == EPROBE_DEFER && (kx.k.links.in_use() || !node.deferred.get()) {
                 node.deferred.set(true);
-                defer_probe(kx, node, index);
+                defer_probe(kx, &probing, node, index).await;
             } else {
                 failed(kx, node, index, errno);
             }
@@ -125,10 +144,25 @@ fn failed(kx: &Kx, node: &DeviceNode, index: usize, errno: u32) {
     });
 }
 
-/// Puts a device on the list of those to be probed again, and lets the work run after a while.
+/// A device has its driver: others may have waited for that.
+///
+/// Source: `drivers/base/dd.c: driver_bound()`, v6.1, v6.12.
+async fn driver_bound(kx: &Kx, node: &Rc<DeviceNode>) {
+    iommu_unit_bound(kx, node).await;
+    device_links_driver_bound(kx, node).await;
+    driver_deferred_probe_del(kx, node).await;
+    driver_deferred_probe_trigger(kx).await;
+}
+
+/// Puts a device on the list of those to be probed again. Where links say what devices wait for, that is when another one has
+/// got its driver; elsewhere it is after a while.
 ///
 /// Source: `drivers/base/dd.c: driver_deferred_probe_add()`, `deferred_probe_work_func()`, v5.13.
-fn defer_probe(kx: &Kx, node: &Rc<DeviceNode>, index: usize) {
+async fn defer_probe(kx: &Kx, probing: &Probing<'_>, node: &Rc<DeviceNode>, index: usize) {
+    if kx.k.links.in_use() {
+        probing.defer(node).await;
+        return;
+    }
     let name = intern(&format!("kworker/0:deferred {}", node.bdf)).unwrap_or("kworker");
     let k = Rc::clone(&kx.k);
     let node = Rc::clone(node);

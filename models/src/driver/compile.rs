@@ -6,6 +6,7 @@ use super::program::{
     Block, DriverProgram, MapOp, MapSgOp, NameId, Op, Part, ProcOp, ProcProgram, QueueProgram, SyncOp,
     Target, UnmapOp, UnmapSgOp,
 };
+use crate::device::links::LinkFlags;
 use crate::dma::Attrs;
 use crate::mem::{PhysAddr, PhysRange};
 use crate::profile::{Behaviour, Profile};
@@ -18,6 +19,8 @@ use crate::swiotlb::Direction;
 pub struct Programs {
     /// The drivers, in the scenario's order.
     pub drivers: Vec<DriverProgram>,
+    /// Whether one of them makes device links.
+    pub make_links: bool,
     pub(super) processes: Vec<ProcProgram>,
 }
 
@@ -31,14 +34,17 @@ impl Programs {
     #[must_use]
     pub fn new(scenario: &Resolved) -> Self {
         let device = |bdf: &str| scenario.machine.devices.iter().position(|device| device.bdf == bdf);
-        let drivers = {
-            let compile = |driver| Compiler::driver(driver, &device, &scenario.profile);
-            scenario.drivers.iter().map(compile).collect()
+        let mut make_links = false;
+        let compile = |driver| {
+            let (program, links) = Compiler::driver(driver, &device, &scenario.profile);
+            make_links |= links;
+            program
         };
+        let drivers = scenario.drivers.iter().map(compile).collect();
         let driver = |name: &str| scenario.drivers.iter().position(|driver| driver.name == name);
         let processes =
             scenario.processes.iter().map(|process| compile_process(process, &device, &driver)).collect();
-        Self { drivers, processes }
+        Self { drivers, make_links, processes }
     }
 }
 
@@ -47,13 +53,14 @@ type Lookup<'a> = &'a dyn Fn(&str) -> Option<usize>;
 struct Compiler<'a> {
     names: Vec<&'a str>,
     locks: Vec<&'static str>,
+    make_links: bool,
     device: Lookup<'a>,
     profile: &'a Profile,
 }
 
 impl<'a> Compiler<'a> {
-    fn driver(driver: &'a Driver, device: Lookup<'a>, profile: &'a Profile) -> DriverProgram {
-        let mut compiler = Self { names: Vec::new(), locks: Vec::new(), device, profile };
+    fn driver(driver: &'a Driver, device: Lookup<'a>, profile: &'a Profile) -> (DriverProgram, bool) {
+        let mut compiler = Self { names: Vec::new(), locks: Vec::new(), make_links: false, device, profile };
         let probe = compiler.block(&driver.probe);
         let queues = driver
             .workload
@@ -66,7 +73,7 @@ impl<'a> Compiler<'a> {
             })
             .collect();
         let remove = compiler.block(&driver.remove);
-        DriverProgram {
+        let program = DriverProgram {
             name: text(&driver.name),
             registers: driver.registers.clone(),
             probe_type: driver.probe_type,
@@ -74,7 +81,8 @@ impl<'a> Compiler<'a> {
             queues,
             remove,
             locks: compiler.locks,
-        }
+        };
+        (program, compiler.make_links)
     }
 
     fn name(&mut self, name: &'a str) -> NameId {
@@ -144,8 +152,18 @@ impl<'a> Compiler<'a> {
             }
             Stmt::ReleaseCoherent => Op::ReleaseCoherent,
             Stmt::LimitToMaxMapping => Op::LimitToMaxMapping,
-            Stmt::AllocCoherent { name, size } => {
-                Op::AllocCoherent { name: self.name(name), size: size.clone() }
+            Stmt::AddLink { supplier, flags } => {
+                self.make_links = true;
+                Op::AddLink {
+                    supplier: (self.device)(supplier).unwrap_or(usize::MAX),
+                    flags: LinkFlags::of(flags),
+                }
+            }
+            Stmt::RemoveLink { supplier } => {
+                Op::RemoveLink { supplier: (self.device)(supplier).unwrap_or(usize::MAX) }
+            }
+            Stmt::AllocCoherent { name, size, managed } => {
+                Op::AllocCoherent { name: self.name(name), size: size.clone(), managed: *managed }
             }
             Stmt::FreeCoherent { name, cpu_offset } => {
                 Op::FreeCoherent { name: self.name(name), cpu_offset: *cpu_offset }

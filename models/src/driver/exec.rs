@@ -13,6 +13,7 @@ use super::io;
 use super::items::{Item, draw};
 use super::maps;
 use super::program::{Block, Op};
+use crate::device::links::{device_link_add, device_link_remove};
 use crate::dma;
 use crate::iommu::core::amd_iommu_init_device;
 use crate::kernel::Kx;
@@ -202,7 +203,19 @@ async fn run_op(kx: &Kx, env: &Rc<Env>, op: &Op) -> Result<(), u32> {
             env.instance.max_mapping.set(dma::dma_max_mapping_size(kx, dev).await);
             Ok(())
         }
-        Op::AllocCoherent { name, size } => io::alloc_coherent(kx, env, *name, size).await,
+        Op::AddLink { supplier, flags } => {
+            if let (Some(con), Some(sup)) = (kx.k.node(env.instance.device), kx.k.node(*supplier)) {
+                let _ = device_link_add(kx, &con, &sup, *flags).await;
+            }
+            Ok(())
+        }
+        Op::RemoveLink { supplier } => {
+            if let (Some(con), Some(sup)) = (kx.k.node_of(dev), kx.k.node(*supplier)) {
+                device_link_remove(kx, &con, &sup).await;
+            }
+            Ok(())
+        }
+        Op::AllocCoherent { name, size, managed } => io::alloc_coherent(kx, env, *name, size, *managed).await,
         Op::FreeCoherent { name, cpu_offset } => io::free_coherent(kx, env, *name, *cpu_offset).await,
         Op::AllocBuffer { name, size, from, fill } => {
             io::alloc_buffer(kx, env, *name, size, *from, *fill).await

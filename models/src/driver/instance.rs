@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use sim::SpawnSpec;
 use sim::choices::Stream;
-use sim::sync::{LockClass, SpinLock, WaitQueue};
+use sim::sync::{LockClass, Order, SpinLock, WaitQueue};
 
 use super::exec::{Flow, run_block};
 use super::io::free_item;
@@ -31,8 +31,12 @@ pub struct Instance {
     pub(super) ptr: Ptr<Device>,
     pub(super) items: Items,
     pub(super) locks: Vec<SpinLock>,
+    /// Names of what the driver core frees, in the order in which it was made (`dev->devres_head`).
+    pub(super) managed: RefCell<Vec<NameId>>,
     /// What queues have handed to one another, oldest first.
     shared: RefCell<Vec<(NameId, Item)>>,
+    /// The lock of that list: taken and given back in one step.
+    handed_over: Order,
     /// What probe and remove have asked the device for.
     outstanding: Rc<Outstanding>,
     /// The largest mapping that is asked for (`LimitToMaxMapping`).
@@ -174,7 +178,9 @@ impl Instance {
             ptr: node.ptr.get(),
             items: Items::default(),
             locks: locks.collect(),
+            managed: RefCell::default(),
             shared: RefCell::default(),
+            handed_over: Order::default(),
             outstanding: Outstanding::new(kx),
             max_mapping: Cell::new(u64::MAX),
             going: Cell::new(false),
@@ -254,6 +260,7 @@ pub(super) async fn wait_all(kx: &Kx, env: &Env) {
     while env.outstanding.count.get() > 0 {
         env.outstanding.done.wait(kx).await;
     }
+    env.outstanding.done.see(kx);
 }
 
 /// How long a poll for something shared pauses.
@@ -266,6 +273,7 @@ pub(super) async fn share(kx: &Kx, env: &Env, name: NameId) {
     for items in env.scopes() {
         items.forget(name);
     }
+    env.instance.handed_over.release(kx);
     env.instance.shared.borrow_mut().push((name, item));
 }
 
@@ -281,6 +289,7 @@ pub(super) async fn take_shared(kx: &Kx, env: &Env, name: NameId, within_us: u64
             at.map(|at| shared.remove(at).1)
         };
         if let Some(item) = found {
+            env.instance.handed_over.acquire(kx);
             env.put(name, item);
             return;
         }
@@ -297,6 +306,7 @@ pub async fn remove(kx: &Kx, instance: &Rc<Instance>) {
     while instance.running.get() > 0 {
         instance.idle.wait(kx).await;
     }
+    instance.idle.see(kx);
     // What was shared and nobody took goes with the queues.
     for (_, item) in instance.shared.take() {
         free_item(kx, item).await;
@@ -304,6 +314,23 @@ pub async fn remove(kx: &Kx, instance: &Rc<Instance>) {
     let env = Env::new(kx, instance, true);
     let body = std::sync::Arc::clone(&instance.program(kx).remove);
     run_block(kx, &env, &body).await;
+}
+
+/// The driver core frees what is managed and still there, newest first.
+///
+/// Source: `drivers/base/devres.c: devres_release_all()`, v6.1, v6.12.
+pub async fn free_managed(kx: &Kx, instance: &Rc<Instance>) {
+    let names = instance.managed.take();
+    if names.is_empty() {
+        return;
+    }
+    let _frame = kx.enter("devres_release_all");
+    for name in names.into_iter().rev() {
+        if let Some(item) = instance.items.get(name).filter(|item| !item.is_gone()) {
+            instance.items.retire(name, &item);
+            free_item(kx, item).await;
+        }
+    }
 }
 
 /// A probe that failed gives back what it took, in reverse order, as managed resources do.

@@ -91,11 +91,21 @@ pub(super) async fn free_item(kx: &Kx, item: Item) {
     }
 }
 
-pub(super) async fn alloc_coherent(kx: &Kx, env: &Rc<Env>, name: NameId, size: &Dist) -> Result<(), u32> {
+/// `dma_alloc_coherent`; `managed` in probe is `dmam_alloc_coherent`.
+pub(super) async fn alloc_coherent(
+    kx: &Kx,
+    env: &Rc<Env>,
+    name: NameId,
+    size: &Dist,
+    managed: bool,
+) -> Result<(), u32> {
     let size = draw(kx, "size", size).max(1);
     let dev = env.instance.ptr;
     let coherent = dma::dma_alloc_attrs(kx, dev, size).await.ok_or(ENOMEM)?;
     env.put(name, Item::Coherent(coherent, dev));
+    if managed && env.is_probe {
+        env.instance.managed.borrow_mut().push(name);
+    }
     Ok(())
 }
 

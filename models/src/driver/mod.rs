@@ -11,6 +11,6 @@ mod program;
 mod vfio;
 
 pub use compile::Programs;
-pub use instance::{Instance, probe, remove, start_workload, undo};
+pub use instance::{Instance, free_managed, probe, remove, start_workload, undo};
 pub(crate) use items::draw;
 pub use process::start_processes;

@@ -12,7 +12,10 @@ use super::items::{Buffer, Home, draw, fill, weighted};
 use super::program::ProcOp;
 use super::vfio::{self, Container};
 use crate::boot::pm_suspend;
-use crate::device::{device_release_driver, driver_probe_device, pci_rescan_one, pci_stop_and_remove};
+use crate::device::{
+    DeviceNode, device_release_driver, driver_probe_device, pci_rescan_one, pci_stop_and_remove,
+};
+use crate::iommu::core::is_bound_for_good;
 use crate::kernel::{GfpFlags, Kx};
 use crate::scenario::schema::CpuChoice;
 
@@ -117,13 +120,14 @@ fn run<'a>(
                 }
                 ProcOp::Plug(index) => pci_rescan_one(kx, *index).await,
                 ProcOp::Unplug(index) => {
-                    if let Some(node) = kx.k.node(*index) {
+                    if let Some(node) = kx.find_device(*index) {
                         pci_stop_and_remove(kx, &node).await;
                     }
                 }
                 ProcOp::Bind { device, driver } => {
                     let _frame = kx.enter("bind_store");
-                    if let Some(node) = kx.k.node(*device) {
+                    let found = kx.find_device(*device);
+                    if let Some(node) = found.filter(|node| has_bind_files(kx, node)) {
                         driver_probe_device(kx, &node, *driver).await;
                     }
                 }
@@ -155,11 +159,21 @@ fn run<'a>(
                 ProcOp::Suspend => pm_suspend(kx).await,
                 ProcOp::Unbind(index) => {
                     let _frame = kx.enter("unbind_store");
-                    if let Some(node) = kx.k.node(*index) {
+                    let found = kx.find_device(*index);
+                    if let Some(node) = found.filter(|node| has_bind_files(kx, node)) {
                         device_release_driver(kx, &node).await;
                     }
                 }
             }
         }
     })
+}
+
+/// Whether there are files to bind and unbind a device's driver with.
+fn has_bind_files(kx: &Kx, node: &DeviceNode) -> bool {
+    let there = !is_bound_for_good(kx, node);
+    if !there {
+        kx.note(|| format!("{}: its driver has no bind and unbind in sysfs (suppress_bind_attrs)", node.bdf));
+    }
+    there
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::device::links::LinkFlags;
 use crate::dma::Attrs;
 use crate::mem::PhysRange;
 use crate::scenario::schema::{BufferSource, CpuChoice, Dist, JunkClass, OnError, ProbeType, Registers};
@@ -30,7 +31,9 @@ pub(super) enum Op {
     DeclareCoherent(PhysRange),
     ReleaseCoherent,
     LimitToMaxMapping,
-    AllocCoherent { name: NameId, size: Dist },
+    AddLink { supplier: usize, flags: LinkFlags },
+    RemoveLink { supplier: usize },
+    AllocCoherent { name: NameId, size: Dist, managed: bool },
     FreeCoherent { name: NameId, cpu_offset: u64 },
     AllocBuffer { name: NameId, size: Dist, from: BufferSource, fill: JunkClass },
     FreeBuffer(NameId),

@@ -29,7 +29,7 @@ pub(super) struct Container {
 /// Source: `vfio_iommu_type1_attach_group()`; `drivers/vfio/group.c: vfio_group_set_container()`.
 pub(super) async fn attach(kx: &Kx, device: usize) -> Option<Container> {
     let _frame = kx.enter("vfio_iommu_type1_attach_group");
-    let node = kx.k.node(device)?;
+    let node = kx.find_device(device)?;
     let group = kx.load(node.ptr.get(), Device::iommu_group).await;
     if group.is_null() {
         return None;

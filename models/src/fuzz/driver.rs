@@ -51,7 +51,7 @@ fn driver(dice: &mut Dice, nth: u64) -> Driver {
     for ring in 0..rings {
         let name = format!("ring{ring}");
         let size = Dist::Fixed(dice.pick(&[256, 4096, 4096, 8192, 16384]));
-        probe.push(Stmt::AllocCoherent { name: name.clone(), size });
+        probe.push(Stmt::AllocCoherent { name: name.clone(), size, managed: false });
         remove.insert(0, Stmt::FreeCoherent { name, cpu_offset: 0 });
     }
     let count = dice.range(1, 3);
@@ -283,7 +283,7 @@ impl Rounds {
     fn descriptors(&self, dice: &mut Dice) -> Vec<Stmt> {
         let name = format!("{}_descriptors", self.name);
         let size = Dist::Fixed(dice.pick(&[64, 4096, 8192]));
-        let taken = vec![Stmt::AllocCoherent { name: name.clone(), size }];
+        let taken = vec![Stmt::AllocCoherent { name: name.clone(), size, managed: false }];
         let dma = if dice.chance(50) { Access::Read } else { Access::Write };
         let latency = dice.dist(300);
         vec![

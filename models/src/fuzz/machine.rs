@@ -31,6 +31,7 @@ pub(super) fn machine(dice: &mut Dice, drivers: &[Driver]) -> Machine {
         possible_cpus: None,
         // As QEMU's q35 has it: between the memory below 4 GiB and the interrupt controllers.
         bridge_windows: vec![Region { start: 3 << 30, size: 0x3ec0_0000 }],
+        iommu_reserved: Vec::new(),
         nr_cpus: dice.pick(&[8, 64, 320]),
         e820: e820(dice),
         e820_changes: Vec::new(),
@@ -193,6 +194,8 @@ fn device(dice: &mut Dice, machine: &mut Machine, nth: u64, driver: &Driver) -> 
         dma_range: None,
         restricted_pool,
         in_flight: None,
+        suppliers: Vec::new(),
+        is_iommu: None,
         driver: Some(driver.name.clone()),
         plugged,
         unplugged,

@@ -22,15 +22,40 @@ impl Kx {
     /// on the real machine, or ends the run in an oops if nothing does.
     #[inline]
     pub async fn load<T: Kobject, V: Raw>(&self, ptr: Ptr<T>, field: Field<T, V>) -> V {
+        self.load_as(ptr, field, Some(sim::sync::Access::READ)).await
+    }
+
+    /// Loads a field in some way; `None`: one that no oracle looks at.
+    #[inline]
+    pub(crate) async fn load_as<T: Kobject, V: Raw>(
+        &self,
+        ptr: Ptr<T>,
+        field: Field<T, V>,
+        how: Option<sim::sync::Access>,
+    ) -> V {
         self.step(Kind::Read, self.label(ptr.id, field.index)).await;
-        self.load_within(ptr, field).await
+        self.load_now(ptr, field, how).await
     }
 
     /// Loads a field as part of a step that was taken already.
     pub async fn load_within<T: Kobject, V: Raw>(&self, ptr: Ptr<T>, field: Field<T, V>) -> V {
+        self.load_now(ptr, field, Some(sim::sync::Access::READ)).await
+    }
+
+    async fn load_now<T: Kobject, V: Raw>(
+        &self,
+        ptr: Ptr<T>,
+        field: Field<T, V>,
+        how: Option<sim::sync::Access>,
+    ) -> V {
         let access = self.k.mem.load(ptr, field);
         match access {
-            Access::Live(value) => value,
+            Access::Live(value) => {
+                if let Some(how) = how {
+                    self.accesses(ptr, field, how);
+                }
+                value
+            }
             Access::Stale(value, dangling) => {
                 let value = self.stale_load(&Spot::of(ptr, field), dangling, value.to_raw()).await;
                 V::from_raw(value)
@@ -42,11 +67,29 @@ impl Kx {
     /// Stores a field: `ptr->field = value`.
     #[inline]
     pub async fn store<T: Kobject, V: Raw>(&self, ptr: Ptr<T>, field: Field<T, V>, value: V) {
+        self.store_as(ptr, field, value, Some(sim::sync::Access::WRITE)).await;
+    }
+
+    /// Stores a field in some way; `None`: one that no oracle looks at.
+    #[inline]
+    pub(crate) async fn store_as<T: Kobject, V: Raw>(
+        &self,
+        ptr: Ptr<T>,
+        field: Field<T, V>,
+        value: V,
+        how: Option<sim::sync::Access>,
+    ) {
         self.step(Kind::Write, self.label(ptr.id, field.index)).await;
         let spot = Spot::of(ptr, field);
-        let dead = self.k.mem.object(ptr).err();
-        if let Some(dangling) = dead {
-            self.stale_store(&spot, dangling).await;
+        match self.k.mem.object(ptr) {
+            Err(dangling) => self.stale_store(&spot, dangling).await,
+            Ok(object) => {
+                if let Some(how) = how
+                    && (field.get)(&object).to_raw() != value.to_raw()
+                {
+                    self.accesses(ptr, field, how);
+                }
+            }
         }
         let access = self.k.mem.store(ptr, field, value);
         if let Access::Oops(dangling) = access {

@@ -30,12 +30,13 @@ use sim::cell::{Cell, OnceCell, RefCell};
 use sim::sync::Mutex;
 use sim::{Cx, ObjId};
 
-use crate::device::{DeviceNode, RegisteredDriver};
+use crate::device::links::DeviceLinks;
+use crate::device::{DeferredProbes, DeviceNode, RegisteredDriver};
 use crate::dma::atomic_pool::AtomicPools;
 use crate::driver::Programs;
 use crate::iommu::core::IommuCore;
 use crate::mem::Site;
-use crate::oracle::Ledger;
+use crate::oracle::{FieldAccesses, Ledger};
 use crate::profile::{Behaviour, Profile};
 use crate::run::Facts;
 use crate::scenario::Resolved;
@@ -78,8 +79,14 @@ pub struct Kernel {
     pub devices: RefCell<Vec<Rc<DeviceNode>>>,
     /// `pci_rescan_remove_lock`, once somebody took it.
     pub pci_rescan_remove_lock: OnceCell<Mutex>,
+    /// The locks of the buses' lists of devices and drivers (`klist->k_lock`): each is taken and given back in one step.
+    pub(crate) klist: sim::sync::Order,
     /// Drivers that have registered.
     pub drivers: RefCell<Vec<RegisteredDriver>>,
+    /// Which device needs which.
+    pub links: DeviceLinks,
+    /// Devices that are to be probed again.
+    pub deferred: DeferredProbes,
     /// The IOMMU and the core of its subsystem.
     pub iommu: IommuCore,
     /// What the DMA oracles remember.
@@ -90,6 +97,8 @@ pub struct Kernel {
     pub programs: Arc<Programs>,
     /// Engine labels of objects, by heap id. Each is written once, before anybody has the id: no search need know.
     labels: cell::RefCell<Vec<ObjId>>,
+    /// What the oracle of data races remembers. It finds the same in whatever order independent steps are taken.
+    pub(crate) races: cell::RefCell<FieldAccesses>,
     holders: holders::Holders,
     /// For the record alone.
     stacks: cell::RefCell<stacks::StackTable>,
@@ -120,6 +129,9 @@ impl Kernel {
         let order = Rc::new(StoreOrder::new(&scenario.machine));
         order.listen(sim);
         let iommu = IommuCore::new(&scenario.machine.devices);
+        let mut devices = scenario.machine.devices.iter();
+        let names_some = devices.any(|device| !device.suppliers.is_empty() || device.is_iommu.is_some());
+        let links = DeviceLinks::new(names_some || programs.make_links);
         Self {
             scenario,
             draws,
@@ -132,12 +144,16 @@ impl Kernel {
             image,
             devices: RefCell::new(Vec::new()),
             pci_rescan_remove_lock: OnceCell::new(),
+            klist: sim::sync::Order::default(),
             drivers: RefCell::new(Vec::new()),
+            links,
+            deferred: DeferredProbes::default(),
             iommu,
             ledger: Ledger::default(),
             facts: RefCell::new(Facts::default()),
             programs,
             labels: cell::RefCell::new(Vec::new()),
+            races: cell::RefCell::default(),
             holders: holders::Holders::default(),
             stacks: cell::RefCell::default(),
             reported: RefCell::default(),

@@ -12,7 +12,7 @@ use sim::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use sim::choices::Stream;
-use sim::sync::Ordering;
+use sim::sync::{Order, Ordering};
 use sim::{Kind, Nanos, ObjId};
 
 use super::Kx;
@@ -132,11 +132,13 @@ pub struct Shared<T> {
     stores: RefCell<Vec<Store<T>>>,
     /// By CPU, as of when it has read: it cannot read what is older.
     read: RefCell<Vec<Nanos>>,
+    /// Who finds what was stored with a release sees what was done before it, by the address alone.
+    published: Order,
 }
 
 impl<T> Default for Shared<T> {
     fn default() -> Self {
-        Self { stores: RefCell::default(), read: RefCell::default() }
+        Self { stores: RefCell::default(), read: RefCell::default(), published: Order::default() }
     }
 }
 
@@ -174,6 +176,7 @@ impl<T: Clone + Default + PartialEq> Shared<T> {
     pub async fn store_release(&self, kx: &Kx, label: ObjId, value: T) {
         kx.step(Kind::Write, label).await;
         kx.order_stores();
+        self.published.release(kx.cx());
         self.push(kx, Store { value, cpu: kx.cpu(), seen: Rc::new(Cell::new(kx.time_of_order())) });
     }
 
@@ -190,6 +193,7 @@ impl<T: Clone + Default + PartialEq> Shared<T> {
     /// A load that nothing orders (`READ_ONCE`).
     pub async fn read_once(&self, kx: &Kx, label: ObjId) -> T {
         kx.step(Kind::Read, label).await;
+        self.published.acquire(kx.cx());
         if !kx.k.order.weak {
             return self.last();
         }

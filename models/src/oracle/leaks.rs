@@ -127,6 +127,10 @@ fn beside(kx: &Kx, id: u32, reached: &mut Reached) {
         reached.words.push(object.slots_at.get().0.0);
     } else if let Ok(object) = mem.heap.get_ref(Ptr::<crate::device::Device>::new(0, id)) {
         object.io_tlb.transient_pools().iter().for_each(|pool| reached.add(pool_id(*pool)));
+        for node in kx.k.devices.borrow().iter().filter(|node| node.ptr.get().id == id) {
+            let links = node.links.suppliers().into_iter().chain(node.links.consumers());
+            links.for_each(|link| reached.add(link.id));
+        }
     } else if let Ok(object) = mem.heap.get_ref(Ptr::<crate::iommu::core::IommuDomain>::new(0, id))
         && let Some(cookie) = object.cookie.borrow().as_ref()
     {

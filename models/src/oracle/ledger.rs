@@ -3,6 +3,8 @@
 //! The rules that DMA-API debugging checks are in [`super::dma_debug`]; here is what they are checked against, and what the
 //! kernel cannot see: where the bytes are.
 
+use std::rc::Rc;
+
 use sim::cell::{Cell, RefCell};
 
 use sim::Draft;
@@ -122,7 +124,8 @@ pub(super) struct Mapping {
 /// All live mappings, and the last of those that are gone.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    pub(super) live: RefCell<Vec<Mapping>>,
+    /// Shared with whoever looks at one: a copy of what its bytes ought to be costs more than all that is done with it.
+    pub(super) live: RefCell<Vec<Rc<Mapping>>>,
     /// How many there were.
     made: Cell<u64>,
     gone: RefCell<Vec<(usize, DmaAddr, u64, Site)>>,
@@ -166,7 +169,7 @@ impl Ledger {
         {
             let live = self.live.borrow();
             let counts =
-                |other: &&Mapping| other.new.dir != Direction::ToDevice && other.new.kind != MapKind::User;
+                |other: &&Rc<Mapping>| other.new.dir != Direction::ToDevice && other.new.kind != MapKind::User;
             let written = live.iter().filter(counts);
             dma_debug::check_overlap(kx, dev, new, written.map(|other| other.new.phys));
         }
@@ -211,7 +214,7 @@ impl Ledger {
         check_segment_fits(kx, dev, &node, &mapping);
         check_exposed(kx, &node, &mapping);
         check_overlap(kx, &node, &mapping, &self.live.borrow());
-        self.live.borrow_mut().push(mapping);
+        self.live.borrow_mut().push(Rc::new(mapping));
     }
 
     /// The driver goes on without having asked whether the mapping failed (`dma_mapping_error`). Who takes an address
@@ -219,9 +222,9 @@ impl Ledger {
     pub fn not_checked(&self, kx: &Kx, dev: Ptr<Device>, dma: DmaAddr) {
         if let Some(node) = kx.k.node_of(dev) {
             let mut live = self.live.borrow_mut();
-            let here = |mapping: &&mut Mapping| mapping.device == node.index && mapping.new.dma == dma;
+            let here = |mapping: &&mut Rc<Mapping>| mapping.device == node.index && mapping.new.dma == dma;
             if let Some(mapping) = live.iter_mut().filter(here).min_by_key(|mapping| mapping.leaving) {
-                mapping.unchecked = true;
+                Rc::make_mut(mapping).unchecked = true;
             }
         }
     }
@@ -231,10 +234,10 @@ impl Ledger {
     pub fn unmapping(&self, kx: &Kx, dev: Ptr<Device>, unmap: &Unmapped) -> Option<MappingId> {
         let node = kx.k.node_of(dev)?;
         let found = self.best_fit(node.index, unmap);
-        dma_debug::check_unmap(kx, dev, found.as_ref(), unmap);
-        let mapping = found?;
-        self.change(mapping.id, |mapping| mapping.leaving = true);
-        let (new, ops, dma) = (&mapping.new, unmap.ops, unmap.dma);
+        dma_debug::check_unmap(kx, dev, found.as_deref(), unmap);
+        let (id, new) = found.map(|mapping| (mapping.id, mapping.new))?;
+        self.change(id, |mapping| mapping.leaving = true);
+        let (ops, dma) = (unmap.ops, unmap.dma);
         if new.ops != ops {
             let title = format!(
                 "{}: {:#x} was mapped through {} and is unmapped through {ops}: dev->dma_ops changed in between",
@@ -242,16 +245,16 @@ impl Ledger {
             );
             kx.report(Draft::warning("dma-path-changed", title), Vec::new);
         }
-        Some(mapping.id)
+        Some(id)
     }
 
     /// The same where nothing is checked, of the live mapping at an address.
     pub fn leaving(&self, kx: &Kx, dev: Ptr<Device>, dma: DmaAddr) -> Option<MappingId> {
         let node = kx.k.node_of(dev)?;
         let mut live = self.live.borrow_mut();
-        let here = |mapping: &&mut Mapping| mapping.device == node.index && mapping.new.dma == dma;
+        let here = |mapping: &&mut Rc<Mapping>| mapping.device == node.index && mapping.new.dma == dma;
         let mapping = live.iter_mut().filter(here).find(|mapping| !mapping.leaving)?;
-        mapping.leaving = true;
+        Rc::make_mut(mapping).leaving = true;
         Some(mapping.id)
     }
 
@@ -289,7 +292,7 @@ impl Ledger {
                 // What the device was given stays what it must find; whether the CPU has told it so is asked there.
                 continue;
             }
-            for piece in &mut mapping.pieces {
+            for piece in &mut Rc::make_mut(mapping).pieces {
                 let (from, to) = (phys.0.saturating_sub(piece.phys.0), end.saturating_sub(piece.phys.0));
                 let given: SmallVec<[_; 2]> = piece
                     .ought
@@ -307,7 +310,7 @@ impl Ledger {
     pub fn syncing(&self, kx: &Kx, dev: Ptr<Device>, sync: &Synced) {
         let Some(node) = kx.k.node_of(dev) else { return };
         let found = self.covering(node.index, sync.dma, sync.size);
-        dma_debug::check_sync(kx, dev, found.as_ref(), sync);
+        dma_debug::check_sync(kx, dev, found.as_deref(), sync);
     }
 
     /// A sync of part of a mapping, or of all of it, is done.
@@ -320,7 +323,9 @@ impl Ledger {
             check_arrived(kx, &node, &mapping, dma, size);
             check_kept(kx, &node, &mapping, dma, size);
         }
-        self.change(mapping.id, |mapping| {
+        let id = mapping.id;
+        drop(mapping);
+        self.change(id, |mapping| {
             for piece in &mut mapping.pieces {
                 let (from, to) = piece.part(dma, size);
                 if for_cpu && dir.reaches_cpu() {
@@ -409,7 +414,7 @@ impl Ledger {
     /// While an unmap is on its way the address may be another's already: then that one is meant.
     ///
     /// Source: `kernel/dma/debug.c: __hash_bucket_find()`, v6.12, which gives up where several fit and none quite does.
-    fn best_fit(&self, device: usize, unmap: &Unmapped) -> Option<Mapping> {
+    fn best_fit(&self, device: usize, unmap: &Unmapped) -> Option<Rc<Mapping>> {
         let live = self.live.borrow();
         let at = live.iter().filter(|mapping| mapping.device == device && mapping.new.dma == unmap.dma);
         let fit = |new: &NewMapping| {
@@ -426,8 +431,8 @@ impl Ledger {
     }
 
     /// The mapping of a device in which a range lies.
-    pub(super) fn covering(&self, device: usize, dma: DmaAddr, size: u64) -> Option<Mapping> {
-        let inside = |mapping: &&Mapping| {
+    pub(super) fn covering(&self, device: usize, dma: DmaAddr, size: u64) -> Option<Rc<Mapping>> {
+        let inside = |mapping: &&Rc<Mapping>| {
             let new = &mapping.new;
             // Without ends, which may lie just behind the last address.
             let skipped = dma.0.checked_sub(new.dma.0).filter(|skipped| *skipped <= new.size);
@@ -448,7 +453,7 @@ impl Ledger {
 
     pub(super) fn change(&self, id: MappingId, f: impl FnOnce(&mut Mapping)) {
         if let Some(mapping) = self.live.borrow_mut().iter_mut().find(|mapping| mapping.id == id) {
-            f(mapping);
+            f(Rc::make_mut(mapping));
         }
     }
 }

@@ -22,9 +22,11 @@ mod live;
 mod ought;
 mod place;
 mod published;
+mod race;
 mod refused;
 mod segment;
 mod slots;
+mod suppliers;
 
 pub use allocators::check_no_slab;
 pub use before::Before;
@@ -42,4 +44,6 @@ pub use ledger::{Ledger, MapKind, MappingId, NewMapping};
 pub use live::{LiveMapping, LivePiece};
 pub use place::check_memory;
 pub use published::check_unpublished;
+pub use race::{Beside, FieldAccesses};
 pub use refused::{SlotsSeen, check_refused_mapping, check_refused_slots, slots_seen};
+pub use suppliers::{check_consumers_gone, check_supplier_there};

@@ -34,6 +34,8 @@ limits! {
     FREES: usize = 8;
     /// Devices of a machine.
     DEVICES: usize = 256;
+    /// Suppliers of a device.
+    SUPPLIERS: usize = 16;
     /// Drivers of a scenario.
     DRIVERS: usize = 64;
     /// Queues of a driver.

@@ -9,7 +9,9 @@ use models::oracle::{
     Before, MapKind, NewMapping, check_iova, check_refused_mapping, check_refused_slots, check_unpublished,
     slots_seen,
 };
-use models::swiotlb::kernel::{PoolPtr, default_pool, dma_limits, swiotlb_tbl_map_single};
+use models::swiotlb::kernel::{
+    PoolPtr, default_pool, dma_limits, swiotlb_tbl_map_single, swiotlb_unmap_if_bounced,
+};
 use models::swiotlb::{Direction, DmaLimits, MapRequest, PoolSize, Request};
 
 use crate::support::{BOUNCING, DIRECT, Outcome, WORLD, World, on_booted};
@@ -191,6 +193,14 @@ async fn overfill(kx: &Kx) -> Vec<PhysAddr> {
     all
 }
 
+/// Gives back what `overfill` took.
+async fn give_back(kx: &Kx, all: Vec<PhysAddr>) {
+    for at in all {
+        let (size, dir) = (256 << 10, Direction::ToDevice);
+        swiotlb_unmap_if_bounced(kx, disk(kx), at, size, dir, Attrs::default()).await;
+    }
+}
+
 #[test]
 fn a_pool_that_is_freed_while_it_can_be_found() {
     let path = |early: bool| {
@@ -202,18 +212,7 @@ fn a_pool_that_is_freed_while_it_can_be_found() {
             if early {
                 check_unpublished(&kx, pool);
             }
-            for at in all {
-                let (size, dir) = (256 << 10, Direction::ToDevice);
-                models::swiotlb::kernel::swiotlb_unmap_if_bounced(
-                    &kx,
-                    disk(&kx),
-                    at,
-                    size,
-                    dir,
-                    Attrs::default(),
-                )
-                .await;
-            }
+            give_back(&kx, all).await;
             if early {
                 check_unpublished(&kx, pool);
             }
@@ -232,18 +231,8 @@ fn a_pool_that_is_freed_while_it_can_be_found() {
 fn pools_that_are_too_high_or_not_counted() {
     let path = |moved: u64, slots: u32| {
         on_booted(&GROWING, move |kx| async move {
-            for at in overfill(&kx).await {
-                let (size, dir) = (256 << 10, Direction::ToDevice);
-                models::swiotlb::kernel::swiotlb_unmap_if_bounced(
-                    &kx,
-                    disk(&kx),
-                    at,
-                    size,
-                    dir,
-                    Attrs::default(),
-                )
-                .await;
-            }
+            let all = overfill(&kx).await;
+            give_back(&kx, all).await;
             // The worker adds a pool for everybody.
             kx.sleep(50_000_000).await;
             let mem = kx.k.mem.borrow().heap.get(default_pool(&kx)).expect("the allocator");

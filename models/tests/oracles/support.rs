@@ -40,6 +40,13 @@ pub(crate) struct World {
     pub(crate) inject: &'static str,
 }
 
+/// The scenario with this text.
+pub(crate) fn resolved(text: String) -> Resolved {
+    let loaded = load_from(Path::new("world.ron"), &OneFile(text.clone()))
+        .unwrap_or_else(|error| panic!("{text}\n{error}"));
+    loaded.resolve(&Overrides::default()).unwrap_or_else(|error| panic!("{error}"))
+}
+
 /// 3 GiB below 4 GiB and 5 GiB above, behind an IOMMU, kernel 5.15.
 pub(crate) const WORLD: World = World {
     version: "5.15",
@@ -111,10 +118,7 @@ impl World {
     }
 
     pub(crate) fn resolve(&self) -> Resolved {
-        let text = self.text();
-        let loaded = load_from(Path::new("world.ron"), &OneFile(text.clone()))
-            .unwrap_or_else(|error| panic!("{text}\n{error}"));
-        loaded.resolve(&Overrides::default()).unwrap_or_else(|error| panic!("{error}"))
+        resolved(self.text())
     }
 
     /// Runs some seeds; how many had each kind of finding, and one title of it.

@@ -94,7 +94,15 @@ fn iommu(iommu: Iommu) -> String {
                 ],
             )
         }
-        Iommu::Virtio { second_ms, .. } => list("virtio-iommu", &[(second_ms.is_some(), "a second one")]),
+        Iommu::Virtio { second_ms, input_range, domain_range, page_size_mask, .. } => list(
+            "virtio-iommu",
+            &[
+                (second_ms.is_some(), "a second one"),
+                (input_range.is_some(), "addresses of its own"),
+                (domain_range.is_some(), "numbers of domains of its own"),
+                (page_size_mask.is_some(), "page sizes of its own"),
+            ],
+        ),
         Iommu::Smmu { second_ms, .. } => list("SMMU", &[(second_ms.is_some(), "a second one")]),
     }
 }

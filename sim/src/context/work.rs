@@ -118,7 +118,7 @@ impl Work {
     /// Gives it to a worker.
     fn start(&self, cx: &Cx, cpu: u8, ticket: u64) {
         let inner = Rc::clone(&self.0);
-        cx.spawn(SpawnSpec::task(inner.name, cpu), move |cx| async move {
+        let worker = cx.spawn(SpawnSpec::task(inner.name, cpu), move |cx| async move {
             probe::touch(inner.obj, Op::Write);
             while inner.running.get() {
                 inner.done.wait(&cx).await;
@@ -139,6 +139,9 @@ impl Work {
             inner.done.wake_all(&cx);
             inner.check_asked(&cx);
         });
+        if let Some(worker) = worker {
+            cx.sim.is_background(worker);
+        }
     }
 
     /// Waits until what is pending or running now has ended (`flush_work`). If it is queued again meanwhile, that is

@@ -36,7 +36,7 @@ impl WaitQueue {
     }
 
     /// What was done before a wake-up is seen by one who found its condition fulfilled without waiting.
-    pub(crate) fn see(&self, cx: &Cx) {
+    pub fn see(&self, cx: &Cx) {
         probe::touch(self.obj, Op::Read);
         cx.sim.acquire(cx.id, &self.clock);
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use models::run::{Request, Simulation, Source};
 use models::shrink::Conditions;
-use reports::case::{Case, Neighbour};
+use reports::case::Case;
 use sim::explore::{SignatureStats, catching};
 
 use crate::args::{ReportKind, RunArgs};
@@ -50,9 +50,6 @@ impl Told<'_> {
                 }
             };
             let Some(finding) = explained.finding() else { continue };
-            let hash = finding.signature_hash();
-            let own = explained.whole.iter().position(|f| f.signature_hash() == hash).unwrap_or(0);
-            let neighbours = explained.whole.iter().enumerate().filter(|(at, _)| *at != own);
             let case = Case {
                 number: n + 1,
                 of: self.list.len(),
@@ -66,13 +63,7 @@ impl Told<'_> {
                 drawn: &explained.drawn,
                 shortened: explained.shortened,
                 conditions: self.needs.get(n).and_then(Option::as_ref),
-                neighbours: neighbours
-                    .map(|(at, finding)| Neighbour {
-                        finding,
-                        number: number(finding.signature_hash()),
-                        earlier: at < own,
-                    })
-                    .collect(),
+                neighbours: explained.neighbours(number),
                 reproduce: reproduce(
                     self.args,
                     stats,

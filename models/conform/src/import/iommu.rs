@@ -81,7 +81,9 @@ impl IommuFound {
     /// Without its driver the paravirtual IOMMU does nothing; before v5.14 it is never looked for.
     fn viot(&mut self, source: &Source<'_>) {
         if self.translates {
-            self.written = format!("Virtio(first_ms: {})", viot::first_ms(source));
+            let range = viot::input_range(source)
+                .map_or_else(String::new, |end| format!(", input_range: Some((start: 0x0, end: {end:#x}))"));
+            self.written = format!("Virtio(first_ms: {}{range})", viot::first_ms(source));
             self.why = "virtio-iommu, by the firmware's table; its driver comes late".to_owned();
             self.by_driver = true;
         } else {

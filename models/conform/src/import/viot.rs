@@ -34,6 +34,21 @@ pub(super) fn first_ms(source: &Source<'_>) -> u64 {
     user_space(source).ms_at(source, line)
 }
 
+/// Address bits that a scenario can say of one, and those that it has when the scenario says nothing.
+const MOST_BITS: u32 = 57;
+const USUAL_BITS: u32 = 48;
+
+/// The last bus address that the log says it translates, if that is not the usual one. One of 64 bits counts as having as many
+/// as a scenario can say.
+pub(super) fn input_range(source: &Source<'_>) -> Option<u64> {
+    let said = source.log.entries.iter().find_map(|entry| {
+        let rest = entry.text.split_once("virtio_iommu ")?.1.split_once(": input address: ")?.1;
+        rest.strip_suffix(" bits")?.trim().parse::<u32>().ok()
+    })?;
+    let bits = said.clamp(13, MOST_BITS);
+    (bits != USUAL_BITS).then(|| (1 << bits) - 1)
+}
+
 /// A device's group is made when its driver is about to bind, and not when the bus is walked: the drivers come in the order
 /// of the groups.
 pub(super) fn bind(source: &Source<'_>, devices: &mut [DeviceFound], assumptions: &mut Vec<String>) {

@@ -9,9 +9,10 @@ use crate::iommu::dma::{DepotWork, FlushQueue, cancel_depot_work, free_flush_que
 use crate::iommu::iova::{IovaDomain, IovaPfn, IovaRules};
 use crate::iommu::pagetable::PageTable;
 use crate::kernel::{GfpFlags, Kx, NoMemory};
-use crate::mem::{PAGE_SIZE, PhysAddr, Ptr};
+use crate::mem::{PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, PhysAddr, Ptr};
 use crate::oracle::check_detached;
 use crate::profile::{Behaviour, Profile};
+use crate::scenario::schema::{AddrRange, Iommu};
 
 /// First and last page frame of the addresses that are interrupts and no memory.
 pub const MSI_WINDOW: (IovaPfn, IovaPfn) = (IovaPfn(0xfee00), IovaPfn(0xfeeff));
@@ -95,6 +96,15 @@ pub(super) async fn iommu_domain_alloc(
     untrusted: bool,
 ) -> Result<Ptr<IommuDomain>, NoMemory> {
     let _frame = kx.enter("__iommu_domain_alloc");
+    take_number(kx)?;
+    let made = make_domain(kx, type_, untrusted).await;
+    if made.is_err() {
+        give_number_back(kx);
+    }
+    made
+}
+
+async fn make_domain(kx: &Kx, type_: DomainType, untrusted: bool) -> Result<Ptr<IommuDomain>, NoMemory> {
     let object = Rc::new(IommuDomain::default());
     let domain = kx.kzalloc(0x50, Rc::clone(&object)).await?;
     // The numbers of copied domains are taken.
@@ -109,13 +119,58 @@ pub(super) async fn iommu_domain_alloc(
     kx.k.iommu.next_domain.set(id + 1);
     object.id.set(id);
     object.type_.set(type_.number());
-    object.pgsize_bitmap.set(PAGE_SIZE);
+    object.pgsize_bitmap.set(page_sizes(kx));
     if type_.is_dma() {
         object.iova_cookie.set(1);
         let cookie = new_cookie(kx, type_, untrusted).await?;
         *object.cookie.borrow_mut() = Some(cookie);
     }
     Ok(domain)
+}
+
+/// What a paravirtual IOMMU says of the addresses that it translates.
+pub(super) fn input_range(kx: &Kx) -> AddrRange {
+    match kx.k.scenario.machine.iommu {
+        Iommu::Virtio { input_range: Some(range), .. } => range,
+        _ => AddrRange { start: 0, end: (1 << VTD_WIDTH) - 1 },
+    }
+}
+
+/// Sizes of pages (`pgsize_bitmap`): a paravirtual IOMMU says so itself.
+pub(super) fn page_sizes(kx: &Kx) -> u64 {
+    match kx.k.scenario.machine.iommu {
+        Iommu::Virtio { page_size_mask, .. } => page_size_mask.unwrap_or(PAGE_MASK),
+        _ => PAGE_SIZE,
+    }
+}
+
+/// A paravirtual IOMMU takes a domain only if its smallest page is not larger than the kernel's, and it has a number left.
+///
+/// Source: `drivers/iommu/virtio-iommu.c: viommu_domain_finalise()`, v6.1, v6.12.
+fn take_number(kx: &Kx) -> Result<(), NoMemory> {
+    let domains = &kx.k.iommu.viommu_domains;
+    if let Iommu::Virtio { domain_range, .. } = kx.k.scenario.machine.iommu {
+        let granule = 1_u64.checked_shl(page_sizes(kx).trailing_zeros()).unwrap_or(0);
+        if granule > PAGE_SIZE {
+            kx.log(|| {
+                format!(
+                    "virtio_iommu virtio0: granule {granule:#x} larger than system page size {PAGE_SIZE:#x}"
+                )
+            });
+            return Err(NoMemory);
+        }
+        if domain_range.is_some_and(|range| domains.get() > range.last.saturating_sub(range.first)) {
+            kx.note(|| "the paravirtual IOMMU has no number left for a domain".to_owned());
+            return Err(NoMemory);
+        }
+    }
+    domains.set(domains.get() + 1);
+    Ok(())
+}
+
+fn give_number_back(kx: &Kx) {
+    let domains = &kx.k.iommu.viommu_domains;
+    domains.set(domains.get().saturating_sub(1));
 }
 
 /// Frees a domain that no device is attached to any more: its queues, its table, its structure.
@@ -125,6 +180,7 @@ pub(super) async fn iommu_domain_alloc(
 pub(super) async fn iommu_domain_free(kx: &Kx, domain: Ptr<IommuDomain>) {
     let _frame = kx.enter("iommu_domain_free");
     check_detached(kx, domain);
+    give_number_back(kx);
     {
         let _frame = kx.enter("iommu_put_dma_cookie");
         free_flush_queue(kx, domain).await;
@@ -145,20 +201,27 @@ pub(super) async fn new_cookie(kx: &Kx, type_: DomainType, untrusted: bool) -> R
     let mut source = || first.take();
     let driver = kx.k.iommu.detected.get().or_else(|| kx.k.iommu.registered.get());
     let aperture_end = match driver {
-        Some(IommuDriver::Intel | IommuDriver::Smmu | IommuDriver::Virtio) => Some((1 << VTD_WIDTH) - 1),
+        Some(IommuDriver::Virtio) => Some(input_range(kx).end),
+        Some(IommuDriver::Intel | IommuDriver::Smmu) => Some((1 << VTD_WIDTH) - 1),
         Some(IommuDriver::Amd) | None => None,
     };
+    let aperture_start = if driver == Some(IommuDriver::Virtio) { input_range(kx).start } else { 0 };
     let table = match driver {
         // An SMMU's table has the geometry of VT-d's, and so has what a host keeps for a paravirtual one.
         Some(IommuDriver::Intel | IommuDriver::Virtio | IommuDriver::Smmu) => {
-            PageTable::vtd_second_level((VTD_WIDTH - 12) / 9, &mut source)
+            let width = u64::BITS - aperture_end.unwrap_or(0).leading_zeros();
+            PageTable::vtd_second_level(width.saturating_sub(12).div_ceil(9).max(3), &mut source)
         }
         Some(IommuDriver::Amd) | None => PageTable::amd_v1(&mut source),
     };
     let rounds = kx.k.has(Behaviour::SuperpageRangeRounded);
     let table = table.map_err(|_| NoMemory)?.with_rounded_switch(rounds);
-    let mut iovad = IovaDomain::init_iova_domain(iova_rules(kx.k.profile()), PAGE_SIZE, IovaPfn(1))
-        .map_err(|_| NoMemory)?;
+    let mut iovad = IovaDomain::init_iova_domain(
+        iova_rules(kx.k.profile()),
+        PAGE_SIZE,
+        IovaPfn((aperture_start >> PAGE_SHIFT).max(1)),
+    )
+    .map_err(|_| NoMemory)?;
     iovad.iova_domain_init_rcaches();
     let lazy = match type_ {
         DomainType::DmaFq => true,
@@ -184,6 +247,10 @@ pub(super) async fn new_cookie(kx: &Kx, type_: DomainType, untrusted: bool) -> R
     cookie.reserve_iova(MSI_WINDOW.0, MSI_WINDOW.1);
     if driver == Some(IommuDriver::Amd) {
         cookie.reserve_iova(HT_RANGE.0, HT_RANGE.1);
+    }
+    for region in &kx.k.scenario.machine.iommu_reserved {
+        let last = region.start.saturating_add(region.size.saturating_sub(1));
+        cookie.reserve_iova(IovaPfn(region.start >> PAGE_SHIFT), IovaPfn(last >> PAGE_SHIFT));
     }
     Ok(cookie)
 }

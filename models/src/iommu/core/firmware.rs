@@ -5,7 +5,9 @@ use std::rc::Rc;
 
 use sim::SpawnSpec;
 
+use super::domain::{input_range, page_sizes};
 use super::probe::{bus_set_iommu, iommu_probe_device, probe_lock, probe_unlock};
+use super::unit::{link_to_unit, unit_device};
 use super::{ComeAgain, DevIommu, DeviceEntry, Instances, IommuDriver, IommuFwspec};
 use crate::device::{Device, DeviceNode};
 use crate::kernel::Kx;
@@ -28,9 +30,9 @@ pub(super) enum NotProbed {
 }
 
 /// Which driver the machine's firmware names IOMMUs for, and when they are probed.
-fn named(iommu: Iommu) -> Option<(IommuDriver, [Option<u64>; 2])> {
+pub(super) fn named(iommu: Iommu) -> Option<(IommuDriver, [Option<u64>; 2])> {
     match iommu {
-        Iommu::Virtio { first_ms, second_ms } => Some((IommuDriver::Virtio, [Some(first_ms), second_ms])),
+        Iommu::Virtio { first_ms, second_ms, .. } => Some((IommuDriver::Virtio, [Some(first_ms), second_ms])),
         Iommu::Smmu { first_ms, second_ms } => Some((IommuDriver::Smmu, [Some(first_ms), second_ms])),
         Iommu::None | Iommu::AmdVi { .. } | Iommu::Vtd { .. } => None,
     }
@@ -41,6 +43,10 @@ pub fn load_iommu_modules(kx: &Kx) {
     let Some((driver, instances)) = named(kx.k.scenario.machine.iommu) else { return };
     for (number, after) in instances.into_iter().enumerate() {
         let Some(after) = after else { continue };
+        if unit_device(kx, number).is_some() {
+            // The driver core finds it.
+            continue;
+        }
         let name = match (driver, number) {
             (IommuDriver::Smmu, 0) => "modprobe arm_smmu",
             (IommuDriver::Smmu, _) => "kworker/u16:probe arm-smmu.1",
@@ -67,33 +73,51 @@ pub fn load_iommu_modules(kx: &Kx) {
 /// `drivers/iommu/arm/arm-smmu/arm-smmu.c: arm_smmu_device_probe()`, v5.15, v6.1, v6.12.
 async fn probe_iommu(kx: &Kx, driver: IommuDriver, number: usize) -> Result<(), ComeAgain> {
     let _frame = kx.enter("really_probe");
-    let bit = 1_u32 << number;
-    {
-        let _frame =
-            kx.enter(if driver == IommuDriver::Smmu { "arm_smmu_device_probe" } else { "viommu_probe" });
-        kx.step(sim::Kind::Signal, kx.memory_label()).await;
-        change(kx, |instances| instances.registered |= bit);
-        if bus_set_iommu(kx, driver).await.is_err() {
-            change(kx, |instances| instances.registered &= !bit);
-            return Err(ComeAgain);
-        }
-        if driver == IommuDriver::Smmu {
-            // arm_smmu_device_reset: what belongs to no domain is refused (`disable_bypass`).
-            kx.step(sim::Kind::Io, kx.memory_label()).await;
-            for (index, device) in kx.k.scenario.machine.devices.iter().enumerate() {
-                if device.iommu_instance as usize == number && kx.k.iommu.entry(index) == DeviceEntry::Off {
-                    kx.k.iommu.set_entry(index, DeviceEntry::Blocked);
-                }
-            }
-        }
-    }
+    probe_instance(kx, driver, number).await?;
     let _bound = kx.enter("driver_bound");
-    kx.step(sim::Kind::Signal, kx.memory_label()).await;
-    change(kx, |instances| instances.bound |= bit);
+    instance_bound(kx, number).await;
     Ok(())
 }
 
-fn change(kx: &Kx, f: impl FnOnce(&mut Instances)) {
+/// The IOMMU driver's own probe.
+///
+/// # Errors
+/// One of the devices behind it has to be asked again; nothing is registered.
+pub(super) async fn probe_instance(kx: &Kx, driver: IommuDriver, number: usize) -> Result<(), ComeAgain> {
+    let bit = 1_u32 << number;
+    let smmu = driver == IommuDriver::Smmu;
+    let _frame = kx.enter(if smmu { "arm_smmu_device_probe" } else { "viommu_probe" });
+    kx.step(sim::Kind::Signal, kx.memory_label()).await;
+    change(kx, |instances| instances.registered |= bit);
+    if bus_set_iommu(kx, driver).await.is_err() {
+        change(kx, |instances| instances.registered &= !bit);
+        return Err(ComeAgain);
+    }
+    if !smmu {
+        let bits = u64::BITS - input_range(kx).end.leading_zeros();
+        kx.log(|| format!("virtio_iommu virtio{number}: input address: {bits} bits"));
+        kx.log(|| format!("virtio_iommu virtio{number}: page mask: {:#x}", page_sizes(kx)));
+    }
+    if smmu {
+        // arm_smmu_device_reset: what belongs to no domain is refused (`disable_bypass`).
+        kx.step(sim::Kind::Io, kx.memory_label()).await;
+        for (index, device) in kx.k.scenario.machine.devices.iter().enumerate() {
+            let behind = device.iommu_instance as usize == number && device.is_iommu.is_none();
+            if behind && kx.k.iommu.entry(index) == DeviceEntry::Off {
+                kx.k.iommu.set_entry(index, DeviceEntry::Blocked);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// It is among the devices of its driver (`klist_devices`).
+pub(super) async fn instance_bound(kx: &Kx, number: usize) {
+    kx.step(sim::Kind::Signal, kx.memory_label()).await;
+    change(kx, |instances| instances.bound |= 1_u32 << number);
+}
+
+pub(super) fn change(kx: &Kx, f: impl FnOnce(&mut Instances)) {
     let mut instances = kx.k.iommu.instances.get();
     f(&mut instances);
     kx.k.iommu.instances.set(instances);
@@ -199,8 +223,10 @@ pub async fn dma_configure(kx: &Kx, node: &Rc<DeviceNode>) -> Result<(), ComeAga
     if let Err(error) = named {
         return if error == NotProbed::Defer { Err(ComeAgain) } else { Ok(()) };
     }
-    // The IOMMU's driver may have missed the device; the call is repeated on its behalf.
-    if !kx.load(dev, Device::iommu_group).await.is_null() {
+    // The IOMMU's driver may have missed the device; the call is repeated on its behalf. What is looked at here is looked
+    // at again under the lock.
+    let why = "device_iommu_mapped() in acpi_iommu_configure_id(): a hint, iommu_probe_device() decides";
+    if !kx.load_racy(dev, Device::iommu_group, why).await.is_null() {
         return Ok(());
     }
     match iommu_probe_device(kx, node).await {
@@ -240,6 +266,9 @@ async fn probe_device(kx: &Kx, node: &DeviceNode, driver: IommuDriver) -> Result
     }
     kx.step(sim::Kind::Read, kx.memory_label()).await;
     if kx.k.iommu.instances.get().bound & bit_of(kx, node) != 0 {
+        if smmu {
+            link_to_unit(kx, node).await;
+        }
         return Ok(());
     }
     if !smmu {

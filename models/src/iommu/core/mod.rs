@@ -18,6 +18,7 @@ mod recorded;
 mod release;
 mod state;
 mod topology;
+mod unit;
 mod vtd;
 
 pub use amd::{amd_iommu_detect, amd_iommu_init};
@@ -42,6 +43,7 @@ pub use queue::CommandQueue;
 pub use release::iommu_release_device;
 pub use state::{DeviceEntry, Instances, IommuCore, IommuDriver};
 pub use topology::{PciAddress, PciFunction, PciGroups, PciKind};
+pub use unit::{iommu_unit_bound, iommu_unit_probe, iommu_unit_remove, is_bound_for_good};
 pub use vtd::{detect_intel_iommu, intel_iommu_init, iommu_resume, iommu_suspend};
 
 /// For dma-iommu.

@@ -9,7 +9,7 @@ use super::group::{
     alloc_default_domain, attach_to_group, iommu_group_get_for_dev, iommu_setup_default_domain, lock,
     probe_alloc_default_domain, unlock, with_group,
 };
-use super::objects::PROBE_LOCK;
+use super::objects::{OWNER, PROBE_LOCK};
 use super::release::iommu_release_device;
 use super::{Cookie, DeviceEntry, DomainType, IommuDomain, IommuDriver, IommuGroup, iommu_get_dma_domain};
 use crate::device::{Device, DeviceNode};
@@ -299,6 +299,7 @@ pub async fn iommu_device_use_default_domain(kx: &Kx, node: &DeviceNode) -> Resu
         check_refused(kx, node, claimed);
         Err(Refused::Busy)
     } else {
+        kx.changes(group, OWNER);
         with_group(kx, group, |object| object.owners.set(object.owners.get() + 1));
         node.owns_dma.set(true);
         check_shared(kx, group);
@@ -313,6 +314,7 @@ pub async fn iommu_device_use_default_domain(kx: &Kx, node: &DeviceNode) -> Resu
 ///
 /// Source: `drivers/iommu/iommu.c: iommu_is_default_domain()`, v6.1.
 async fn is_taken(kx: &Kx, group: Ptr<IommuGroup>, default: Ptr<IommuDomain>) -> bool {
+    kx.looks_at(group, OWNER);
     let used = with_group(kx, group, |object| (object.owners.get() > 0).then(|| object.owner.get()));
     let Some(claimed) = used.flatten() else { return false };
     let domain = kx.load(group, IommuGroup::domain).await;
@@ -351,6 +353,7 @@ pub async fn iommu_device_unuse_default_domain(kx: &Kx, node: &DeviceNode) {
         return;
     }
     lock(kx, group).await;
+    kx.changes(group, OWNER);
     with_group(kx, group, |object| object.owners.set(object.owners.get().saturating_sub(1)));
     unlock(kx, group);
 }

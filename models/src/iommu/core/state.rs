@@ -72,6 +72,8 @@ pub struct IommuCore {
     pub entries: RefCell<Vec<DeviceEntry>>,
     /// All groups, in the order of their numbers.
     pub groups: RefCell<Vec<Ptr<IommuGroup>>>,
+    /// Domains that there are, for an IOMMU that has room for so many.
+    pub viommu_domains: Cell<u32>,
     /// The next domain's number.
     pub next_domain: Cell<u16>,
     /// VT-d's domain of all memory at its own address, for units that cannot pass addresses through.
@@ -95,6 +97,7 @@ impl IommuCore {
             instances: Cell::new(Instances::default()),
             entries: RefCell::new(devices.iter().map(at_boot).collect()),
             groups: RefCell::new(Vec::new()),
+            viommu_domains: Cell::new(0),
             next_domain: Cell::new(1),
             si_domain: Cell::new(None),
             copied_tlb: CopiedTlb::default(),

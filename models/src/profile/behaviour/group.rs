@@ -114,6 +114,14 @@ macro_rules! group {
         ranges: &[(V::V6_12, None)],
         trees: &[V::V6_1],
     }
+    LinksUpdatedAfterCleanup {
+        name: "links-updated-after-cleanup",
+        what: "a driver's managed resources are released before its device's links say that it is gone; before, its suppliers \
+               could be unbound meanwhile (6.7, and 6.1.64)",
+        commits: &["2e84dc379200"],
+        ranges: &[(V::V6_7, None)],
+        trees: &[V::V6_1],
+    }
     DeferWithoutDomain {
         name: "defer-without-domain",
         what: "a driver that binds before its device's group has its default domain is told to come again (6.12.27)",

@@ -10,6 +10,7 @@ use super::super::schema::{
     SyncArgs, UnmapArgs, UnmapSgArgs,
 };
 use super::{Checker, World, did_you_mean, multiplied};
+use crate::device::links::LinkFlags;
 use crate::mem::PAGE_SIZE;
 use crate::profile::Behaviour;
 
@@ -154,7 +155,7 @@ impl Walk<'_> {
             Stmt::SetMinAlignMask { mask } => low_bits(checker, *mask, (1 << 18) - 1),
             Stmt::SetSegBoundary { mask } => low_bits(checker, *mask, u64::MAX),
             Stmt::SetMaxSegSize { bytes } => checker.range("bytes", *bytes, 1, u32::MAX.into()),
-            Stmt::AllocCoherent { name, size } | Stmt::AllocBuffer { name, size, .. } => {
+            Stmt::AllocCoherent { name, size, .. } | Stmt::AllocBuffer { name, size, .. } => {
                 checker.name("name", name);
                 checker.dist("size", size, 1, limits::BYTES);
             }
@@ -205,6 +206,21 @@ impl Walk<'_> {
                 self.dma_target(checker, &args.name);
                 in_part(checker, &args.offset, args.size.as_ref());
                 checker.dist("latency_us", &args.latency_us, 0, limits::DELAY_US);
+            }
+            Stmt::AddLink { supplier, flags } => {
+                checker.device(&[Seg::Field("supplier")], supplier, self.world);
+                if !LinkFlags::of(flags).are_valid() {
+                    let help = "`Stateless` goes with `PmRuntime` alone, `SyncStateOnly` with none, and \
+                                `AutoprobeConsumer` not with those that remove the link";
+                    checker.error_help(
+                        &[Seg::Field("flags")],
+                        "device_link_add refuses these together",
+                        help,
+                    );
+                }
+            }
+            Stmt::RemoveLink { supplier } => {
+                checker.device(&[Seg::Field("supplier")], supplier, self.world);
             }
             Stmt::DeclareCoherent { region } => checker.field("region", |c| {
                 if region.size % PAGE_SIZE != 0 || region.start % PAGE_SIZE != 0 {

@@ -71,6 +71,12 @@ pub(super) fn check(checker: &mut Checker<'_>, machine: &Machine, world: &World<
             });
         }
     }
+    if checker.count("iommu_reserved", machine.iommu_reserved.len(), limits::REGIONS) {
+        for (i, reserved) in machine.iommu_reserved.iter().enumerate() {
+            checker.field("iommu_reserved", |c| c.at(Seg::Index(i), |c| region(c, *reserved)));
+        }
+    }
+    checker.field("iommu", |c| virtio(c, machine.iommu));
     if let Some(log) = machine.tpm_log {
         checker.field("tpm_log", |c| usable(c, machine, log));
     }
@@ -167,6 +173,35 @@ fn region(checker: &mut Checker<'_>, region: Region) {
     }
 }
 
+/// What a paravirtual IOMMU says of itself.
+fn virtio(checker: &mut Checker<'_>, iommu: Iommu) {
+    let Iommu::Virtio { input_range, domain_range, page_size_mask, .. } = iommu else { return };
+    if let Some(range) = input_range {
+        let at = [Seg::Field("input_range")];
+        if range.start > range.end {
+            checker.error_help(&at, "it ends before it starts", "both ends belong to a range");
+        } else if range.end >= 1 << 57 {
+            checker.error_help(&at, "it ends above 57 bits", "a host's table has five levels at most");
+        } else if range.end - range.start < PAGE_SIZE - 1 {
+            checker.error(&at, "there is no page in it");
+        }
+    }
+    if domain_range.is_some_and(|range| range.first > range.last) {
+        checker.error_help(
+            &[Seg::Field("domain_range")],
+            "it ends before it starts",
+            "both ends belong to a range",
+        );
+    }
+    if let Some(mask) = page_size_mask
+        && (mask == 0 || mask.trailing_zeros() < 12)
+    {
+        let message = format!("{mask:#x} names no page size, or one below 4096 bytes");
+        let help = "allowed: bits from 0x1000 up, as in `0xfffffffffffff000`";
+        checker.error_help(&[Seg::Field("page_size_mask")], message, help);
+    }
+}
+
 /// The region lies in one piece of usable memory.
 fn usable(checker: &mut Checker<'_>, machine: &Machine, inside: Region) {
     let before = checker.problems.len();
@@ -213,6 +248,43 @@ fn in_flight(checker: &mut Checker<'_>, machine: &Machine, left: InFlight) {
     }
 }
 
+/// Those whom a device needs, and what it takes to be an IOMMU.
+fn links(checker: &mut Checker<'_>, machine: &Machine, i: usize, device: &Device, world: &World<'_>) {
+    if checker.count("suppliers", device.suppliers.len(), limits::SUPPLIERS) {
+        for (nth, supplier) in device.suppliers.iter().enumerate() {
+            let at = [Seg::Field("suppliers"), Seg::Index(nth), Seg::Field("bdf")];
+            if supplier.bdf == device.bdf {
+                checker.error(&at, "a device cannot need itself");
+            } else {
+                checker.device(&at, &supplier.bdf, world);
+            }
+            if device.suppliers[..nth].contains(supplier) {
+                checker.error(&at, format!("{} is named twice by this property", supplier.bdf));
+            }
+        }
+    }
+    let Some(number) = device.is_iommu else { return };
+    let at = [Seg::Field("is_iommu")];
+    let second = match machine.iommu {
+        Iommu::Virtio { second_ms, .. } | Iommu::Smmu { second_ms, .. } => second_ms,
+        Iommu::None | Iommu::AmdVi { .. } | Iommu::Vtd { .. } => {
+            let help = "allowed with `Virtio` and `Smmu`, which the firmware names";
+            checker.error_help(&at, "the machine's `iommu` is none that is a device like others", help);
+            return;
+        }
+    };
+    if number > 1 || number == 1 && second.is_none() {
+        let most = u32::from(second.is_some());
+        let help = if most == 0 { "a second one needs `second_ms`" } else { "allowed: 0 and 1" };
+        checker.error_help(&at, format!("the machine has no IOMMU of the number {number}"), help);
+    } else if machine.devices[..i].iter().any(|other| other.is_iommu == Some(number)) {
+        checker.error(&at, format!("another device is the IOMMU of the number {number}"));
+    }
+    if !device.outside_iommu {
+        checker.error_help(&at, "an IOMMU is behind none", "give it `outside_iommu: true`");
+    }
+}
+
 fn overlap(a: Region, b: Region) -> bool {
     let end = |r: Region| r.end().unwrap_or(u64::MAX);
     a.start < end(b) && b.start < end(a)
@@ -242,6 +314,7 @@ fn device(checker: &mut Checker<'_>, machine: &Machine, i: usize, device: &Devic
     if device.bus_dma_limit == Some(0) {
         checker.error_help(&[Seg::Field("bus_dma_limit")], "no address at all", "leave it out for no limit");
     }
+    links(checker, machine, i, device, world);
     if let Some(driver) = &device.driver
         && !world.drivers.contains(&driver.as_str())
     {

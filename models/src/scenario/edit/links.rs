@@ -38,6 +38,7 @@ pub(super) fn without_devices(root: &Node, range: Range<usize>) -> Option<Node> 
     let idle: Vec<Node> = lost.filter(|driver| !needed.contains(driver)).collect();
     forget_drivers(&mut root, &idle);
     forget_in_processes(&mut root, &bdfs);
+    forget_suppliers(&mut root, &bdfs);
     Some(root)
 }
 
@@ -69,6 +70,19 @@ fn forget_in_processes(root: &mut Node, names: &[Node]) {
     };
     if let Some(processes) = root.field_mut("processes") {
         drop_items(processes, &names_one);
+    }
+}
+
+/// Takes away what says that somebody needs one of these devices.
+fn forget_suppliers(root: &mut Node, bdfs: &[Node]) {
+    let supplies = |item: &Node, field: &str| item.field(field).is_some_and(|value| bdfs.contains(value));
+    for device in list_mut(root, &["machine", "devices"]).into_iter().flatten() {
+        if let Some(suppliers) = device.field_mut("suppliers").and_then(Node::items_mut) {
+            suppliers.retain(|supplier| !supplies(supplier, "bdf"));
+        }
+    }
+    for driver in list_mut(root, &["drivers"]).into_iter().flatten() {
+        drop_items(driver, &|item| supplies(item, "supplier"));
     }
 }
 
