@@ -6,7 +6,7 @@
 use super::dice::Dice;
 use super::process::{given, guest, needs_memory};
 use crate::scenario::{
-    CpuChoice, Device, Dist, Driver, Freed, FreedAt, FreedBy, Inject, Iommu, Machine, MemEncrypt,
+    Cap, CpuChoice, Device, Dist, Driver, Freed, FreedAt, FreedBy, Inject, Iommu, Machine, MemEncrypt,
     MemoryOrder, Plugged, ProcStmt, Process, Region, Registers, Reserved, ReservedAt, Unplugged,
 };
 
@@ -136,9 +136,15 @@ fn share_group(one: &Device, other: &Device) -> bool {
     one.bdf == other.bdf || one.isolation.is_some() && one.isolation == other.isolation
 }
 
-/// No device is plugged into a group that a virtual machine may have at that time: it would be served without translation
-/// for ever after (`docs/findings-open.md`). Such a device is there from the start.
+/// What 6.12 does not do well with groups is left out (`docs/findings-open.md`). No device is plugged into a group that a
+/// virtual machine may have at that time: such a device is there from the start. And a device that shares a port with an
+/// untrusted one is as little trusted, if its driver would have it work in the address spaces of processes otherwise.
 pub(super) fn groups(machine: &mut Machine, processes: &[Process]) {
+    let untrusted: Vec<Device> = machine.devices.iter().filter(|device| device.untrusted).cloned().collect();
+    for device in &mut machine.devices {
+        let spaces = [Cap::Ats, Cap::Pri, Cap::Pasid].iter().all(|cap| device.caps.contains(cap));
+        device.untrusted |= spaces && untrusted.iter().any(|other| share_group(other, device));
+    }
     let given: Vec<&str> = processes.iter().flat_map(|process| given(&process.body)).collect();
     let given: Vec<Device> =
         machine.devices.iter().filter(|device| given.contains(&device.bdf.as_str())).cloned().collect();

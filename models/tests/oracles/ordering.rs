@@ -28,11 +28,12 @@ enum Way {
     Interrupt,
     Timer,
     Atomic,
+    Schedule,
     GracePeriod,
     Callback,
 }
 
-const WAYS: [Way; 12] = [
+const WAYS: [Way; 13] = [
     Way::SpinLock,
     Way::Mutex,
     Way::RwSem,
@@ -43,6 +44,7 @@ const WAYS: [Way; 12] = [
     Way::Interrupt,
     Way::Timer,
     Way::Atomic,
+    Way::Schedule,
     Way::GracePeriod,
     Way::Callback,
 ];
@@ -128,6 +130,10 @@ impl Handed {
             Way::Atomic => {
                 self.atomic.add_return(cx, 1).await;
             }
+            Way::Schedule => {
+                cx.sleep(1).await;
+                self.told.set(true);
+            }
             Way::Work => {
                 Work::new(cx, "kworker: handed over", callback).queue(cx, READER).await;
             }
@@ -150,6 +156,11 @@ impl Handed {
             Way::Nothing => {
                 while !self.told.get() {
                     cx.delay(60).await;
+                }
+            }
+            Way::Schedule => {
+                while !self.told.get() {
+                    cx.sleep(60).await;
                 }
             }
             Way::SpinLock | Way::Mutex | Way::RwSem => {

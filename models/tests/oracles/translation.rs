@@ -3,7 +3,9 @@
 
 use models::device::Device;
 use models::dma::{Attrs, Ops, dma_map_page_attrs};
-use models::iommu::core::iommu_get_dma_domain;
+use models::iommu::core::{
+    IommuGroup, iommu_get_dma_domain, iommu_group_claim_dma_owner, iommu_group_release_dma_owner,
+};
 use models::kernel::GfpFlags;
 use models::mem::{PAGE_SIZE, Ptr};
 use models::oracle::{Before, MapKind, NewMapping, check_flushed, device_dma};
@@ -251,5 +253,25 @@ fn a_device_that_joins_a_group_while_a_virtual_machine_has_it_is_served_without_
         // Before the virtual machine starts, or in a group of its own.
         World { device: "", ..joining.clone() }.is_silent();
         World { spare: "isolation: 2,", ..joining }.is_silent();
+    }
+}
+
+/// The user of a group has claimed it, and has attached it to no domain yet.
+#[test]
+fn a_device_that_joins_a_claimed_group_changes_nothing_for_it() {
+    for version in ["6.1", "6.12"] {
+        let joining = World { version, device: "plugged: After(ms: 4000),", processes: "", ..JOINING };
+        let outcome = on_booted(&joining, |kx| async move {
+            let group = kx.k.node(1).expect("the spare device").group.get();
+            let domain = kx.peek(group, IommuGroup::default_domain);
+            iommu_group_claim_dma_owner(&kx, group).await.expect("nobody has it");
+            kx.sleep(6_000_000_000).await;
+            let joined = kx.k.node(0).expect("the disk").group.get() == group;
+            let kept = kx.peek(group, IommuGroup::default_domain) == domain;
+            iommu_group_release_dma_owner(&kx, group).await;
+            (joined, kept)
+        });
+        assert_eq!(outcome.result, Some((true, true)));
+        assert_eq!(outcome.kinds(), [""; 0]);
     }
 }

@@ -226,8 +226,8 @@ async fn probe_finalize(kx: &Kx, node: &DeviceNode) {
     setup_dma_ops(kx, node).await;
 }
 
-/// What counts is the domain that the group has now. Where a user has the group, no address of its devices is translated for
-/// the DMA API, and nobody comes back to that when the user gives it up.
+/// What counts is the domain that the group has now. Where a user has claimed the group it is the user's, or the one that
+/// blocks: no address of its devices is translated for the DMA API, and nobody comes back to that when the user gives it up.
 ///
 /// Source: `drivers/iommu/dma-iommu.c: iommu_setup_dma_ops()`, v5.13, v6.1, v6.12.
 async fn setup_dma_ops(kx: &Kx, node: &DeviceNode) {
@@ -235,7 +235,7 @@ async fn setup_dma_ops(kx: &Kx, node: &DeviceNode) {
     let domain = iommu_get_dma_domain(kx, dev).await;
     let type_ =
         if domain.is_null() { None } else { DomainType::of(kx.load(domain, IommuDomain::type_).await) };
-    let in_use = kx.peek(node.group.get(), IommuGroup::domain) == Some(domain);
+    let in_use = !is_claimed(kx, node.group.get());
     let translated = in_use && type_.is_some_and(DomainType::is_dma);
     if translated {
         init_dma_domain(kx, node);
