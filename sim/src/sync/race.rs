@@ -146,9 +146,8 @@ impl Accesses {
     fn compare(&self, made: Made, vector: &Vector, counts: fn(&Made, &Made) -> bool) -> Option<Unordered> {
         let how = made.how;
         let races = |earlier: &Made| {
-            !earlier.epoch.ordered_before(vector)
-                && !(earlier.how.marked && how.marked)
-                && counts(earlier, &made)
+            let harmless = earlier.how.marked && how.marked;
+            !(harmless || earlier.epoch.ordered_before(vector)) && counts(earlier, &made)
         };
         let mut reads = self.reads.get();
         let write = self.write.get();
