@@ -8,7 +8,10 @@ pub const FINDINGS: &[(&str, &str)] = &[
     ("bad-segment", "a segment is longer than the device takes, or lies across its boundary"),
     ("bogus-full", "a bounce pool says that it is full, from numbers that belong to somebody else"),
     ("completion-timeout", "a driver gave up waiting for commands that the IOMMU had done"),
-    ("data-race", "two contexts accessed a plain variable with nothing to order them, one of them writing"),
+    (
+        "data-race",
+        "two contexts accessed a plain variable or a field of a kernel object with nothing to order them, one of them writing",
+    ),
     ("deadlock", "contexts wait for one another in a circle"),
     (
         "dma-api-misuse",

@@ -61,6 +61,10 @@ impl FieldAccesses {
         if self.objects.len() <= slot {
             self.objects.resize(slot + 1, Watched::default());
         }
+        if self.accesses.is_empty() {
+            // Most runs need no more.
+            self.accesses.reserve(1024);
+        }
         let first = u32::try_from(self.accesses.len()).unwrap_or(u32::MAX);
         self.objects[slot] = Watched { first, fields };
         self.accesses.resize_with(self.accesses.len() + fields.len(), Accesses::default);
@@ -81,6 +85,9 @@ impl Kx {
     /// A code path accesses a field of a living object, as part of the step that it has just taken.
     #[inline]
     pub(crate) fn accesses<T: Kobject, V>(&self, ptr: Ptr<T>, field: Field<T, V>, how: Access) {
+        if self.is_first_and_alone() {
+            return;
+        }
         let mut races = self.k.races.borrow_mut();
         let Some(accesses) = races.of(ptr.id, field.index, T::FULL_NAMES) else { return };
         let raced = accesses.note_across_cpus(self.cx(), how, || self.label(ptr.id, field.index));
@@ -122,6 +129,9 @@ impl Kx {
     }
 
     fn beside(&self, id: u32, what: Beside, how: Access) {
+        if self.is_first_and_alone() {
+            return;
+        }
         let label = || self.label(id, what.label);
         let raced = self.k.races.borrow_mut().beside(id, what.label).note_across_cpus(self.cx(), how, label);
         if let Some(earlier) = raced {

@@ -94,6 +94,13 @@ impl Cx {
         self.sim.slot(self.id).cpu.get()
     }
 
+    /// Whether no other context has begun yet in this run: whatever is done now happens before all that others will do.
+    #[inline]
+    #[must_use]
+    pub fn is_first_and_alone(&self) -> bool {
+        self.sim.serials.get() <= 1
+    }
+
     /// Virtual time.
     #[must_use]
     pub fn now(&self) -> Nanos {

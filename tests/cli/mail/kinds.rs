@@ -28,6 +28,7 @@ const KINDS: &[(&str, &str)] = &[
     ("iommu-fault", "scenarios/bugs/superpage-switch-frees-foreign-ptes/buggy.ron"),
     ("iova-out-of-range", "scenarios/bugs/iova-retry-overflow-below-start/buggy.ron"),
     ("leak-mapping", "scenarios/bugs/bounce-slot-leak-on-submit-error/buggy.ron"),
+    ("data-race", "scenarios/bugs/fwspec-race-second-round/buggy.ron"),
     ("livelock", "scenarios/bugs/slot-search-livelock-irqs-off/buggy.ron"),
     ("lost-iova", "scenarios/bugs/page-table-growth-vs-lockless-walk-2019/buggy.ron"),
     ("lost-memory", "scenarios/bugs/free-late-in-deferred-range/buggy.ron"),
@@ -177,10 +178,7 @@ const UNSEEN: &[(&str, &str)] = &[
     ("work-still-runs", NO_SUCH_PATH),
     ("wrong-permission", NO_SUCH_PATH),
     ("atomic-at-end", NO_SUCH_PATH),
-    (
-        "data-race",
-        "the one plain variable of the models is protected, and fields of kernel objects are not watched",
-    ),
+    ("does-not-settle", NO_SUCH_PATH),
     ("dma-beyond-mask", "no path of a modelled kernel hands out such an address"),
     (
         "dma-corrupts-object",

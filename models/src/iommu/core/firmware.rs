@@ -223,10 +223,12 @@ pub async fn dma_configure(kx: &Kx, node: &Rc<DeviceNode>) -> Result<(), ComeAga
     if let Err(error) = named {
         return if error == NotProbed::Defer { Err(ComeAgain) } else { Ok(()) };
     }
-    // The IOMMU's driver may have missed the device; the call is repeated on its behalf. What is looked at here is looked
-    // at again under the lock.
+    // The IOMMU's driver may have missed the device; the call is repeated on its behalf. v6.1 looks first whether the device
+    // has a group; v6.12 does so under the lock alone.
     let why = "device_iommu_mapped() in acpi_iommu_configure_id(): a hint, iommu_probe_device() decides";
-    if !kx.load_racy(dev, Device::iommu_group, why).await.is_null() {
+    if !kx.k.has(Behaviour::OneDefaultDomainSetup)
+        && !kx.load_racy(dev, Device::iommu_group, why).await.is_null()
+    {
         return Ok(());
     }
     match iommu_probe_device(kx, node).await {
