@@ -39,14 +39,9 @@ bench-strategies *ARGS:
 mutants-sim *ARGS:
     cargo run --release --example mutants -- {{ ARGS }}
 
-# How small each scenario with a finding becomes: sizes before and after shrinking
-shrink-sizes *ARGS:
-    #!/bin/sh
-    cargo build --release || exit 1
-    for file in $(grep -l "expect: Findings" $(find scenarios -name '*.ron' | grep -v regressions | sort)); do
-        echo "$file"
-        target/release/dmasim --quiet shrink "$file" --budget 2000 -o target/shrunk.ron {{ ARGS }} | grep -E '[0-9] +[0-9]+$'
-    done
+# The collection of bugs: who notices each, how soon by strategy, whether the generator does, how small it gets
+bugs *ARGS:
+    cargo run --release -- bugs --strategies --generated 500 --shrunk --write docs/bugs.md {{ ARGS }}
 
 # The documentation, with warnings as errors
 doc:

@@ -309,6 +309,32 @@ pub struct BugJson {
     pub function: String,
     /// Strategy, empty for the scenario's, and median of the seeds until it was found; null if it was not.
     pub seeds: Vec<(String, Option<u64>)>,
+    /// What generated machines showed without the scenario; nothing unless asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generated: Option<GeneratedJson>,
+    /// How small it became; nothing unless asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shrunk: Option<ShrunkJson>,
+}
+
+/// What generated machines showed of a bug.
+#[derive(Clone, Debug, Serialize)]
+pub struct GeneratedJson {
+    /// How many were run.
+    pub ran: u64,
+    /// The seed of the first that showed it; null if none did.
+    pub seed: Option<u64>,
+    /// Kind of the finding; null if there is none.
+    pub kind: Option<&'static str>,
+}
+
+/// The size of a bug before and after shrinking.
+#[derive(Clone, Debug, Serialize)]
+pub struct ShrunkJson {
+    /// What is counted, how many there were, how many are left.
+    pub sizes: Vec<(&'static str, u64, u64)>,
+    /// Whether nothing more can be left out.
+    pub complete: bool,
 }
 
 /// As one line.

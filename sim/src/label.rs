@@ -15,7 +15,8 @@ impl CtxId {
     /// Slot number, below [`MAX_CONTEXTS`].
     #[must_use]
     pub const fn index(self) -> usize {
-        self.0 as usize
+        // No number is larger. Said so that nothing has to check it where slots are looked up.
+        self.0 as usize % MAX_CONTEXTS
     }
 
     pub(crate) const fn bit(self) -> u64 {

@@ -19,7 +19,7 @@ pub mod trace;
 
 pub use context::{
     Class, ContextState, Cx, DelayedWork, Depths, Doing, Draft, Ended, Frame, HeldLock, IrqFlags, LockOrder,
-    RunConfig, RunEnd, Sim, SpawnSpec, Timer, Work,
+    RunConfig, RunEnd, Sim, SpawnSpec, Step, Timer, Work,
 };
 pub use finding::{Finding, Severity};
 pub use label::{CtxId, CtxSet, Kind, Label, MAX_CONTEXTS, Name, ObjId};

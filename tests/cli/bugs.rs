@@ -12,14 +12,21 @@ fn collection() -> String {
     root().join("scenarios/bugs").to_string_lossy().into_owned()
 }
 
-/// Files of the collection that are no pair are refused by the command, so that this also compares the files.
+/// The rows of the first table of a page.
+fn first_table(page: &str) -> Vec<&str> {
+    let rows = page.lines().skip_while(|line| !line.starts_with('|'));
+    rows.take_while(|line| line.starts_with('|')).collect()
+}
+
+/// Files of the collection that are no pair are refused by the command, so that this also compares the files. The tables
+/// that take longer are compared by `.ci/run`.
 #[test]
 fn the_page_is_what_the_command_writes() {
     let folder = Folder::new();
     folder.dmasim(&["bugs", &collection(), "--write", "bugs.md"]).exits(0);
     let made = std::fs::read_to_string(folder.path().join("bugs.md")).expect("the page that was made");
     let kept = std::fs::read_to_string(root().join("docs/bugs.md")).expect("the page that is kept");
-    assert_eq!(kept, made, "`dmasim bugs --write docs/bugs.md` makes it anew");
+    assert_eq!(first_table(&kept), first_table(&made), "`just bugs` makes it anew");
 }
 
 /// With few seeds: `dmasim test scenarios/bugs` runs as many as each scenario asks for.
@@ -62,9 +69,14 @@ fn a_bug_is_told_of_with_its_versions_and_how_it_was_noticed() {
     copied(&folder, |_, text| text);
     folder.dmasim(&["bugs", "bugs", "--repetitions", "1", "--strategies"]).exits(0).says(&[
         "before 5.10, or in no release: without `memblock-growth-avoids-request` (48c3b583bbdd)",
-        "swarm: overlapping-owners in alloc_node_data, in the first seed",
-        "round-robin: overlapping-owners",
+        "overlapping-owners in alloc_node_data, in the first seed",
+        "seeds by strategy: swarm 1, random 1, pct:3 1, pos 1, urw 1, delay:2 1, rff 1",
         "1 bugs, 1 found",
+    ]);
+    folder.dmasim(&["bugs", "bugs", "--generated", "2", "--shrunk", "--jobs", "2"]).exits(0).says(&[
+        "not found in 2 generated machines",
+        "shrunk: lines ",
+        "0 of 1 are found by generated machines alone",
     ]);
     let json = folder.dmasim(&["bugs", "bugs", "--format", "json"]).exits(0).json();
     assert_eq!(json["bugs"][0]["kind"], "overlapping-owners");

@@ -102,7 +102,7 @@ async fn add_one(kx: &Kx, index: usize) {
     }
     let platform = spec.bus == Bus::Platform;
     let _frame = kx.enter(if platform { "bus_probe_device" } else { "pci_bus_add_device" });
-    node.match_driver.set(true);
+    node.matches_now(kx);
     device_attach(kx, &node).await;
 }
 
@@ -113,12 +113,13 @@ async fn add_one(kx: &Kx, index: usize) {
 pub async fn driver_register(kx: &Kx, index: usize) {
     let _frame = kx.enter("driver_register");
     kx.step(sim::Kind::Signal, kx.memory_label()).await;
+    kx.k.klist.pass(kx.cx());
     kx.k.drivers.borrow_mut().push(RegisteredDriver { index });
     let driver = &kx.k.scenario.drivers[index];
     let nodes: Vec<Rc<DeviceNode>> = kx.k.devices.borrow().iter().cloned().collect();
     for node in nodes {
         let matches = node.spec(&kx.k).driver.as_deref() == Some(driver.name.as_str());
-        if !matches || !node.match_driver.get() || !node.present.get() {
+        if !matches || !node.can_match(kx) || !node.present.get() {
             continue;
         }
         if driver.probe_type == ProbeType::Async {

@@ -67,6 +67,7 @@ pub(super) async fn pci_device_add(kx: &Kx, node: &Rc<DeviceNode>) -> Result<(),
 async fn device_add(kx: &Kx, node: &Rc<DeviceNode>) {
     let _frame = kx.enter("device_add");
     kx.step(sim::Kind::Signal, kx.memory_label()).await;
+    kx.k.klist.pass(kx.cx());
     {
         let mut devices = kx.k.devices.borrow_mut();
         if let Ok(object) = kx.k.mem.object(node.ptr.get()) {
@@ -77,19 +78,24 @@ async fn device_add(kx: &Kx, node: &Rc<DeviceNode>) {
     kx.k.links.device_added(node);
     let platform = node.spec(&kx.k).bus == Bus::Platform;
     // platform_match has no gate of its own.
-    node.match_driver.set(platform);
+    if platform {
+        node.matches_now(kx);
+    }
     let bus = if platform { "platform" } else { "pci" };
     kx.log(|| format!("{bus} {}: {}", node.bdf, describe(node.spec(&kx.k))));
     let window = kx.k.draws.probe_before_init;
     if window > 0 {
         // The hypothesis to be tested: drivers may be matched although the set-up is not finished.
-        node.match_driver.set(true);
+        node.matches_now(kx);
         let wait = kx.choose(sim::choices::Stream::Injection, "window before initialisation", window);
         kx.injected(|| format!("{} can be matched {wait} ns before its set-up ends", node.bdf));
         kx.delay(wait).await;
     }
     iommu_bus_notifier_add(kx, node).await;
     fw_devlink_link_device(kx, node).await;
+    // dev_set_ready_to_probe: under the device's lock.
+    node.lock.pass(kx.cx());
+    node.announced.release(kx.cx());
     node.ready.set(true);
 }
 

@@ -30,6 +30,11 @@ pub struct DeviceNode {
     pub lock: Mutex,
     /// Whether drivers can be matched with it (`match_driver`).
     pub match_driver: Cell<bool>,
+    /// What was done before `match_driver` was set. The flag is a plain bit (`drivers/pci/pci-driver.c: pci_bus_match()`
+    /// reads it without a lock); that whoever finds it set sees the rest is taken for granted there, and here.
+    pub(super) matchable: sim::sync::Order,
+    /// What was done before user space was told of it.
+    pub(super) announced: sim::sync::Order,
     /// Whether `device_add` has finished with it (`ready_to_probe`).
     pub ready: Cell<bool>,
     /// Whether it is there at all.
@@ -67,6 +72,8 @@ impl DeviceNode {
             ptr: Cell::new(Ptr::NULL),
             lock: Mutex::new(kx.cx(), DEVICE_LOCK),
             match_driver: Cell::new(false),
+            matchable: sim::sync::Order::default(),
+            announced: sim::sync::Order::default(),
             ready: Cell::new(false),
             present: Cell::new(true),
             bound: Cell::new(None),
@@ -89,10 +96,40 @@ impl DeviceNode {
         &k.scenario.machine.devices[self.index]
     }
 
+    /// Drivers can be matched with it from now on.
+    pub(super) fn matches_now(&self, kx: &Kx) {
+        self.matchable.release(kx.cx());
+        self.match_driver.set(true);
+    }
+
+    /// Whether drivers can be matched with it.
+    pub(super) fn can_match(&self, kx: &Kx) -> bool {
+        let set = self.match_driver.get();
+        if set {
+            self.matchable.acquire(kx.cx());
+        }
+        set
+    }
+
     /// Counts a mapping.
     pub fn count(&self, bounced: bool, failed: bool) {
         let (maps, bounces, failures) = self.counts.get();
         self.counts.set((maps + 1, bounces + u64::from(bounced), failures + u64::from(failed)));
+    }
+}
+
+impl Kx {
+    /// A device that user space asks for by its name, as the bus's list has it. Once `device_add` has told user space of
+    /// it, that has seen all that was done until then.
+    ///
+    /// Source: `drivers/base/bus.c: bus_find_device()`, `drivers/base/core.c: device_add()` (`KOBJ_ADD`), v6.12.
+    pub(crate) fn find_device(&self, index: usize) -> Option<Rc<DeviceNode>> {
+        self.k.klist.pass(self.cx());
+        let node = self.k.node(index)?;
+        if node.ready.get() {
+            node.announced.acquire(self.cx());
+        }
+        Some(node)
     }
 }
 
@@ -107,7 +144,7 @@ impl Kernel {
     /// The driver core's view of the device of a structure, also while the device is being removed.
     #[must_use]
     pub fn node_of(&self, dev: Ptr<Device>) -> Option<Rc<DeviceNode>> {
-        let place = self.mem.object(dev).ok()?.place.get();
+        let place = self.mem.look(dev, |device| device.place.get()).ok()?;
         self.devices.borrow().get(place).cloned()
     }
 

@@ -36,6 +36,7 @@ const DEFERRALS: u32 = 2_000;
 pub async fn device_attach(kx: &Kx, node: &Rc<DeviceNode>) {
     let _frame = kx.enter("__device_attach");
     let wanted = node.spec(&kx.k).driver.as_deref();
+    kx.k.klist.pass(kx.cx());
     let known: Vec<usize> = kx.k.drivers.borrow().iter().map(|driver| driver.index).collect();
     for index in known {
         if wanted == Some(kx.k.scenario.drivers[index].name.as_str()) {

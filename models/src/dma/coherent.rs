@@ -209,11 +209,12 @@ pub async fn dma_free_attrs(kx: &Kx, dev: Ptr<Device>, coherent: &Coherent) {
     }
     let ops = get_dma_ops(kx, dev).await;
     let (dir, kind) = (Direction::Bidirectional, MapKind::Coherent);
-    kx.k.ledger.unmapping(kx, dev, &Unmapped { dma, size, dir, kind, ops, phys: Some(phys), entries: 0 });
+    let unmap = Unmapped { dma, size, dir, kind, ops, phys: Some(phys), entries: 0 };
+    let leaving = kx.k.ledger.unmapping(kx, dev, &unmap);
     if ops == Ops::Iommu {
         iommu_dma_unmap_coherent(kx, dev, dma, size).await;
     }
-    kx.k.ledger.unmapped(kx, dev, dma, size, super::Attrs { skip_cpu_sync: true, no_warn: false });
+    kx.k.ledger.unmapped(kx, dev, leaving, super::Attrs { skip_cpu_sync: true, no_warn: false });
     match ops {
         Ops::Direct if id != 0 => direct_free(kx, dev, coherent).await,
         Ops::Iommu if id != 0 => kx.free_pages(phys, order, id).await,

@@ -101,12 +101,13 @@ pub async fn dma_unmap_page_attrs(
     let _frame = kx.enter("dma_unmap_page_attrs");
     let ops = get_dma_ops(kx, dev).await;
     let kind = MapKind::Single;
-    kx.k.ledger.unmapping(kx, dev, &Unmapped { dma: addr, size, dir, kind, ops, phys: None, entries: 0 });
+    let unmap = Unmapped { dma: addr, size, dir, kind, ops, phys: None, entries: 0 };
+    let leaving = kx.k.ledger.unmapping(kx, dev, &unmap);
     match ops {
         Ops::Direct => dma_direct_unmap_page(kx, dev, addr, size, dir, attrs).await,
         Ops::Iommu => iommu_dma_unmap_page(kx, dev, addr, size, dir, attrs).await,
     }
-    kx.k.ledger.unmapped(kx, dev, addr, size, attrs);
+    kx.k.ledger.unmapped(kx, dev, leaving, attrs);
 }
 
 /// The most bytes that one mapping of a device may have; all ones where there is no limit.

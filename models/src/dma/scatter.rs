@@ -1,5 +1,7 @@
 //! Scatterlists.
 
+use smallvec::SmallVec;
+
 use super::mapping::{note_path, refuses_without_mask, sync_part, tell_mask};
 use super::{Attrs, Ops, dma_direct_map_page, dma_direct_unmap_page, get_dma_ops};
 use crate::device::Device;
@@ -111,10 +113,11 @@ pub async fn dma_unmap_sg_attrs(
 ) {
     let _frame = kx.enter("dma_unmap_sg_attrs");
     let ops = get_dma_ops(kx, dev).await;
-    for entry in list.iter().take(segments) {
+    let leaving = |entry: &SgEntry| {
         let (dma, size, kind, entries) = (entry.dma, entry.dma_length, MapKind::Scatter, list.len());
-        kx.k.ledger.unmapping(kx, dev, &Unmapped { dma, size, dir, kind, ops, phys: None, entries });
-    }
+        kx.k.ledger.unmapping(kx, dev, &Unmapped { dma, size, dir, kind, ops, phys: None, entries })
+    };
+    let leaving: SmallVec<[_; 8]> = list.iter().take(segments).map(leaving).collect();
     match ops {
         Ops::Direct => {
             let _frame = kx.enter("dma_direct_unmap_sg");
@@ -124,8 +127,8 @@ pub async fn dma_unmap_sg_attrs(
         }
         Ops::Iommu => iommu_dma_unmap_sg(kx, dev, list, segments, dir, attrs).await,
     }
-    for entry in list.iter().take(segments) {
-        kx.k.ledger.unmapped(kx, dev, entry.dma, entry.dma_length, attrs);
+    for id in leaving {
+        kx.k.ledger.unmapped(kx, dev, id, attrs);
     }
 }
 

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use sim::SpawnSpec;
 use sim::choices::Stream;
-use sim::sync::{LockClass, SpinLock, WaitQueue};
+use sim::sync::{LockClass, Order, SpinLock, WaitQueue};
 
 use super::exec::{Flow, run_block};
 use super::io::free_item;
@@ -35,6 +35,8 @@ pub struct Instance {
     pub(super) managed: RefCell<Vec<NameId>>,
     /// What queues have handed to one another, oldest first.
     shared: RefCell<Vec<(NameId, Item)>>,
+    /// The lock of that list: taken and given back in one step.
+    handed_over: Order,
     /// What probe and remove have asked the device for.
     outstanding: Rc<Outstanding>,
     /// The largest mapping that is asked for (`LimitToMaxMapping`).
@@ -178,6 +180,7 @@ impl Instance {
             locks: locks.collect(),
             managed: RefCell::default(),
             shared: RefCell::default(),
+            handed_over: Order::default(),
             outstanding: Outstanding::new(kx),
             max_mapping: Cell::new(u64::MAX),
             going: Cell::new(false),
@@ -257,6 +260,7 @@ pub(super) async fn wait_all(kx: &Kx, env: &Env) {
     while env.outstanding.count.get() > 0 {
         env.outstanding.done.wait(kx).await;
     }
+    env.outstanding.done.see(kx);
 }
 
 /// How long a poll for something shared pauses.
@@ -269,6 +273,7 @@ pub(super) async fn share(kx: &Kx, env: &Env, name: NameId) {
     for items in env.scopes() {
         items.forget(name);
     }
+    env.instance.handed_over.release(kx);
     env.instance.shared.borrow_mut().push((name, item));
 }
 
@@ -284,6 +289,7 @@ pub(super) async fn take_shared(kx: &Kx, env: &Env, name: NameId, within_us: u64
             at.map(|at| shared.remove(at).1)
         };
         if let Some(item) = found {
+            env.instance.handed_over.acquire(kx);
             env.put(name, item);
             return;
         }
@@ -300,6 +306,7 @@ pub async fn remove(kx: &Kx, instance: &Rc<Instance>) {
     while instance.running.get() > 0 {
         instance.idle.wait(kx).await;
     }
+    instance.idle.see(kx);
     // What was shared and nobody took goes with the queues.
     for (_, item) in instance.shared.take() {
         free_item(kx, item).await;

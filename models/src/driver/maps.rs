@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use sim::Draft;
+use smallvec::{SmallVec, smallvec};
 
 use super::instance::Env;
 use super::io::{free_memory, is_vmalloc, new_buffer};
@@ -318,7 +319,7 @@ pub(super) async fn sync(kx: &Kx, env: &Rc<Env>, args: &SyncOp) -> Result<(), u3
 }
 
 /// The part of some ranges that a statement is about, counted through all of them. There is always at least a byte of it.
-pub(super) fn part_of(kx: &Kx, part: &Part, mut ranges: Vec<(DmaAddr, u64)>) -> Vec<(DmaAddr, u64)> {
+pub(super) fn part_of(kx: &Kx, part: &Part, mut ranges: BusRanges) -> BusRanges {
     let Some((offset, size)) = part.bounds.as_deref() else { return ranges };
     let total: u64 = ranges.iter().map(|(_, size)| size).sum();
     let mut skip = draw(kx, "offset of a part", offset).min(total.saturating_sub(1));
@@ -334,13 +335,16 @@ pub(super) fn part_of(kx: &Kx, part: &Part, mut ranges: Vec<(DmaAddr, u64)>) -> 
     ranges
 }
 
+/// Ranges of bus addresses: one, but for lists.
+pub(super) type BusRanges = SmallVec<[(DmaAddr, u64); 1]>;
+
 /// Where the device finds what a name stands for.
-pub(super) fn bus_ranges(item: &Item) -> Vec<(DmaAddr, u64)> {
+pub(super) fn bus_ranges(item: &Item) -> BusRanges {
     match item.thing() {
-        Item::Map(map) => vec![(map.dma, map.size)],
+        Item::Map(map) => smallvec![(map.dma, map.size)],
         Item::Sg(sg) => sg.list.iter().take(sg.segments).map(|entry| (entry.dma, entry.dma_length)).collect(),
-        Item::Coherent(coherent, _) => vec![(coherent.dma, coherent.size)],
-        Item::Buffer(_) | Item::Object(_) | Item::Gone(_) => Vec::new(),
+        Item::Coherent(coherent, _) => smallvec![(coherent.dma, coherent.size)],
+        Item::Buffer(_) | Item::Object(_) | Item::Gone(_) => BusRanges::new(),
     }
 }
 

@@ -120,13 +120,14 @@ fn run<'a>(
                 }
                 ProcOp::Plug(index) => pci_rescan_one(kx, *index).await,
                 ProcOp::Unplug(index) => {
-                    if let Some(node) = kx.k.node(*index) {
+                    if let Some(node) = kx.find_device(*index) {
                         pci_stop_and_remove(kx, &node).await;
                     }
                 }
                 ProcOp::Bind { device, driver } => {
                     let _frame = kx.enter("bind_store");
-                    if let Some(node) = kx.k.node(*device).filter(|node| has_bind_files(kx, node)) {
+                    let found = kx.find_device(*device);
+                    if let Some(node) = found.filter(|node| has_bind_files(kx, node)) {
                         driver_probe_device(kx, &node, *driver).await;
                     }
                 }
@@ -158,7 +159,8 @@ fn run<'a>(
                 ProcOp::Suspend => pm_suspend(kx).await,
                 ProcOp::Unbind(index) => {
                     let _frame = kx.enter("unbind_store");
-                    if let Some(node) = kx.k.node(*index).filter(|node| has_bind_files(kx, node)) {
+                    let found = kx.find_device(*index);
+                    if let Some(node) = found.filter(|node| has_bind_files(kx, node)) {
                         device_release_driver(kx, &node).await;
                     }
                 }

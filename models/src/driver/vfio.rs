@@ -29,7 +29,7 @@ pub(super) struct Container {
 /// Source: `vfio_iommu_type1_attach_group()`; `drivers/vfio/group.c: vfio_group_set_container()`.
 pub(super) async fn attach(kx: &Kx, device: usize) -> Option<Container> {
     let _frame = kx.enter("vfio_iommu_type1_attach_group");
-    let node = kx.k.node(device)?;
+    let node = kx.find_device(device)?;
     let group = kx.load(node.ptr.get(), Device::iommu_group).await;
     if group.is_null() {
         return None;
@@ -105,11 +105,15 @@ pub(super) async fn unmap(kx: &Kx, container: &mut Container, iova: u64, pages: 
         };
         let count = (1..rest.len()).find(|n| !joined(*n)).unwrap_or(rest.len());
         let size = count as u64 * PAGE_SIZE;
+        let dev = kx.k.node(container.device).map(|node| node.ptr.get());
+        let leaving =
+            |(at, _): &(u64, Buffer)| dev.and_then(|dev| kx.k.ledger.leaving(kx, dev, DmaAddr(*at)));
+        let leaving: Vec<_> = rest[..count].iter().map(leaving).collect();
         user_unmap(kx, container.domain, DmaAddr(*start), size).await;
         if let Some(node) = kx.k.node(container.device) {
-            for (at, _) in &rest[..count] {
+            for id in leaving {
                 let attrs = Attrs { skip_cpu_sync: true, no_warn: false };
-                kx.k.ledger.unmapped(kx, node.ptr.get(), DmaAddr(*at), PAGE_SIZE, attrs);
+                kx.k.ledger.unmapped(kx, node.ptr.get(), id, attrs);
             }
         }
         for (_, buffer) in &rest[..count] {

@@ -45,6 +45,7 @@ pub fn generate(seed: u64, kernel: &Kernel) -> ScenarioFile {
     more::pool(&mut further, &machine, &mut cmdline, &mut kernel.config);
     more::machine(&mut further, &mut machine, &mut drivers);
     more::processes(&mut further, &machine, &mut processes, &mut inject);
+    more::groups(&mut machine, &processes);
     ScenarioFile {
         about: Some(format!("generated from seed {seed}")),
         kernel: Some(kernel),

@@ -72,14 +72,20 @@ pub(super) fn guest(dice: &mut Dice, bdf: &str) -> [ProcStmt; 5] {
 /// Whether one of them gives a device to a virtual machine. Its memory must be there: who runs a virtual machine does
 /// not start it otherwise, and a process here cannot say so.
 pub(super) fn needs_memory(processes: &[Process]) -> bool {
-    fn any(body: &[ProcStmt]) -> bool {
-        body.iter().any(|stmt| match stmt {
-            ProcStmt::VfioMap { .. } => true,
-            ProcStmt::Repeat { body, .. } => any(body),
-            _ => false,
-        })
+    processes.iter().any(|process| !given(&process.body).is_empty())
+}
+
+/// The devices that somebody gives to virtual machines.
+pub(super) fn given(body: &[ProcStmt]) -> Vec<&str> {
+    let mut devices = Vec::new();
+    for stmt in body {
+        match stmt {
+            ProcStmt::VfioAttach { bdf } => devices.push(bdf.as_str()),
+            ProcStmt::Repeat { body, .. } => devices.extend(given(body)),
+            _ => {}
+        }
     }
-    processes.iter().any(|process| any(&process.body))
+    devices
 }
 
 pub(super) fn inject(dice: &mut Dice, may_fail: bool) -> Inject {

@@ -1,8 +1,11 @@
 //! Loads and stores of fields of kernel objects, each a step, each asking the shadow.
 
+use std::future::Future;
+
 use sim::{Kind, ObjId};
 
 use super::Kx;
+use super::load::Load;
 use crate::mem::{Access, Dangling, Field, Kobject, PhysAddr, Ptr, Raw};
 
 impl Kx {
@@ -21,32 +24,56 @@ impl Kx {
     /// A pointer that leads to no living object of its type is a finding; the load then gives what lies there now, as
     /// on the real machine, or ends the run in an oops if nothing does.
     #[inline]
-    pub async fn load<T: Kobject, V: Raw>(&self, ptr: Ptr<T>, field: Field<T, V>) -> V {
-        self.step(Kind::Read, self.label(ptr.id, field.index)).await;
-        self.load_within(ptr, field).await
+    pub fn load<T: Kobject, V: Raw>(&self, ptr: Ptr<T>, field: Field<T, V>) -> impl Future<Output = V> {
+        Load::new(self, ptr, field, Some(sim::sync::Access::READ))
+    }
+
+    /// Loads a field in some way; `None`: one that no oracle looks at.
+    #[inline]
+    pub(crate) fn load_as<T: Kobject, V: Raw>(
+        &self,
+        ptr: Ptr<T>,
+        field: Field<T, V>,
+        how: Option<sim::sync::Access>,
+    ) -> impl Future<Output = V> {
+        Load::new(self, ptr, field, how)
     }
 
     /// Loads a field as part of a step that was taken already.
-    pub async fn load_within<T: Kobject, V: Raw>(&self, ptr: Ptr<T>, field: Field<T, V>) -> V {
-        let access = self.k.mem.load(ptr, field);
-        match access {
-            Access::Live(value) => value,
-            Access::Stale(value, dangling) => {
-                let value = self.stale_load(&Spot::of(ptr, field), dangling, value.to_raw()).await;
-                V::from_raw(value)
-            }
-            Access::Oops(dangling) => V::from_raw(self.stale_load(&Spot::of(ptr, field), dangling, 0).await),
-        }
+    pub fn load_within<T: Kobject, V: Raw>(
+        &self,
+        ptr: Ptr<T>,
+        field: Field<T, V>,
+    ) -> impl Future<Output = V> {
+        Load::within(self, ptr, field, Some(sim::sync::Access::READ))
     }
 
     /// Stores a field: `ptr->field = value`.
     #[inline]
     pub async fn store<T: Kobject, V: Raw>(&self, ptr: Ptr<T>, field: Field<T, V>, value: V) {
+        self.store_as(ptr, field, value, Some(sim::sync::Access::WRITE)).await;
+    }
+
+    /// Stores a field in some way; `None`: one that no oracle looks at.
+    #[inline]
+    pub(crate) async fn store_as<T: Kobject, V: Raw>(
+        &self,
+        ptr: Ptr<T>,
+        field: Field<T, V>,
+        value: V,
+        how: Option<sim::sync::Access>,
+    ) {
         self.step(Kind::Write, self.label(ptr.id, field.index)).await;
         let spot = Spot::of(ptr, field);
-        let dead = self.k.mem.object(ptr).err();
-        if let Some(dangling) = dead {
-            self.stale_store(&spot, dangling).await;
+        match self.k.mem.object(ptr) {
+            Err(dangling) => self.stale_store(&spot, dangling).await,
+            Ok(object) => {
+                if let Some(how) = how
+                    && (field.get)(&object).to_raw() != value.to_raw()
+                {
+                    self.accesses(ptr, field, how);
+                }
+            }
         }
         let access = self.k.mem.store(ptr, field, value);
         if let Access::Oops(dangling) = access {
@@ -102,7 +129,7 @@ pub struct Spot {
 }
 
 impl Spot {
-    fn of<T: Kobject, V>(ptr: Ptr<T>, field: Field<T, V>) -> Self {
+    pub(super) fn of<T: Kobject, V>(ptr: Ptr<T>, field: Field<T, V>) -> Self {
         Self {
             base: ptr.addr,
             id: ptr.id,
@@ -122,7 +149,7 @@ impl Spot {
 }
 
 impl Kx {
-    async fn stale_load(&self, spot: &Spot, dangling: Dangling, value: u64) -> u64 {
+    pub(super) async fn stale_load(&self, spot: &Spot, dangling: Dangling, value: u64) -> u64 {
         self.report_dangling(spot, dangling, "Read");
         if self.k.image.mapped(spot.addr()).is_none() {
             self.page_fault(spot.addr(), "read").await;

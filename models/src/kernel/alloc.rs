@@ -179,6 +179,7 @@ impl Kx {
     /// Gives pages back (`__free_pages`).
     pub async fn free_pages(&self, addr: PhysAddr, order: u8, id: u32) {
         self.step(Kind::Free, self.k.wild).await;
+        self.frees(id);
         self.check_private(PhysRange::new(addr, 4096 << order));
         check_no_slab(self, addr);
         let site = self.site();
@@ -290,6 +291,7 @@ impl Kx {
     /// Gives slab memory back (`kfree`).
     pub async fn kfree(&self, addr: PhysAddr, id: u32) {
         self.step(Kind::Free, self.label(id, 0)).await;
+        self.frees(id);
         let site = self.site();
         let mut mem = self.k.mem.borrow_mut();
         let type_name = mem.heap.record(id).map_or("", |record| record.type_name);

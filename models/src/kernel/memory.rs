@@ -86,6 +86,19 @@ impl MemoryCell {
         found
     }
 
+    /// Looks into the living object to which a pointer leads; cheaper than a share of it.
+    ///
+    /// # Errors
+    /// It leads to no living object of this type.
+    #[inline]
+    pub(crate) fn look<T: Kobject, R>(&self, ptr: Ptr<T>, look: impl FnOnce(&T) -> R) -> Result<R, Dangling> {
+        let found = self.0.borrow().heap.get_ref(ptr).map(look);
+        if found.is_err() {
+            touch(ALL, Op::Read);
+        }
+        found
+    }
+
     /// Reads a field: [`mem::Heap::load`].
     #[inline]
     pub(super) fn load<T: Kobject, V: Raw>(&self, ptr: Ptr<T>, field: Field<T, V>) -> Access<V> {

@@ -11,6 +11,7 @@ mod encryption;
 mod globals;
 mod holders;
 mod jiffies;
+mod load;
 mod memory;
 mod oops;
 mod ordering;
@@ -36,7 +37,7 @@ use crate::dma::atomic_pool::AtomicPools;
 use crate::driver::Programs;
 use crate::iommu::core::IommuCore;
 use crate::mem::Site;
-use crate::oracle::Ledger;
+use crate::oracle::{FieldAccesses, Ledger};
 use crate::profile::{Behaviour, Profile};
 use crate::run::Facts;
 use crate::scenario::Resolved;
@@ -70,7 +71,7 @@ pub struct Kernel {
     /// Memory for atomic requests that is shared with the host.
     pub atomic_pools: AtomicPools,
     /// What CPUs see of one another's stores.
-    pub order: StoreOrder,
+    pub order: Rc<StoreOrder>,
     /// What is asked of the default pool, if somebody wants to know.
     pub bounces: Option<RefCell<Workload>>,
     /// Where the kernel's image lies.
@@ -79,6 +80,8 @@ pub struct Kernel {
     pub devices: RefCell<Vec<Rc<DeviceNode>>>,
     /// `pci_rescan_remove_lock`, once somebody took it.
     pub pci_rescan_remove_lock: OnceCell<Mutex>,
+    /// The locks of the buses' lists of devices and drivers (`klist->k_lock`): each is taken and given back in one step.
+    pub(crate) klist: sim::sync::Order,
     /// Drivers that have registered.
     pub drivers: RefCell<Vec<RegisteredDriver>>,
     /// Which device needs which.
@@ -95,6 +98,8 @@ pub struct Kernel {
     pub programs: Arc<Programs>,
     /// Engine labels of objects, by heap id. Each is written once, before anybody has the id: no search need know.
     labels: cell::RefCell<Vec<ObjId>>,
+    /// What the oracle of data races remembers. It finds the same in whatever order independent steps are taken.
+    pub(crate) races: cell::RefCell<FieldAccesses>,
     holders: holders::Holders,
     /// For the record alone.
     stacks: cell::RefCell<stacks::StackTable>,
@@ -122,7 +127,8 @@ impl Kernel {
         details: bool,
     ) -> Self {
         let image = KernelImage::new(&scenario.machine, &scenario.map);
-        let order = StoreOrder::new(&scenario.machine);
+        let order = Rc::new(StoreOrder::new(&scenario.machine));
+        order.listen(sim);
         let iommu = IommuCore::new(&scenario.machine.devices);
         let mut devices = scenario.machine.devices.iter();
         let names_some = devices.any(|device| !device.suppliers.is_empty() || device.is_iommu.is_some());
@@ -139,6 +145,7 @@ impl Kernel {
             image,
             devices: RefCell::new(Vec::new()),
             pci_rescan_remove_lock: OnceCell::new(),
+            klist: sim::sync::Order::default(),
             drivers: RefCell::new(Vec::new()),
             links,
             deferred: DeferredProbes::default(),
@@ -147,6 +154,7 @@ impl Kernel {
             facts: RefCell::new(Facts::default()),
             programs,
             labels: cell::RefCell::new(Vec::new()),
+            races: cell::RefCell::default(),
             holders: holders::Holders::default(),
             stacks: cell::RefCell::default(),
             reported: RefCell::default(),

@@ -3,7 +3,7 @@
 //! Fields of kernel objects are sequentially consistent. What the kernel reads without a lock and orders with barriers
 //! is a [`Shared`]: on a machine that promises little ([`MemoryOrder::Weak`]) a store may stay in its CPU's store
 //! buffer for a while, and a load may give what was there a while ago. Both are choices; the first answer is always
-//! "at once". Barriers, and giving a lock back, end both.
+//! "at once". Barriers end both, and so does what synchronises: the engine tells of it ([`sim::sync::Ordering`]).
 //!
 //! Source: `Documentation/memory-barriers.txt`. Stores become visible to all other CPUs at one time (multi-copy
 //! atomicity), and no CPU sees a location go back in time (coherence).
@@ -12,6 +12,7 @@ use sim::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use sim::choices::Stream;
+use sim::sync::{Order, Ordering};
 use sim::{Kind, Nanos, ObjId};
 
 use super::Kx;
@@ -46,6 +47,13 @@ impl StoreOrder {
         Self { weak: machine.memory_order == MemoryOrder::Weak, cpus: RefCell::new(views) }
     }
 
+    /// Has the engine tell of what synchronises, where that matters.
+    pub(super) fn listen(self: &Rc<Self>, sim: &sim::Sim) {
+        if self.weak {
+            sim.on_ordering(Rc::clone(self) as Rc<dyn Ordering>);
+        }
+    }
+
     fn with<R>(&self, cpu: u8, f: impl FnOnce(&mut CpuView) -> R) -> Option<R> {
         self.cpus.borrow_mut().get_mut(usize::from(cpu)).map(f)
     }
@@ -57,6 +65,18 @@ impl StoreOrder {
                 seen.set(seen.get().min(now));
             }
         });
+    }
+}
+
+/// Locks, completions, wake-ups, work, timers and the start of a context order what they order in the kernel: who acquires
+/// sees at least what was visible when the other one released.
+impl Ordering for StoreOrder {
+    fn released(&self, cpu: u8, now: Nanos) {
+        self.drain(cpu, now);
+    }
+
+    fn acquired(&self, cpu: u8, since: Nanos) {
+        self.with(cpu, |view| view.read_at = view.read_at.max(since));
     }
 }
 
@@ -112,11 +132,13 @@ pub struct Shared<T> {
     stores: RefCell<Vec<Store<T>>>,
     /// By CPU, as of when it has read: it cannot read what is older.
     read: RefCell<Vec<Nanos>>,
+    /// Who finds what was stored with a release sees what was done before it, by the address alone.
+    published: Order,
 }
 
 impl<T> Default for Shared<T> {
     fn default() -> Self {
-        Self { stores: RefCell::default(), read: RefCell::default() }
+        Self { stores: RefCell::default(), read: RefCell::default(), published: Order::default() }
     }
 }
 
@@ -154,6 +176,7 @@ impl<T: Clone + Default + PartialEq> Shared<T> {
     pub async fn store_release(&self, kx: &Kx, label: ObjId, value: T) {
         kx.step(Kind::Write, label).await;
         kx.order_stores();
+        self.published.release(kx.cx());
         self.push(kx, Store { value, cpu: kx.cpu(), seen: Rc::new(Cell::new(kx.time_of_order())) });
     }
 
@@ -170,6 +193,7 @@ impl<T: Clone + Default + PartialEq> Shared<T> {
     /// A load that nothing orders (`READ_ONCE`).
     pub async fn read_once(&self, kx: &Kx, label: ObjId) -> T {
         kx.step(Kind::Read, label).await;
+        self.published.acquire(kx.cx());
         if !kx.k.order.weak {
             return self.last();
         }

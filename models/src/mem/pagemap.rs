@@ -200,6 +200,10 @@ impl<T: Copy + PartialEq> PageMap<T> {
     /// Gives `count` pages from `first` the value `value`. `count` is at most [`MAX_FILL_PAGES`].
     pub(crate) fn fill(&mut self, first: Pfn, count: u64, value: T) {
         debug_assert!(count <= MAX_FILL_PAGES);
+        if count == 1 {
+            *self.get_mut(first) = value;
+            return;
+        }
         let end = first.0.saturating_add(count);
         let mut pfn = first.0;
         while pfn < end {

@@ -24,7 +24,7 @@ pub async fn device_dma(kx: &Kx, node: &DeviceNode, dma: DmaAddr, size: u64, wri
         let title = format!("{} drives {bits} address bits, and was told to access {dma}", node.bdf);
         kx.report(Draft::warning("dma-beyond-mask", title).discriminator("address lines"), Vec::new);
     }
-    check_given(kx, node, mapping.as_ref(), dma, size, write);
+    check_given(kx, node, mapping.as_deref(), dma, size, write);
     let mut done = 0;
     while done < size {
         let at = dma.wrapping_add(done);
@@ -34,7 +34,7 @@ pub async fn device_dma(kx: &Kx, node: &DeviceNode, dma: DmaAddr, size: u64, wri
         }
         match device_access(kx, node, DmaAddr(at.0 & wired), write) {
             DmaTarget::Memory(phys) => {
-                check_encryption(kx, node, mapping.as_ref(), at, phys, write);
+                check_encryption(kx, node, mapping.as_deref(), at, phys, write);
                 let piece = mapping.as_ref().and_then(|mapping| mapping.piece_at(at));
                 if let Some(piece) = piece {
                     check_target(kx, node, piece, at, phys, write);
@@ -53,7 +53,9 @@ pub async fn device_dma(kx: &Kx, node: &DeviceNode, dma: DmaAddr, size: u64, wri
         done += len;
     }
     if write && let Some(mapping) = mapping {
-        kx.k.ledger.change(node.index, mapping.new.dma, |mapping| {
+        let id = mapping.id;
+        drop(mapping);
+        kx.k.ledger.change(id, |mapping| {
             mapping.written = true;
             for piece in &mut mapping.pieces {
                 let (from, to) = piece.part(dma, size);

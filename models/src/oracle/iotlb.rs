@@ -8,21 +8,30 @@ use crate::dma::Ops;
 use crate::iommu::core::{DeviceEntry, IommuDomain};
 use crate::iommu::dma::{FlushQueue, FqEntry};
 use crate::kernel::Kx;
-use crate::mem::{DmaAddr, PAGE_SHIFT, Ptr};
+use crate::mem::{DmaAddr, PAGE_SHIFT, PAGE_SIZE, Ptr};
 
 /// Checks a range whose unmap, or whose flush, has just been declared done: the hardware must not translate any of its pages
 /// from its cache that the page table does not translate now.
 pub fn check_flushed(kx: &Kx, domain: Ptr<IommuDomain>, addr: DmaAddr, size: u64) {
+    check_left(kx, domain, addr, size, |_| true);
+}
+
+/// The same, of those pages of the range of which `ours` is true.
+fn check_left(kx: &Kx, domain: Ptr<IommuDomain>, addr: DmaAddr, size: u64, ours: impl Fn(DmaAddr) -> bool) {
     let (first, last) = (addr.0 >> PAGE_SHIFT, addr.0.wrapping_add(size.max(1) - 1) >> PAGE_SHIFT);
     let object = kx.k.mem.object(domain);
     let Ok(object) = object else { return };
     let cookie = object.cookie.borrow();
     let Some(cookie) = cookie.as_ref() else { return };
+    let frame_of = |page: DmaAddr| {
+        // A large page translates many addresses, and has the frame of the first.
+        let leaf = cookie.table.lookup(page)?;
+        Some(leaf.phys.wrapping_add(page.0 - leaf.iova.0).0 >> PAGE_SHIFT)
+    };
     let stale = cookie.iotlb.iter().find(|entry| {
-        first <= entry.page
-            && entry.page <= last
-            && cookie.table.lookup(DmaAddr(entry.page << PAGE_SHIFT)).map(|leaf| leaf.phys.0 >> PAGE_SHIFT)
-                != Some(entry.frame)
+        let page = DmaAddr(entry.page << PAGE_SHIFT);
+        let inside = first <= entry.page && entry.page <= last;
+        inside && ours(page) && frame_of(page) != Some(entry.frame)
     });
     let Some(stale) = stale.copied() else { return };
     let title = format!(
@@ -97,7 +106,10 @@ pub(super) fn check_strict(kx: &Kx, node: &DeviceNode, mapping: &Mapping) {
         return;
     }
     if let DeviceEntry::Domain(domain) = kx.k.iommu.entry(node.index) {
-        check_flushed(kx, domain, new.dma, new.size);
+        // What was given back may be others' by now, whose own unmap may be on its way. Where a queue holds the range it is
+        // nobody's.
+        let ours = |page| !kx.k.ledger.covers(&[node.index], page, PAGE_SIZE);
+        check_left(kx, domain, new.dma, new.size, ours);
     }
 }
 

@@ -21,6 +21,7 @@ pub const FINDINGS: &[(&str, &str)] = &[
     ("dma-path-changed", "a mapping was made through one set of operations and undone through another"),
     ("dma-use-after-free", "a device accessed a buffer that was freed while it was mapped"),
     ("dma-wrong-direction", "a device accessed a mapping against the direction that the driver gave"),
+    ("does-not-settle", "the workload is over, and a timer or a work item comes again and again"),
     ("domain-in-use", "a translation was freed while a device was attached to it"),
     ("double-free", "memory was freed that is free already"),
     ("exposed-data", "an untrusted device can read what is not its own, beside its mapping"),

@@ -3,7 +3,9 @@
 //! The rules that DMA-API debugging checks are in [`super::dma_debug`]; here is what they are checked against, and what the
 //! kernel cannot see: where the bytes are.
 
-use sim::cell::RefCell;
+use std::rc::Rc;
+
+use sim::cell::{Cell, RefCell};
 
 use sim::Draft;
 use smallvec::SmallVec;
@@ -20,6 +22,10 @@ use crate::dma::{Attrs, Ops};
 use crate::kernel::Kx;
 use crate::mem::{DmaAddr, PhysAddr, Ptr, Site};
 use crate::swiotlb::Direction;
+
+/// Which mapping it is, whatever others come to its address. No two mappings of a run have the same one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MappingId(u64);
 
 /// How a mapping was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +105,7 @@ impl Mapping {
 /// A live mapping.
 #[derive(Clone, Debug)]
 pub(super) struct Mapping {
+    pub(super) id: MappingId,
     pub(super) device: usize,
     pub(super) new: NewMapping,
     /// Its pieces: one, or the entries of a scatterlist that were joined.
@@ -117,7 +124,10 @@ pub(super) struct Mapping {
 /// All live mappings, and the last of those that are gone.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    pub(super) live: RefCell<Vec<Mapping>>,
+    /// Shared with whoever looks at one: a copy of what its bytes ought to be costs more than all that is done with it.
+    pub(super) live: RefCell<Vec<Rc<Mapping>>>,
+    /// How many there were.
+    made: Cell<u64>,
     gone: RefCell<Vec<(usize, DmaAddr, u64, Site)>>,
 }
 
@@ -158,8 +168,9 @@ impl Ledger {
         dma_debug::check_segment(kx, dev, new, memory.first().map_or(0, |first| first.1));
         {
             let live = self.live.borrow();
-            let counts =
-                |other: &&Mapping| other.new.dir != Direction::ToDevice && other.new.kind != MapKind::User;
+            let counts = |other: &&Rc<Mapping>| {
+                other.new.dir != Direction::ToDevice && other.new.kind != MapKind::User
+            };
             let written = live.iter().filter(counts);
             dma_debug::check_overlap(kx, dev, new, written.map(|other| other.new.phys));
         }
@@ -187,7 +198,10 @@ impl Ledger {
         kx.interval_begins(|| {
             (addresses_of(&node), new.dma.0, new.size, format!("{:?} mapping by {}", new.ops, kx.function()))
         });
+        let id = MappingId(self.made.get());
+        self.made.set(id.0 + 1);
         let mapping = Mapping {
+            id,
             device: node.index,
             new: *new,
             pieces,
@@ -201,26 +215,30 @@ impl Ledger {
         check_segment_fits(kx, dev, &node, &mapping);
         check_exposed(kx, &node, &mapping);
         check_overlap(kx, &node, &mapping, &self.live.borrow());
-        self.live.borrow_mut().push(mapping);
+        self.live.borrow_mut().push(Rc::new(mapping));
     }
 
     /// The driver goes on without having asked whether the mapping failed (`dma_mapping_error`). Who takes an address
     /// out of an `Option` has asked.
     pub fn not_checked(&self, kx: &Kx, dev: Ptr<Device>, dma: DmaAddr) {
         if let Some(node) = kx.k.node_of(dev) {
-            self.change(node.index, dma, |mapping| mapping.unchecked = true);
+            let mut live = self.live.borrow_mut();
+            let here = |mapping: &&mut Rc<Mapping>| mapping.device == node.index && mapping.new.dma == dma;
+            if let Some(mapping) = live.iter_mut().filter(here).min_by_key(|mapping| mapping.leaving) {
+                Rc::make_mut(mapping).unchecked = true;
+            }
         }
     }
 
-    /// Checks an unmap against what was mapped. What is gone is gone: the mapping leaves the ledger when the unmap is
-    /// done.
-    pub fn unmapping(&self, kx: &Kx, dev: Ptr<Device>, unmap: &Unmapped) {
-        let Some(node) = kx.k.node_of(dev) else { return };
+    /// Checks an unmap against what was mapped, and says which mapping it takes away: at the unmap's end its address may be
+    /// another's already. The mapping leaves the ledger then.
+    pub fn unmapping(&self, kx: &Kx, dev: Ptr<Device>, unmap: &Unmapped) -> Option<MappingId> {
+        let node = kx.k.node_of(dev)?;
         let found = self.best_fit(node.index, unmap);
-        dma_debug::check_unmap(kx, dev, found.as_ref(), unmap);
-        self.change(node.index, unmap.dma, |mapping| mapping.leaving = true);
-        let Some(mapping) = found else { return };
-        let (new, ops, dma) = (&mapping.new, unmap.ops, unmap.dma);
+        dma_debug::check_unmap(kx, dev, found.as_deref(), unmap);
+        let (id, new) = found.map(|mapping| (mapping.id, mapping.new))?;
+        self.change(id, |mapping| mapping.leaving = true);
+        let (ops, dma) = (unmap.ops, unmap.dma);
         if new.ops != ops {
             let title = format!(
                 "{}: {:#x} was mapped through {} and is unmapped through {ops}: dev->dma_ops changed in between",
@@ -228,20 +246,30 @@ impl Ledger {
             );
             kx.report(Draft::warning("dma-path-changed", title), Vec::new);
         }
+        Some(id)
     }
 
-    /// The unmap is done: what the device wrote must be in the buffer.
-    pub fn unmapped(&self, kx: &Kx, dev: Ptr<Device>, dma: DmaAddr, size: u64, attrs: Attrs) {
+    /// The same where nothing is checked, of the live mapping at an address.
+    pub fn leaving(&self, kx: &Kx, dev: Ptr<Device>, dma: DmaAddr) -> Option<MappingId> {
+        let node = kx.k.node_of(dev)?;
+        let mut live = self.live.borrow_mut();
+        let here = |mapping: &&mut Rc<Mapping>| mapping.device == node.index && mapping.new.dma == dma;
+        let mapping = live.iter_mut().filter(here).find(|mapping| !mapping.leaving)?;
+        Rc::make_mut(mapping).leaving = true;
+        Some(mapping.id)
+    }
+
+    /// An unmap is done that began with [`Self::unmapping`]: what the device wrote must be in the buffer.
+    pub fn unmapped(&self, kx: &Kx, dev: Ptr<Device>, id: Option<MappingId>, attrs: Attrs) {
         let Some(node) = kx.k.node_of(dev) else { return };
         let mapping = {
             let mut live = self.live.borrow_mut();
-            let here = |at: &usize| live[*at].device == node.index && live[*at].new.dma == dma;
-            // Not one that came to the address since this unmap gave it back.
-            let ours = |at: &usize| (!live[*at].leaving, live[*at].new.size != size);
-            let at = (0..live.len()).filter(here).min_by_key(ours);
+            // Not any other that came to the address since this unmap gave it back, nor one that came and goes, too.
+            let at = live.iter().position(|mapping| Some(mapping.id) == id);
             at.map(|at| live.swap_remove(at))
         };
         let Some(mapping) = mapping else { return };
+        let NewMapping { dma, size, .. } = mapping.new;
         kx.interval_ends(|| (addresses_of(&node), dma.0, size, String::new()));
         check_strict(kx, &node, &mapping);
         check_coherent_kept(kx, &node, &mapping);
@@ -252,8 +280,8 @@ impl Ledger {
         gone.push((node.index, dma, size, kx.site()));
         drop(gone);
         if !attrs.skip_cpu_sync && mapping.new.dir.reaches_cpu() {
-            check_arrived(kx, &node, &mapping, dma, mapping.new.size);
-            check_kept(kx, &node, &mapping, dma, mapping.new.size);
+            check_arrived(kx, &node, &mapping, dma, size);
+            check_kept(kx, &node, &mapping, dma, size);
         }
     }
 
@@ -265,7 +293,7 @@ impl Ledger {
                 // What the device was given stays what it must find; whether the CPU has told it so is asked there.
                 continue;
             }
-            for piece in &mut mapping.pieces {
+            for piece in &mut Rc::make_mut(mapping).pieces {
                 let (from, to) = (phys.0.saturating_sub(piece.phys.0), end.saturating_sub(piece.phys.0));
                 let given: SmallVec<[_; 2]> = piece
                     .ought
@@ -283,7 +311,7 @@ impl Ledger {
     pub fn syncing(&self, kx: &Kx, dev: Ptr<Device>, sync: &Synced) {
         let Some(node) = kx.k.node_of(dev) else { return };
         let found = self.covering(node.index, sync.dma, sync.size);
-        dma_debug::check_sync(kx, dev, found.as_ref(), sync);
+        dma_debug::check_sync(kx, dev, found.as_deref(), sync);
     }
 
     /// A sync of part of a mapping, or of all of it, is done.
@@ -296,7 +324,9 @@ impl Ledger {
             check_arrived(kx, &node, &mapping, dma, size);
             check_kept(kx, &node, &mapping, dma, size);
         }
-        self.change(node.index, mapping.new.dma, |mapping| {
+        let id = mapping.id;
+        drop(mapping);
+        self.change(id, |mapping| {
             for piece in &mut mapping.pieces {
                 let (from, to) = piece.part(dma, size);
                 if for_cpu && dir.reaches_cpu() {
@@ -385,7 +415,7 @@ impl Ledger {
     /// While an unmap is on its way the address may be another's already: then that one is meant.
     ///
     /// Source: `kernel/dma/debug.c: __hash_bucket_find()`, v6.12, which gives up where several fit and none quite does.
-    fn best_fit(&self, device: usize, unmap: &Unmapped) -> Option<Mapping> {
+    fn best_fit(&self, device: usize, unmap: &Unmapped) -> Option<Rc<Mapping>> {
         let live = self.live.borrow();
         let at = live.iter().filter(|mapping| mapping.device == device && mapping.new.dma == unmap.dma);
         let fit = |new: &NewMapping| {
@@ -402,8 +432,8 @@ impl Ledger {
     }
 
     /// The mapping of a device in which a range lies.
-    pub(super) fn covering(&self, device: usize, dma: DmaAddr, size: u64) -> Option<Mapping> {
-        let inside = |mapping: &&Mapping| {
+    pub(super) fn covering(&self, device: usize, dma: DmaAddr, size: u64) -> Option<Rc<Mapping>> {
+        let inside = |mapping: &&Rc<Mapping>| {
             let new = &mapping.new;
             // Without ends, which may lie just behind the last address.
             let skipped = dma.0.checked_sub(new.dma.0).filter(|skipped| *skipped <= new.size);
@@ -422,11 +452,9 @@ impl Ledger {
         hit.map(|(.., site)| *site)
     }
 
-    pub(super) fn change(&self, device: usize, dma: DmaAddr, f: impl FnOnce(&mut Mapping)) {
-        let mut live = self.live.borrow_mut();
-        let here = live.iter_mut().filter(|mapping| mapping.device == device && mapping.new.dma == dma);
-        if let Some(mapping) = here.min_by_key(|mapping| mapping.leaving) {
-            f(mapping);
+    pub(super) fn change(&self, id: MappingId, f: impl FnOnce(&mut Mapping)) {
+        if let Some(mapping) = self.live.borrow_mut().iter_mut().find(|mapping| mapping.id == id) {
+            f(Rc::make_mut(mapping));
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Where a mapping leads: to memory of its own, placed as the device needs it, and with nothing beside it that is not
 //! the device's.
 
+use std::rc::Rc;
+
 use sim::Draft;
 
 use super::dma_debug::dir_name;
@@ -97,7 +99,7 @@ pub(super) fn check_permission(
 }
 
 /// Devices of one group share their addresses.
-fn check_addresses_of(kx: &Kx, node: &DeviceNode, mapping: &Mapping, live: &[Mapping]) {
+fn check_addresses_of(kx: &Kx, node: &DeviceNode, mapping: &Mapping, live: &[Rc<Mapping>]) {
     if mapping.new.ops != Ops::Iommu {
         return;
     }
@@ -126,7 +128,7 @@ fn check_addresses_of(kx: &Kx, node: &DeviceNode, mapping: &Mapping, live: &[Map
 }
 
 /// Slots and coherent memory belong to one mapping at a time, and so do addresses that an IOMMU translates.
-pub(super) fn check_overlap(kx: &Kx, node: &DeviceNode, mapping: &Mapping, live: &[Mapping]) {
+pub(super) fn check_overlap(kx: &Kx, node: &DeviceNode, mapping: &Mapping, live: &[Rc<Mapping>]) {
     check_addresses_of(kx, node, mapping, live);
     let own = |mapping: &Mapping, piece: &Piece| mapping.new.kind == MapKind::Coherent || piece.bounced();
     let reached = |piece: &Piece| PhysRange::new(piece.target, piece.len);

@@ -5,7 +5,7 @@ use models::dma::{Attrs, dma_map_page_attrs};
 use models::iommu::core::iommu_get_dma_domain;
 use models::iommu::pagetable::Prot;
 use models::kernel::GfpFlags;
-use models::mem::{DmaAddr, PAGE_SIZE, PhysAddr, Ptr};
+use models::mem::{DmaAddr, PAGE_SIZE, PhysAddr, Ptr, Source};
 use models::oracle::{Before, device_dma};
 use models::swiotlb::Direction;
 
@@ -125,7 +125,8 @@ fn an_address_that_is_used_again_too_early() {
                 }
             }
             let piece: PhysAddr = second;
-            kx.k.ledger.unmapped(&kx, dev, dma, PAGE_SIZE, attrs.with_skip_cpu_sync());
+            let left = kx.k.ledger.leaving(&kx, dev, dma);
+            kx.k.ledger.unmapped(&kx, dev, left, attrs.with_skip_cpu_sync());
             let new = models::oracle::NewMapping {
                 dma,
                 size: PAGE_SIZE,
@@ -142,4 +143,64 @@ fn an_address_that_is_used_again_too_early() {
     };
     assert_eq!(reuse(false).kinds(), ["stale-translation"]);
     assert_eq!(reuse(true).kinds(), [""; 0]);
+}
+
+/// Three mappings have one address one after the other: the unmaps of two are on their way when the last one comes and goes.
+#[test]
+fn each_unmap_takes_away_its_own_mapping() {
+    let ends = |lost: bool| {
+        on_booted(&WORLD, move |kx| async move {
+            let node = kx.k.node(0).expect("the disk");
+            let dev: Ptr<Device> = node.ptr.get();
+            let (dir, attrs) = (Direction::FromDevice, Attrs::default());
+            let (first, _) = kx.alloc_pages("test", 0, GfpFlags::KERNEL).await.expect("a page");
+            let dma = dma_map_page_attrs(&kx, dev, first, PAGE_SIZE, dir, attrs).await.expect("a mapping");
+            let domain = iommu_get_dma_domain(&kx, dev).await;
+            let object = kx.k.mem.borrow().heap.get(domain).expect("the domain lives");
+            let mut leaving = vec![(kx.k.ledger.leaving(&kx, dev, dma), first)];
+            for tag in 1..3 {
+                let (page, _) = kx.alloc_pages("test", 0, GfpFlags::KERNEL).await.expect("a page");
+                {
+                    let mut cookie = object.cookie.borrow_mut();
+                    let cookie = cookie.as_mut().expect("a translated domain");
+                    let _ = cookie.table.unmap(dma, PAGE_SIZE);
+                    let prot = Prot { read: false, write: true };
+                    let _ = cookie
+                        .table
+                        .map(dma, page, PAGE_SIZE, prot, &mut || None)
+                        .expect("its table is there");
+                    cookie.iotlb.clear();
+                }
+                let (kind, ops) = (models::oracle::MapKind::Single, models::dma::Ops::Iommu);
+                let new = models::oracle::NewMapping {
+                    dma,
+                    size: PAGE_SIZE,
+                    phys: page,
+                    dir,
+                    kind,
+                    ops,
+                    given: true,
+                    entries: 0,
+                };
+                kx.k.ledger.mapped(&kx, dev, &new, &[(dma, page, PAGE_SIZE)], &mut Before::default());
+                assert!(device_dma(&kx, &node, dma, 512, true, tag).await);
+                leaving.push((kx.k.ledger.leaving(&kx, dev, dma), page));
+            }
+            let trample = |page: PhysAddr| {
+                let _ = kx.k.mem.borrow_mut().heap.write_at(page, 512, Source::Data { tag: 9 }, 0);
+            };
+            // The last that came is the first that is done; who had it goes on to use its buffer.
+            for (id, page) in leaving.into_iter().rev() {
+                if lost {
+                    trample(page);
+                }
+                kx.k.ledger.unmapped(&kx, dev, id, attrs);
+                trample(page);
+            }
+        })
+    };
+    // What was done behind the back of dma-iommu leaves its mark at the end of the run.
+    let lost = |lost| ends(lost).kinds().contains(&"lost-write");
+    assert!(!lost(false));
+    assert!(lost(true));
 }

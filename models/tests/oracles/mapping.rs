@@ -12,7 +12,7 @@ use models::oracle::{
 use models::swiotlb::kernel::{
     PoolPtr, default_pool, dma_limits, swiotlb_tbl_map_single, swiotlb_unmap_if_bounced,
 };
-use models::swiotlb::{Direction, MapRequest, PoolSize, Request};
+use models::swiotlb::{Direction, DmaLimits, MapRequest, PoolSize, Request};
 
 use crate::support::{BOUNCING, DIRECT, Outcome, WORLD, World, on_booted};
 
@@ -41,7 +41,8 @@ fn a_translation_that_allows_more_or_less_than_its_mapping() {
             let (dev, dir, attrs) = (disk(&kx), Direction::ToDevice, Attrs::default());
             let dma = dma_map_page_attrs(&kx, dev, BUFFER, PAGE_SIZE, dir, attrs).await.expect("an address");
             let attrs = attrs.with_skip_cpu_sync();
-            kx.k.ledger.unmapped(&kx, dev, dma, PAGE_SIZE, attrs);
+            let left = kx.k.ledger.leaving(&kx, dev, dma);
+            kx.k.ledger.unmapped(&kx, dev, left, attrs);
             let (kind, ops) = (MapKind::Single, Ops::Iommu);
             let new = NewMapping {
                 dma,
@@ -77,7 +78,8 @@ fn segment(start: u64, pages: u64) -> Vec<(&'static str, String)> {
         };
         let pieces: Vec<_> = (0..pages).map(entry).collect();
         kx.k.ledger.mapped(&kx, dev, &new, &pieces, &mut Before::default());
-        kx.k.ledger.unmapped(&kx, dev, dma, size, Attrs::default().with_skip_cpu_sync());
+        let left = kx.k.ledger.leaving(&kx, dev, dma);
+        kx.k.ledger.unmapped(&kx, dev, left, Attrs::default().with_skip_cpu_sync());
     });
     titles(&outcome)
 }
@@ -127,6 +129,37 @@ fn slots_that_are_refused_although_there_are_some() {
     );
     // Those that took everything did so past the ledger, which is all that is found.
     assert_eq!(path(true).kinds(), ["slots-lost"]);
+}
+
+/// A pool of one segment, of which the device's boundary leaves parts: what fits into none of them is refused.
+#[test]
+fn an_empty_pool_may_refuse_what_the_boundary_leaves_no_room_for() {
+    let refused = |size: u64, above: u64| {
+        let world = World { cmdline: "amd_iommu=off swiotlb=128,1", version: "6.12", ..DIRECT };
+        let outcome = on_booted(&world, move |kx| async move {
+            let (dev, mem) = (disk(&kx), default_pool(&kx));
+            let start = PoolPtr::First(mem).with(&kx, |pool| pool.slot_addr(0)).expect("a pool");
+            // The boundary lies so far above the start of the pool; what is left of it is behind.
+            let mask = (1 << start.wrapping_add(above).0.trailing_zeros()) - 1;
+            let limits = DmaLimits { min_align_mask: 0, seg_boundary_mask: mask };
+            check_refused_mapping(
+                &kx,
+                dev,
+                mem,
+                limits,
+                &MapRequest::plain(BUFFER, size),
+                slots_seen(&kx, mem),
+            );
+            mask
+        });
+        (outcome.result.expect("it ends"), titles(&outcome).len())
+    };
+    // Nowhere near: the pool is aligned to no more than a page.
+    let (mask, found) = refused(256 << 10, 128 << 10);
+    assert!(mask >= 0xfff, "{mask:#x}");
+    assert_eq!(found, 0, "{mask:#x}");
+    let (mask, found) = refused(4096, 128 << 10);
+    assert_eq!(found, 1, "{mask:#x}");
 }
 
 #[test]

@@ -30,6 +30,8 @@ pub(crate) struct World {
     pub(crate) iommu: &'static str,
     pub(crate) machine: &'static str,
     pub(crate) device: &'static str,
+    /// What is said of the device that has no driver.
+    pub(crate) spare: &'static str,
     pub(crate) registers: &'static str,
     pub(crate) probe: &'static str,
     pub(crate) body: &'static str,
@@ -54,6 +56,7 @@ pub(crate) const WORLD: World = World {
     iommu: "AmdVi(ppr: true, gt: true)",
     machine: "",
     device: "",
+    spare: "isolation: 2",
     registers: "Device",
     probe: "SetMask(bits: 64)",
     body: "",
@@ -81,7 +84,7 @@ impl ReadFile for OneFile {
 
 impl World {
     fn text(&self) -> String {
-        let Self { version, flips, config, cmdline, iommu, machine, device, registers, .. } = *self;
+        let Self { version, flips, config, cmdline, iommu, machine, device, spare, registers, .. } = *self;
         let Self { probe, body, remove, processes, inject, .. } = *self;
         format!(
             r#"(
@@ -98,7 +101,7 @@ impl World {
         kernel_image: (start: 0x1000000, size: 0x2c00000),
         devices: [
             (bdf: "0000:01:00.0", name: "disk", driver: "disk", isolation: 1, {device}),
-            (bdf: "0000:02:00.0", name: "spare", isolation: 2),
+            (bdf: "0000:02:00.0", name: "spare", {spare}),
         ],
     ),
     drivers: [Inline(

@@ -1,7 +1,17 @@
 //! Bus addresses and the cache of translations: each check where it speaks, and one change of the kernel away where it
 //! does not.
 
-use crate::support::{WORLD, World};
+use models::device::Device;
+use models::dma::{Attrs, Ops, dma_map_page_attrs};
+use models::iommu::core::{
+    IommuGroup, iommu_get_dma_domain, iommu_group_claim_dma_owner, iommu_group_release_dma_owner,
+};
+use models::kernel::GfpFlags;
+use models::mem::{PAGE_SIZE, Ptr};
+use models::oracle::{Before, MapKind, NewMapping, check_flushed, device_dma};
+use models::swiotlb::Direction;
+
+use crate::support::{WORLD, World, on_booted};
 
 /// VT-d, and a disk behind a bridge that carries 22 address bits and asks for all of them at once.
 const NARROW: World = World {
@@ -154,4 +164,114 @@ fn a_page_that_the_pool_did_not_give_is_found() {
     let judged = World { flips: r#"revert: ["pool-page-tested"],"#, ..emptied };
     let found = judged.kinds(40);
     assert!(found["maps-no-memory"].1.contains("there is no memory at 0x5800000000000"), "{found:?}");
+}
+
+/// A large page translates many pages of the device, and the cache holds each by itself.
+#[test]
+fn a_cached_part_of_a_large_page_is_stale_when_the_page_is_gone() {
+    let cached = |gone: bool| {
+        on_booted(
+            &World { version: "6.12", cmdline: "quiet iommu.strict=1", ..WORLD },
+            move |kx| async move {
+                let node = kx.k.node(0).expect("the disk");
+                let (dev, size): (Ptr<Device>, _) = (node.ptr.get(), 64 * PAGE_SIZE);
+                let (buffer, _) = kx.alloc_pages("test", 6, GfpFlags::KERNEL).await.expect("64 pages");
+                let (dir, attrs) = (Direction::FromDevice, Attrs::default());
+                let dma = dma_map_page_attrs(&kx, dev, buffer, size, dir, attrs).await.expect("a mapping");
+                let domain = iommu_get_dma_domain(&kx, dev).await;
+                let object = kx.k.mem.borrow().heap.get(domain).expect("the domain lives");
+                let large = object.cookie.borrow().as_ref().and_then(|cookie| cookie.table.lookup(dma));
+                assert_eq!(large.map(|leaf| leaf.size), Some(size));
+                assert!(device_dma(&kx, &node, dma.wrapping_add(5 * PAGE_SIZE), 512, true, 7).await);
+                if gone {
+                    let _ = object.cookie.borrow_mut().as_mut().map(|cookie| cookie.table.unmap(dma, size));
+                }
+                check_flushed(&kx, domain, dma, size);
+            },
+        )
+    };
+    assert_eq!(cached(false).kinds(), [""; 0]);
+    assert_eq!(cached(true).kinds(), ["stale-iotlb"]);
+}
+
+/// The address of an untrusted device's mapping is another's when its unmap is done, and that one's own unmap has come half
+/// of the way.
+#[test]
+fn what_is_cached_of_an_address_is_its_next_owners() {
+    let untrusted = World { version: "6.12", device: "untrusted: true,", ..WORLD };
+    let ends = |both: bool| {
+        on_booted(&untrusted, move |kx| async move {
+            let node = kx.k.node(0).expect("the disk");
+            let dev: Ptr<Device> = node.ptr.get();
+            let (page, _) = kx.alloc_pages("test", 0, GfpFlags::KERNEL).await.expect("a page");
+            let (dir, attrs) = (Direction::ToDevice, Attrs::default());
+            let dma = dma_map_page_attrs(&kx, dev, page, PAGE_SIZE, dir, attrs).await.expect("a mapping");
+            assert!(device_dma(&kx, &node, dma, 512, false, 0).await);
+            let first = kx.k.ledger.leaving(&kx, dev, dma);
+            let (kind, ops, given) = (MapKind::Single, Ops::Iommu, false);
+            let new = NewMapping { dma, size: PAGE_SIZE, phys: page, dir, kind, ops, given, entries: 0 };
+            kx.k.ledger.mapped(&kx, dev, &new, &[(dma, page, PAGE_SIZE)], &mut Before::default());
+            let second = kx.k.ledger.leaving(&kx, dev, dma);
+            let domain = iommu_get_dma_domain(&kx, dev).await;
+            let object = kx.k.mem.borrow().heap.get(domain).expect("the domain lives");
+            let _ = object.cookie.borrow_mut().as_mut().map(|cookie| cookie.table.unmap(dma, PAGE_SIZE));
+            kx.k.ledger.unmapped(&kx, dev, first, attrs);
+            if both {
+                // It says that it is done, and is not.
+                kx.k.ledger.unmapped(&kx, dev, second, attrs);
+            }
+        })
+    };
+    assert_eq!(ends(false).kinds(), [""; 0]);
+    assert_eq!(ends(true).kinds()[0], "stale-iotlb");
+}
+
+/// Two devices share a group. One is plugged in while a virtual machine has the other, and gets its driver afterwards.
+const JOINING: World = World {
+    version: "6.12",
+    device: "plugged: After(ms: 2000),",
+    spare: "isolation: 1,",
+    processes: r#"(name: "qemu", body: [
+        VfioAttach(bdf: "0000:02:00.0"),
+        VfioMap(iova: 0x100000, pages: 2),
+        Sleep(us: Fixed(500000)),
+        VfioUnmap(iova: 0x100000, pages: 2),
+        VfioDetach,
+        Bind(bdf: "0000:01:00.0", driver: "disk"),
+    ])"#,
+    body: r#"Map(name: "m", size: Fixed(4096), dir: FromDevice), DeviceWrite(name: "m"), Unmap(name: "m")"#,
+    ..WORLD
+};
+
+#[test]
+fn a_device_that_joins_a_group_while_a_virtual_machine_has_it_is_served_without_translation() {
+    for version in ["6.1", "6.12"] {
+        let joining = World { version, ..JOINING };
+        let found = joining.kinds(6);
+        assert_eq!(found.keys().copied().collect::<Vec<_>>(), ["iommu-fault"], "{found:#?}");
+        assert!(found["iommu-fault"].1.contains("no translation allows it"), "{found:#?}");
+        // Before the virtual machine starts, or in a group of its own.
+        World { device: "", ..joining.clone() }.is_silent();
+        World { spare: "isolation: 2,", ..joining }.is_silent();
+    }
+}
+
+/// The user of a group has claimed it, and has attached it to no domain yet.
+#[test]
+fn a_device_that_joins_a_claimed_group_changes_nothing_for_it() {
+    for version in ["6.1", "6.12"] {
+        let joining = World { version, device: "plugged: After(ms: 4000),", processes: "", ..JOINING };
+        let outcome = on_booted(&joining, |kx| async move {
+            let group = kx.k.node(1).expect("the spare device").group.get();
+            let domain = kx.peek(group, IommuGroup::default_domain);
+            iommu_group_claim_dma_owner(&kx, group).await.expect("nobody has it");
+            kx.sleep(6_000_000_000).await;
+            let joined = kx.k.node(0).expect("the disk").group.get() == group;
+            let kept = kx.peek(group, IommuGroup::default_domain) == domain;
+            iommu_group_release_dma_owner(&kx, group).await;
+            (joined, kept)
+        });
+        assert_eq!(outcome.result, Some((true, true)));
+        assert_eq!(outcome.kinds(), [""; 0]);
+    }
 }

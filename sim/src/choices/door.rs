@@ -25,7 +25,7 @@ pub enum Mode {
 #[derive(Debug)]
 enum Source {
     Seed(Streams),
-    Replay(Replay, Streams),
+    Replay(Box<Replay>, Streams),
     Enumerate(Enumeration, Streams),
     Search(Box<Search>, Streams),
 }
@@ -61,7 +61,7 @@ impl Choices {
     pub fn new(mode: Mode, record: bool) -> Self {
         let (source, named) = match mode {
             Mode::Seed(seed) => (Source::Seed(Streams::new(seed)), false),
-            Mode::Replay(list) => (Source::Replay(Replay::new(&list), Streams::new(0)), true),
+            Mode::Replay(list) => (Source::Replay(Box::new(Replay::new(&list)), Streams::new(0)), true),
             Mode::Enumerate(walk) => (Source::Enumerate(walk, Streams::new(0)), false),
             Mode::Search(search) => (Source::Search(search, Streams::new(0)), false),
         };

@@ -35,14 +35,20 @@ impl Rng {
     #[inline]
     fn generator(&mut self) -> &mut ChaCha8Rng {
         let (seed, stream) = (self.seed, self.stream);
-        self.generator.get_or_insert_with(|| {
-            let mut key = [0; 32];
-            key[..8].copy_from_slice(&seed.to_le_bytes());
-            key[8..14].copy_from_slice(b"dmasim");
-            let mut generator = ChaCha8Rng::from_seed(key);
-            generator.set_stream(stream);
-            Box::new(generator)
-        })
+        match &mut self.generator {
+            Some(generator) => generator,
+            none => none.insert(Self::make(seed, stream)),
+        }
+    }
+
+    #[cold]
+    fn make(seed: u64, stream: u64) -> Box<ChaCha8Rng> {
+        let mut key = [0; 32];
+        key[..8].copy_from_slice(&seed.to_le_bytes());
+        key[8..14].copy_from_slice(b"dmasim");
+        let mut generator = ChaCha8Rng::from_seed(key);
+        generator.set_stream(stream);
+        Box::new(generator)
     }
 
     /// The next 32 bits.

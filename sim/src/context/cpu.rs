@@ -7,7 +7,7 @@
 use std::cell::Cell;
 
 use super::Sim;
-use super::state::{Class, NOBODY, Slot};
+use super::state::{Class, NOBODY};
 use crate::CtxId;
 use crate::sync::SyncClock;
 
@@ -61,10 +61,6 @@ impl Cpu {
     }
 }
 
-const fn keeps_cpu(slot: &Slot) -> bool {
-    slot.irq_off.get() | slot.preempt_off.get() | slot.bh_off.get() != 0
-}
-
 impl Sim {
     fn cpu_of(&self, id: CtxId) -> &Cpu {
         &self.cpus[self.slot(id).cpu.get() as usize]
@@ -109,15 +105,20 @@ impl Sim {
         let cpu = self.cpu_of(id);
         match slot.class.get() {
             Class::Device => return,
-            Class::Task if keeps_cpu(slot) => cpu.keeper.set(id.0),
+            Class::Task if slot.keeps_cpu() => cpu.keeper.set(id.0),
             Class::Task if cpu.keeper.get() == id.0 => cpu.keeper.set(NOBODY),
             Class::Task | Class::Softirq | Class::Hardirq => {}
         }
-        self.refresh_bars(cpu);
+        // Nobody is barred from a CPU on which nobody else is.
+        let others = (cpu.tasks.get() | cpu.soft.get() | cpu.hard.get()) & !id.bit();
+        if others | cpu.barred.get() != 0 {
+            self.refresh_bars(cpu);
+        }
     }
 
     /// Works out who is barred. The uppermost one decides: a hard interrupt, then a softirq, then the task that keeps
     /// the CPU; what those below had turned off is in force again when it ends.
+    #[inline(never)]
     fn refresh_bars(&self, cpu: &Cpu) {
         let (tasks, soft, hard) = (cpu.tasks.get(), cpu.soft.get(), cpu.hard.get());
         let barred = if cpu.in_hard.get() != NOBODY {

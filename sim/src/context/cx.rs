@@ -50,6 +50,13 @@ impl Drop for Frame<'_> {
 #[must_use = "interrupts stay off until these flags are restored"]
 pub struct IrqFlags(());
 
+impl IrqFlags {
+    /// What is to be restored by whoever took a lock that saved them.
+    pub(crate) const fn saved() -> Self {
+        Self(())
+    }
+}
+
 impl Cx {
     /// The engine.
     #[must_use]
@@ -125,7 +132,9 @@ impl Cx {
     /// Lets `time` pass without keeping the CPU. Not allowed in atomic context.
     pub async fn sleep(&self, time: Nanos) {
         self.might_sleep();
+        self.sim.full_barrier(self.id);
         self.delay(time).await;
+        self.sim.full_barrier(self.id);
     }
 
     /// Lets `time` pass while keeping whatever is kept (`udelay`): other contexts of this CPU run only if they may
@@ -338,11 +347,18 @@ impl Cx {
         self.sim.cpu_depth_changed(self.id);
     }
 
+    #[inline]
     pub(crate) fn hold(&self, held: Held) {
         if self.sim.config.record {
-            self.sim.event_of(self.id, EventKind::Took { lock: self.sim.object_name(held.obj) });
+            self.recorded(EventKind::Took { lock: self.sim.object_name(held.obj) });
         }
         self.sim.slot(self.id).held.borrow_mut().push(held);
+    }
+
+    /// Out of line, since most runs are not recorded.
+    #[cold]
+    fn recorded(&self, event: EventKind) {
+        self.sim.event_of(self.id, event);
     }
 
     pub(crate) fn holds(&self, obj: ObjId) -> bool {
@@ -350,18 +366,21 @@ impl Cx {
     }
 
     /// Forgets a held lock. `false` if it is not held.
+    #[inline]
     pub(crate) fn unhold(&self, obj: ObjId) -> bool {
         let mut held = self.sim.slot(self.id).held.borrow_mut();
-        match held.iter().rposition(|held| held.obj == obj) {
-            Some(at) => {
-                held.remove(at);
-                drop(held);
-                if self.sim.config.record {
-                    self.sim.event_of(self.id, EventKind::Released { lock: self.sim.object_name(obj) });
-                }
-                true
-            }
-            None => false,
+        // Nearly always the one that was taken last.
+        if held.last().is_some_and(|held| held.obj == obj) {
+            held.pop();
+        } else if let Some(at) = held.iter().rposition(|held| held.obj == obj) {
+            held.remove(at);
+        } else {
+            return false;
         }
+        drop(held);
+        if self.sim.config.record {
+            self.recorded(EventKind::Released { lock: self.sim.object_name(obj) });
+        }
+        true
     }
 }

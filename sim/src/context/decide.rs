@@ -8,14 +8,43 @@ use crate::trace::EventKind;
 use crate::{CtxId, CtxSet, Label, Name, ObjId};
 
 impl Sim {
+    /// `id` announces its step. `true` if it may take it at once; otherwise it is polled again when it was chosen.
+    #[inline]
+    pub(crate) fn ask(&self, id: CtxId, label: Label) -> bool {
+        self.pending[id.index()].set(label);
+        !self.delayed(id, label) && self.announce(id, label)
+    }
+
     /// Lets the scheduler decide at a step of `id`. `true` if `id` itself goes on.
     #[inline]
     pub(super) fn announce(&self, id: CtxId, label: Label) -> bool {
         let eligible = self.ready.get() & !self.barred.get();
-        if eligible == id.bit() && self.by_strategy {
-            return !self.stopped.get();
+        if self.by_strategy {
+            if eligible == id.bit() {
+                return !self.stopped.get();
+            }
+            if !self.config.record {
+                return self.decide_by_strategy(id, eligible);
+            }
         }
         self.decide(Some(id), eligible, label.kind.word(), label.obj) == Some(id)
+    }
+
+    /// What [`Sim::decide`] does at a step in most runs: nobody records it, and the strategy alone decides.
+    fn decide_by_strategy(&self, id: CtxId, eligible: u64) -> bool {
+        if self.stopped.get() {
+            self.chosen.set(NOBODY);
+            return false;
+        }
+        let set = CtxSet(eligible);
+        // Counting the bits would cost more than all else here.
+        let next = if eligible & eligible.wrapping_sub(1) == 0 {
+            set.first().map_or(NOBODY, |next| next.0)
+        } else {
+            self.ask_strategy(set, set.contains(id).then_some(id)).0
+        };
+        self.chosen.set(next);
+        next == id.0
     }
 
     /// Chooses who goes on among `eligible` and notes it.
@@ -54,8 +83,9 @@ impl Sim {
         next
     }
 
+    #[inline]
     fn ask_strategy(&self, eligible: CtxSet, current: Option<CtxId>) -> CtxId {
-        let view = View { eligible, current, pending: &self.pending, step: self.steps.get(), sim: self };
+        let view = View { eligible, current, pending: &*self.pending, step: self.steps.get(), sim: self };
         self.decisions.set(self.decisions.get() + 1);
         let mut choices = self.choices.borrow_mut();
         let picked = self.scheduler.borrow_mut().pick(&view, choices.schedule_rng());

@@ -6,17 +6,18 @@ use std::task::{Context, Poll, Waker};
 use super::state::{NOBODY, START, Wait, ctx};
 use super::timer::Due;
 use super::{Ended, RunEnd, Sim};
-use crate::choices::{ChoiceList, Choices, Mode};
+use crate::choices::{Choices, Mode};
 use crate::inject::Delays;
 use crate::probe;
 use crate::schedule::Executed;
+use crate::sync::LockDep;
 use crate::trace::EventKind;
 use crate::{CtxId, CtxSet, Kind, Label, Nanos, ObjId};
 
 impl Sim {
     /// `id` was chosen and does what it announced. `false` if it must not go on yet.
     #[inline]
-    pub(super) fn execute(&self, id: CtxId, label: Label) -> bool {
+    pub(crate) fn execute(&self, id: CtxId, label: Label) -> bool {
         if self.stopped.get() {
             return false;
         }
@@ -28,36 +29,46 @@ impl Sim {
         self.steps.set(steps);
         let now = self.now.get() + self.config.step_ns;
         self.now.set(now);
-        probe::touch(label.obj, label.kind.op());
         self.mix(u64::from(label.obj.0) << 16 | u64::from(id.0) << 8 | label.kind as u64);
+        // One call, and the last thing: it costs nothing where nobody wants to know.
+        if self.attended || steps >= self.next_look.get() || now >= self.next_deadline.get() {
+            return self.attend(id, label);
+        }
+        true
+    }
+
+    /// A step of which somebody wants to know, or at which something is due.
+    #[inline(never)]
+    fn attend(&self, id: CtxId, label: Label) -> bool {
+        probe::touch(label.obj, label.kind.op());
         if self.observed {
             self.observe(id, label);
         }
-        if steps >= self.next_look.get() && !self.makes_progress(id, steps) {
+        if self.steps.get() >= self.next_look.get() && !self.makes_progress(id, self.steps.get()) {
             return false;
         }
-        if now >= self.next_deadline.get() {
+        if self.now.get() >= self.next_deadline.get() {
             self.fire_due();
         }
         true
     }
 
     /// Tells the trace, the strategy and the coverage of a step, as far as they want to know.
-    #[inline(never)]
     fn observe(&self, id: CtxId, label: Label) {
         let slot = self.slot(id);
         if self.config.record {
             let frame = slot.frames.borrow().last().copied().unwrap_or("");
             let object = self.object_name(label.obj);
             self.event_of(id, EventKind::Step { label, object, frame });
-            let mut trace = self.trace.borrow_mut();
-            if !trace.truncated {
+            if let Some(trace) = &mut *self.trace.borrow_mut()
+                && !trace.truncated
+            {
                 trace.marks.push(self.digest.get().mark());
             }
         }
         if self.watched {
             let step =
-                Executed { id, label, alive: CtxSet(self.alive.get()), pending: &self.pending, sim: self };
+                Executed { id, label, alive: CtxSet(self.alive.get()), pending: &*self.pending, sim: self };
             let mut choices = self.choices.borrow_mut();
             self.scheduler.borrow_mut().executed(&step, choices.schedule_rng());
         }
@@ -133,7 +144,7 @@ impl Sim {
     }
 
     /// `id` cannot go on; someone else is chosen.
-    pub(super) fn block(&self, id: CtxId, wait: Wait) {
+    pub(crate) fn block(&self, id: CtxId, wait: Wait) {
         let slot = self.slot(id);
         slot.wait.set(wait);
         self.unready(id.bit());
@@ -161,17 +172,20 @@ impl Sim {
     pub(crate) fn wake(&self, id: CtxId) {
         if self.deadlocked.get() & id.bit() == 0 {
             probe::enable(id);
-            self.unpark(id);
+            self.slot(id).wait.set(Wait::None);
+            self.parked.set(self.parked.get() & !id.bit());
             self.sleeping.set(self.sleeping.get() & !id.bit());
             self.ready.set(self.ready.get() | id.bit());
         }
     }
 
-    /// `id` has what it waited for.
+    /// `id` has what it waited for, if it had to wait.
     #[inline]
     pub(crate) fn unpark(&self, id: CtxId) {
-        self.slot(id).wait.set(Wait::None);
-        self.parked.set(self.parked.get() & !id.bit());
+        if self.parked.get() & id.bit() != 0 {
+            self.parked.set(self.parked.get() & !id.bit());
+            self.slot(id).wait.set(Wait::None);
+        }
     }
 
     /// The contexts in `set` wait for `obj` from now on, without having been asked: another one took what they want.
@@ -278,7 +292,7 @@ impl Sim {
         self.now.set(self.now.get().max(next));
         self.current.set(NOBODY);
         self.fire_due();
-        true
+        self.may_settle()
     }
 
     /// Whether none of `live` will ever go on by itself or be woken.
@@ -307,11 +321,10 @@ impl Sim {
             digest.mix(finding.signature_hash());
             digest.mix(finding.step);
         }
-        let mut choices = Choices::new(Mode::Replay(ChoiceList::default()), false);
-        std::mem::swap(&mut choices, &mut self.choices.borrow_mut());
+        let choices = self.choices.replace(Choices::new(Mode::Seed(0), false));
         let mut coverage = self.coverage.take();
         if let Some(coverage) = &mut coverage {
-            coverage.locks = self.lockdep.borrow().edges();
+            coverage.locks = self.lockdep.borrow().as_deref().map(LockDep::edges).unwrap_or_default();
         }
         RunEnd {
             decisions: self.decisions.get(),
@@ -323,7 +336,7 @@ impl Sim {
             time: self.now.get(),
             digest: digest.value(),
             findings,
-            trace: self.trace.take(),
+            trace: self.trace.take().map(|trace| *trace).unwrap_or_default(),
             divergence: choices.divergence(),
             choices,
         }

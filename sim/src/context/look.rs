@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use super::state::{NOBODY, ctx};
 use super::{Class, Cx, Ended, Sim, Wait};
+use crate::sync::LockDep;
 use crate::{CtxId, Kind, Name, Nanos};
 
 /// What a context does at one moment.
@@ -202,6 +203,6 @@ impl Sim {
     /// The orders in which classes of locks were taken so far, as they came up.
     #[must_use]
     pub fn lock_order(&self) -> Vec<LockOrder> {
-        self.lockdep.borrow().order()
+        self.lockdep.borrow().as_deref().map(LockDep::order).unwrap_or_default()
     }
 }

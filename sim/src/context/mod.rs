@@ -9,6 +9,7 @@ mod executor;
 mod look;
 mod oracle;
 mod search;
+mod settle;
 mod sim;
 mod state;
 mod step;

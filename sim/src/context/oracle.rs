@@ -73,18 +73,20 @@ impl Cx {
     }
 
     /// Reports a finding if this context may not sleep (`might_sleep`).
+    #[inline]
     pub fn might_sleep(&self) {
         if let Some(reason) = self.atomic_reason() {
-            let name = self.name();
-            self.report(
-                Draft::warning(
-                    "sleep-in-atomic",
-                    format!("BUG: sleeping function called from invalid context ({reason}) by {name}"),
-                )
-                .discriminator(reason),
-                || vec![("locks held".to_owned(), self.sim.held_text(self.id))],
-            );
+            self.sleeps_in_atomic(reason);
         }
+    }
+
+    #[cold]
+    fn sleeps_in_atomic(&self, reason: &'static str) {
+        let name = self.name();
+        let title = format!("BUG: sleeping function called from invalid context ({reason}) by {name}");
+        self.report(Draft::warning("sleep-in-atomic", title).discriminator(reason), || {
+            vec![("locks held".to_owned(), self.sim.held_text(self.id))]
+        });
     }
 }
 
@@ -133,7 +135,7 @@ impl Sim {
         }
     }
 
-    pub(super) fn held_text(&self, id: CtxId) -> Vec<String> {
+    pub(crate) fn held_text(&self, id: CtxId) -> Vec<String> {
         let held = self.slot(id).held.borrow();
         held.iter()
             .map(|held| format!("{}{}", held.class.name, if held.read { " (read)" } else { "" }))
@@ -157,6 +159,9 @@ impl Sim {
         }
         if steps >= self.config.max_steps {
             self.out_of_steps();
+            return false;
+        }
+        if !self.may_settle() {
             return false;
         }
         let masked = self.slot(id).steps_with_irqs_off();
@@ -274,6 +279,15 @@ impl Sim {
 
     /// A context ends: it must hold nothing.
     pub(super) fn check_ended_clean(&self, id: CtxId) {
+        let slot = self.slot(id);
+        let depths = [&slot.irq_off, &slot.preempt_off, &slot.bh_off, &slot.rcu_nesting];
+        if !slot.held.borrow().is_empty() || depths.iter().any(|depth| depth.get() > 0) {
+            self.ended_unclean(id);
+        }
+    }
+
+    #[cold]
+    fn ended_unclean(&self, id: CtxId) {
         let slot = self.slot(id);
         let held = self.held_text(id);
         if !held.is_empty() {

@@ -7,7 +7,8 @@ use std::rc::{Rc, Weak};
 
 use super::cpu::Cpu;
 use super::look::Look;
-use super::state::{NOBODY, START, Slot, Spare, SpawnSpec, Task, ctx};
+use super::settle::Background;
+use super::state::{self, Announced, NOBODY, START, Slot, Slots, Spare, SpawnSpec, Task, ctx};
 use super::timer::{Clock, Function};
 use super::{Class, Cx, Ended, RunConfig};
 use crate::choices::{Choices, Stream};
@@ -15,7 +16,7 @@ use crate::coverage::{AccessName, RunCoverage, text_hash};
 use crate::inject::Delays;
 use crate::probe::{self, Op};
 use crate::schedule::{Born, ContextWork, Schedule};
-use crate::sync::{Clocks, LockDep, Rcu, SyncClock};
+use crate::sync::{AccessLog, Clocks, Listener, LockDep, LockUsage, Rcu, SyncClock};
 use crate::trace::{CtxRecord, Digest, Event, EventKind, Trace};
 use crate::{CtxId, CtxSet, Finding, Label, MAX_CONTEXTS, Name, Nanos, ObjId};
 
@@ -55,8 +56,8 @@ pub struct Sim {
     pub(super) stopped: Cell<bool>,
     pub(super) ended: Cell<Ended>,
     pub(super) digest: Cell<Digest>,
-    pub(super) pending: Box<[Cell<Label>]>,
-    pub(super) slots: Vec<Slot>,
+    pub(super) pending: Rc<Announced>,
+    pub(super) slots: Rc<Slots>,
     /// Slots in which a context was.
     pub(super) used: Cell<u64>,
     pub(super) cpus: Vec<Cpu>,
@@ -71,7 +72,8 @@ pub struct Sim {
     pub(super) injection_ends: Cell<Nanos>,
     objects: RefCell<Objects>,
     names: RefCell<Vec<(&'static str, u32)>>,
-    serials: Cell<u32>,
+    pub(super) serials: Cell<u32>,
+    pub(super) background: Background,
     /// Every context that ever lived, by serial number. Steps are filled in when it ends.
     pub(super) contexts: RefCell<Vec<ContextWork>>,
     pub(super) decisions: Cell<u64>,
@@ -79,12 +81,20 @@ pub struct Sim {
     pub(super) observed: bool,
     /// Whether the strategy is.
     pub(super) watched: bool,
+    /// Whether anybody is told of each step, a search included.
+    pub(super) attended: bool,
     pub(crate) coverage: RefCell<Option<Box<RunCoverage>>>,
-    pub(crate) lockdep: RefCell<LockDep>,
+    pub(crate) lockdep: RefCell<Option<Box<LockDep>>>,
+    pub(crate) lock_usage: LockUsage,
     pub(crate) clocks: RefCell<Clocks>,
+    pub(crate) ordering: Listener,
+    /// For reports of data races.
+    pub(crate) accesses: RefCell<AccessLog>,
     pub(crate) rcu: Rcu,
     pub(super) findings: RefCell<Vec<Finding>>,
-    pub(super) trace: RefCell<Trace>,
+    /// What is recorded; nothing in most runs. In a box, as is the order of locks: an engine of more than a kilobyte costs
+    /// the allocator several times as much.
+    pub(super) trace: RefCell<Option<Box<Trace>>>,
     at_end: RefCell<Option<EndHook>>,
     /// At how many steps somebody wants to look, and ends the run.
     pub(super) look_step: Cell<u64>,
@@ -101,8 +111,8 @@ impl fmt::Debug for Sim {
 impl Drop for Sim {
     fn drop(&mut self) {
         let spare = Spare {
-            slots: std::mem::take(&mut self.slots),
-            pending: std::mem::take(&mut self.pending),
+            slots: Some(Rc::clone(&self.slots)),
+            pending: Some(Rc::clone(&self.pending)),
             clocks: std::mem::take(self.clocks.get_mut()),
             objects: std::mem::take(self.objects.get_mut()),
             names: std::mem::take(self.names.get_mut()),
@@ -152,6 +162,7 @@ impl Sim {
         let cpus = config.cpus.max(1);
         // Replays and enumerations do not ask the strategy.
         let watched = choices.by_seed() && scheduler.watches();
+        let observed = config.record || config.coverage || watched;
         let Spare { slots, pending, mut clocks, objects, names, cpus: mut spare_cpus } = Spare::take();
         clocks.switch(config.races);
         spare_cpus.extend((0..cpus).map(|_| Cpu::new()));
@@ -170,6 +181,7 @@ impl Sim {
             next_slot: Cell::new(0),
             by_strategy: choices.unnamed_seed(),
             searching: choices.searching(),
+            attended: observed || choices.searching(),
             abandoned: Cell::new(false),
             focused: Cell::new(0),
             now: Cell::new(0),
@@ -179,8 +191,8 @@ impl Sim {
             stopped: Cell::new(false),
             ended: Cell::new(Ended::Done),
             digest: Cell::new(Digest::new()),
-            pending,
-            slots,
+            pending: pending.unwrap_or_else(state::nothing_announced),
+            slots: slots.unwrap_or_else(state::new_slots),
             used: Cell::new(0),
             cpus: spare_cpus,
             clock: RefCell::new(Clock::default()),
@@ -193,16 +205,20 @@ impl Sim {
             objects: RefCell::new(objects),
             names: RefCell::new(names),
             serials: Cell::new(0),
+            background: Background::default(),
             contexts: RefCell::new(Vec::with_capacity(8)),
             decisions: Cell::new(0),
-            observed: config.record || config.coverage || watched,
+            observed,
             watched,
             coverage: RefCell::new(config.coverage.then(Box::default)),
-            lockdep: RefCell::new(LockDep::new()),
+            lockdep: RefCell::new(None),
+            lock_usage: LockUsage::default(),
             clocks: RefCell::new(clocks),
+            ordering: Listener::default(),
+            accesses: RefCell::default(),
             rcu: Rcu::new(),
             findings: RefCell::new(Vec::new()),
-            trace: RefCell::new(Trace::default()),
+            trace: RefCell::new(config.record.then(Box::default)),
             at_end: RefCell::new(None),
             look_step: Cell::new(u64::MAX),
             look: RefCell::new(None),
@@ -334,7 +350,8 @@ impl Sim {
         if let Some(id) = self.reserve(&spec)
             && let Some(sim) = self.this.upgrade()
         {
-            self.clocks.borrow_mut().acquire(id, clock);
+            self.is_background(id);
+            self.acquire(id, clock);
             self.place(id, body(Cx { sim, id }));
         }
         self.current.set(current);
@@ -392,6 +409,7 @@ impl Sim {
             coverage.born(name);
         }
         self.used.set(self.used.get() | id.bit());
+        self.background_inherits(id, parent);
         self.slot(id).begin(&spec, name, serial);
         self.alive.set(self.alive.get() | id.bit());
         if spec.daemon {
@@ -403,13 +421,15 @@ impl Sim {
         }
         self.pending[id.index()].set(START);
         self.cpu_add(id);
-        self.clocks.borrow_mut().fork(parent, id);
+        self.fork(parent, id);
         let born = Born { id, name, parent };
         self.scheduler.borrow_mut().spawned(&born, self.choices.borrow_mut().schedule_rng());
         self.mix(u64::from(serial) << 8 | u64::from(id.0));
         if self.config.record {
             let cpu = (spec.class != Class::Device).then_some(spec.cpu);
-            self.trace.borrow_mut().contexts.push(CtxRecord { name, slot: id, cpu });
+            if let Some(trace) = &mut *self.trace.borrow_mut() {
+                trace.contexts.push(CtxRecord { name, slot: id, cpu });
+            }
             self.event_of(id, EventKind::Spawned);
         }
         Some(id)
@@ -450,6 +470,7 @@ impl Sim {
         self.alive.set(self.alive.get() & gone);
         self.daemons.set(self.daemons.get() & gone);
         self.ready.set(self.ready.get() & gone);
+        self.workload_may_be_over();
         self.rcu_reader_gone(id);
         let task = slot.future.borrow_mut().take();
         drop(task);
@@ -531,6 +552,7 @@ impl Sim {
 
     pub(crate) fn event_of(&self, id: CtxId, kind: EventKind) {
         let mut trace = self.trace.borrow_mut();
+        let Some(trace) = &mut *trace else { return };
         if trace.events.len() >= MAX_EVENTS {
             trace.truncated = true;
             return;

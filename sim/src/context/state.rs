@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Rc;
 
 use super::cpu::Cpu;
 use super::sim::Objects;
@@ -93,6 +94,11 @@ pub(crate) struct Held {
     pub(crate) read: bool,
 }
 
+/// All slots.
+pub(crate) type Slots = [Slot; MAX_CONTEXTS];
+/// What is announced, by slot.
+pub(crate) type Announced = [Cell<Label>; MAX_CONTEXTS];
+
 pub(crate) type Task = Pin<Box<dyn Future<Output = ()>>>;
 
 /// A slot and the context in it.
@@ -123,9 +129,9 @@ pub(crate) struct Slot {
 /// cost a short run half of its time.
 #[derive(Default)]
 pub(super) struct Spare {
-    pub(super) slots: Vec<Slot>,
+    pub(super) slots: Option<Rc<Slots>>,
     /// What contexts announced, by slot.
-    pub(super) pending: Box<[Cell<Label>]>,
+    pub(super) pending: Option<Rc<Announced>>,
     pub(super) clocks: Clocks,
     pub(super) objects: Objects,
     pub(super) names: Vec<(&'static str, u32)>,
@@ -139,20 +145,19 @@ thread_local! {
 impl Spare {
     /// Memory for a run.
     pub(super) fn take() -> Self {
-        let mut spare = SPARE.take();
-        if spare.slots.is_empty() {
-            spare.slots = (0..MAX_CONTEXTS).map(|_| Slot::default()).collect();
-            spare.pending = vec![Cell::new(START); MAX_CONTEXTS].into_boxed_slice();
-        }
-        spare
+        SPARE.take()
     }
 
     /// The run is over; `used` is the set of slots in which a context was. They are emptied: nothing of a run is seen
     /// by another.
     pub(super) fn give_back(mut self, used: CtxSet) {
         for id in used.iter() {
-            self.slots[id.index()].empty();
-            self.pending[id.index()].set(START);
+            if let Some(slots) = &self.slots {
+                slots[id.index()].empty();
+            }
+            if let Some(pending) = &self.pending {
+                pending[id.index()].set(START);
+            }
         }
         self.clocks.clear();
         self.objects.clear();
@@ -163,13 +168,25 @@ impl Spare {
     }
 }
 
+/// Empty slots.
+pub(super) fn new_slots() -> Rc<Slots> {
+    Rc::new(std::array::from_fn(|_| Slot::default()))
+}
+
+/// Nothing announced.
+pub(super) fn nothing_announced() -> Rc<Announced> {
+    Rc::new(std::array::from_fn(|_| Cell::new(START)))
+}
+
 impl Slot {
-    /// What a new slot is, but for the memory behind its lists.
-    fn empty(&mut self) {
-        let (mut frames, mut held) = (self.frames.take(), self.held.take());
-        frames.clear();
-        held.clear();
-        *self = Self { frames: RefCell::new(frames), held: RefCell::new(held), ..Self::default() };
+    /// Nothing is left in it that a run could see: what is not emptied here is set when a context begins.
+    fn empty(&self) {
+        self.frames.borrow_mut().clear();
+        self.held.borrow_mut().clear();
+        drop(self.future.take());
+        self.started.set(false);
+        self.wait.set(Wait::None);
+        self.last.set(START);
     }
 
     pub(crate) fn begin(&self, spec: &SpawnSpec, name: Name, serial: u32) {
@@ -181,6 +198,7 @@ impl Slot {
         self.preempt_off.set(0);
         self.bh_off.set(0);
         self.rcu_nesting.set(0);
+        self.rcu_since.set(0);
         self.started.set(false);
         self.wait.set(Wait::None);
         self.steps.set(0);
@@ -204,8 +222,22 @@ impl Slot {
         }
     }
 
+    /// Whether it keeps other tasks off its CPU.
+    pub(crate) const fn keeps_cpu(&self) -> bool {
+        self.irq_off.get() | self.preempt_off.get() | self.bh_off.get() != 0
+    }
+
     /// Whether a context of this class in this state may not sleep, and why.
+    #[inline]
     pub(crate) fn atomic_reason(&self) -> Option<&'static str> {
+        let off = [&self.irq_off, &self.preempt_off, &self.bh_off, &self.rcu_nesting];
+        if self.class.get() == Class::Task && off.iter().all(|depth| depth.get() == 0) {
+            return None;
+        }
+        self.atomic_by()
+    }
+
+    fn atomic_by(&self) -> Option<&'static str> {
         match self.class.get() {
             Class::Hardirq => Some("in_hardirq"),
             Class::Softirq => Some("in_softirq"),

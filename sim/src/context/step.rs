@@ -32,12 +32,8 @@ impl Future for Step<'_> {
     #[inline]
     fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
         if self.state == State::Fresh {
-            self.sim.pending[self.id.index()].set(self.label);
             self.state = State::Chosen;
-            if self.sim.delayed(self.id, self.label) {
-                return Poll::Pending;
-            }
-            if !self.sim.announce(self.id, self.label) {
+            if !self.sim.ask(self.id, self.label) {
                 return Poll::Pending;
             }
         }

@@ -125,7 +125,7 @@ impl Timer {
 
     /// Arms the timer, or moves it if it is armed (`mod_timer`). Returns whether it was armed.
     pub fn modify(&self, cx: &Cx, expires: Nanos) -> bool {
-        cx.sim.clocks.borrow_mut().release_shared(cx.id, &self.0.clock);
+        cx.sim.release_shared(cx.id, &self.0.clock);
         self.arm(&cx.sim, expires)
     }
 
@@ -136,11 +136,6 @@ impl Timer {
         let due = Due::Timer { timer: Rc::clone(&self.0), generation: self.0.generation.get() };
         sim.add_deadline(expires, due);
         was
-    }
-
-    /// What its function is ordered after.
-    pub(crate) fn clock(&self) -> &SyncClock {
-        &self.0.clock
     }
 
     /// Disarms it (`del_timer`). Returns whether it was armed. Its function may still be running.

@@ -96,7 +96,7 @@ impl Work {
 
     /// Makes it pending. `None` if it was.
     fn claim(&self, cx: &Cx) -> Option<u64> {
-        cx.sim.clocks.borrow_mut().release_shared(cx.id, &self.0.clock);
+        cx.sim.release_shared(cx.id, &self.0.clock);
         self.0.asked.set(self.0.asked.get() + 1);
         if self.0.pending.replace(true) {
             return None;
@@ -118,7 +118,7 @@ impl Work {
     /// Gives it to a worker.
     fn start(&self, cx: &Cx, cpu: u8, ticket: u64) {
         let inner = Rc::clone(&self.0);
-        cx.spawn(SpawnSpec::task(inner.name, cpu), move |cx| async move {
+        let worker = cx.spawn(SpawnSpec::task(inner.name, cpu), move |cx| async move {
             probe::touch(inner.obj, Op::Write);
             while inner.running.get() {
                 inner.done.wait(&cx).await;
@@ -131,14 +131,17 @@ impl Work {
             inner.running.set(true);
             inner.seen.set(inner.asked.get());
             inner.served.set(ticket);
-            cx.sim.clocks.borrow_mut().acquire(cx.id, &inner.clock);
+            cx.sim.acquire(cx.id, &inner.clock);
             (inner.callback)(cx.clone()).await;
-            cx.sim.clocks.borrow_mut().release_shared(cx.id, &inner.clock);
+            cx.sim.release_shared(cx.id, &inner.clock);
             probe::touch(inner.obj, Op::Write);
             inner.running.set(false);
             inner.done.wake_all(&cx);
             inner.check_asked(&cx);
         });
+        if let Some(worker) = worker {
+            cx.sim.is_background(worker);
+        }
     }
 
     /// Waits until what is pending or running now has ended (`flush_work`). If it is queued again meanwhile, that is
@@ -156,7 +159,7 @@ impl Work {
             inner.done.wait(cx).await;
             probe::touch(inner.obj, Op::Write);
         }
-        cx.sim.clocks.borrow_mut().acquire(cx.id, &inner.clock);
+        cx.sim.acquire(cx.id, &inner.clock);
     }
 
     /// Takes it back if it is pending, and waits for a running one (`cancel_work_sync`). Returns whether it was
@@ -171,7 +174,7 @@ impl Work {
             was |= self.withdraw();
         }
         self.0.done.wake_all(cx);
-        cx.sim.clocks.borrow_mut().acquire(cx.id, &self.0.clock);
+        cx.sim.acquire(cx.id, &self.0.clock);
         self.0.check_idle(cx, "cancel_work_sync");
         was
     }

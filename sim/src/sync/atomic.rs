@@ -66,8 +66,9 @@ impl Atomic {
 
     async fn ordered(&self, cx: &Cx) {
         cx.step(Kind::Atomic, self.obj).await;
-        let mut clocks = cx.sim.clocks.borrow_mut();
-        clocks.acquire(cx.id, &self.clock);
-        clocks.release_shared(cx.id, &self.clock);
+        cx.sim.acquire(cx.id, &self.clock);
+        cx.sim.release_shared(cx.id, &self.clock);
+        // Those that return a value are full barriers, whoever else uses the variable.
+        cx.sim.full_barrier(cx.id);
     }
 }

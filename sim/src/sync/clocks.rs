@@ -2,38 +2,59 @@
 
 use std::cell::Cell;
 
-use crate::{CtxId, MAX_CONTEXTS};
+use crate::{CtxId, MAX_CONTEXTS, Nanos};
 
-type Vector = [u32; MAX_CONTEXTS];
+pub(crate) type Vector = [u32; MAX_CONTEXTS];
 
 /// The clock of a lock, wait queue or atomic; made when it is first released.
 #[derive(Debug, Default)]
-pub(crate) struct SyncClock(Cell<u32>);
+pub(crate) struct SyncClock {
+    /// Its place among the clocks, from 1.
+    index: Cell<u32>,
+    /// Who released it last, and when by his own clock: who knows of that knows all that is in it.
+    last: Cell<Epoch>,
+    /// When it was last released, where somebody wants to know.
+    at: Cell<Nanos>,
+}
 
-/// A context's clock at an access; 0 is "never".
+impl SyncClock {
+    /// When it was last released, where somebody wants to know.
+    pub(crate) const fn released_at(&self) -> Nanos {
+        self.at.get()
+    }
+
+    pub(crate) fn set_released_at(&self, now: Nanos) {
+        self.at.set(now);
+    }
+}
+
+/// A context's clock at some moment; 0 is "never".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Epoch(u32);
+pub(crate) struct Epoch(u32);
 
 const CTX_BITS: u32 = MAX_CONTEXTS.trailing_zeros();
 const CTX_MASK: u32 = (1 << CTX_BITS) - 1;
 
 impl Epoch {
-    fn new(id: CtxId, clock: u32) -> Self {
+    /// Ordered before nothing.
+    const NEVER_KNOWN: Self = Self(u32::MAX);
+
+    #[inline]
+    pub(crate) fn new(id: CtxId, clock: u32) -> Self {
         Self(clock << CTX_BITS | u32::from(id.0))
     }
 
-    fn ordered_before(self, vector: &Vector) -> bool {
+    #[inline]
+    pub(crate) fn ordered_before(self, vector: &Vector) -> bool {
         let ctx = (self.0 & CTX_MASK) as usize;
         self.0 >> CTX_BITS <= vector[ctx]
     }
-}
 
-/// The last accesses of one variable: the last write, and the last two reads by different contexts. A race with an
-/// older read can be missed; none is invented.
-#[derive(Debug, Default)]
-pub(crate) struct Race {
-    write: Cell<(Epoch, &'static str)>,
-    reads: Cell<[(Epoch, &'static str); 2]>,
+    /// Whether both are of contexts of one slot.
+    #[inline]
+    pub(crate) const fn same_slot(self, other: Self) -> bool {
+        (self.0 ^ other.0) & CTX_MASK == 0
+    }
 }
 
 /// All clocks of a run.
@@ -84,12 +105,15 @@ impl Clocks {
 
     #[inline]
     pub(crate) fn acquire(&mut self, id: CtxId, clock: &SyncClock) {
-        let index = clock.0.get() as usize;
+        let index = clock.index.get() as usize;
         if index == 0 || !self.on {
             return;
         }
         let used = self.contexts.len();
-        join(&mut self.contexts[id.index()], &self.objects[index - 1], used);
+        let own = &mut self.contexts[id.index()];
+        if !clock.last.get().ordered_before(own) {
+            join(own, &self.objects[index - 1], used);
+        }
     }
 
     #[inline]
@@ -98,7 +122,9 @@ impl Clocks {
             return;
         }
         let index = self.object(clock);
-        self.objects[index] = self.contexts[id.index()];
+        let own = &self.contexts[id.index()];
+        clock.last.set(Epoch::new(id, own[id.index()]));
+        self.objects[index] = *own;
         self.tick(id);
     }
 
@@ -108,66 +134,37 @@ impl Clocks {
             return;
         }
         let index = self.object(clock);
-        join(&mut self.objects[index], &self.contexts[id.index()], self.contexts.len());
+        let own = &self.contexts[id.index()];
+        // What others released stays in it, and need not be known to who knows of this.
+        clock.last.set(Epoch::NEVER_KNOWN);
+        join(&mut self.objects[index], own, self.contexts.len());
         self.tick(id);
     }
 
     /// What was released into `from` counts as released into `into`.
     pub(crate) fn forward(&mut self, from: &SyncClock, into: &SyncClock) {
-        let from = from.0.get() as usize;
+        let from = from.index.get() as usize;
         if from == 0 || !self.on {
             return;
         }
         let index = self.object(into);
         let released = self.objects[from - 1];
+        into.last.set(Epoch::NEVER_KNOWN);
         join(&mut self.objects[index], &released, self.contexts.len());
     }
 
     fn object(&mut self, clock: &SyncClock) -> usize {
-        if clock.0.get() == 0 {
+        if clock.index.get() == 0 {
             self.objects.push([0; MAX_CONTEXTS]);
-            clock.0.set(u32::try_from(self.objects.len()).unwrap_or(u32::MAX));
+            clock.index.set(u32::try_from(self.objects.len()).unwrap_or(u32::MAX));
         }
-        clock.0.get() as usize - 1
+        clock.index.get() as usize - 1
     }
 
-    /// Notes a plain read. Returns function and kind of an unordered earlier access.
-    pub(crate) fn check_read(
-        &self,
-        id: CtxId,
-        race: &Race,
-        function: &'static str,
-    ) -> Option<(&'static str, &'static str)> {
-        if !self.on {
-            return None;
-        }
-        let vector = &self.contexts[id.index()];
-        let epoch = Epoch::new(id, vector[id.index()]);
-        let mut reads = race.reads.get();
-        let same = reads.iter().position(|(read, _)| read.0 & CTX_MASK == u32::from(id.0));
-        reads[same.unwrap_or(usize::from(!reads[0].0.ordered_before(vector)))] = (epoch, function);
-        race.reads.set(reads);
-        let (write, writer) = race.write.get();
-        (!write.ordered_before(vector)).then_some((writer, "write"))
-    }
-
-    /// Notes a plain write. Returns function and kind of an unordered earlier access.
-    pub(crate) fn check_write(
-        &self,
-        id: CtxId,
-        race: &Race,
-        function: &'static str,
-    ) -> Option<(&'static str, &'static str)> {
-        if !self.on {
-            return None;
-        }
-        let vector = &self.contexts[id.index()];
-        let (write, writer) = race.write.replace((Epoch::new(id, vector[id.index()]), function));
-        if !write.ordered_before(vector) {
-            return Some((writer, "write"));
-        }
-        let reads = race.reads.get();
-        reads.iter().find(|(read, _)| !read.ordered_before(vector)).map(|(_, reader)| (*reader, "read"))
+    /// What a context knows of the others, and of itself; `None` if the clocks are not kept.
+    #[inline]
+    pub(crate) fn vector(&self, id: CtxId) -> Option<&Vector> {
+        if self.on { self.contexts.get(id.index()) } else { None }
     }
 }
 

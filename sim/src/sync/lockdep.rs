@@ -1,8 +1,9 @@
 //! Lock order, interrupt safety, and the wait-for graph.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 
-use crate::context::{Held, LockOrder, Sim, Wait};
+use crate::context::{LockOrder, Sim, Wait};
 use crate::probe::{self, Op};
 use crate::{Class, CtxId, CtxSet, Draft, ObjId};
 
@@ -31,6 +32,32 @@ impl LockClass {
     const fn bit(self) -> u128 {
         1 << self.id
     }
+
+    const fn index(self) -> usize {
+        // As `LockClass::new` has made sure of.
+        self.id as usize % MAX_CLASSES
+    }
+}
+
+/// Taken in a hard interrupt.
+const IN_HARDIRQ: u64 = 1;
+/// Taken with interrupts on.
+const IRQS_ON: u64 = 2;
+
+/// In which states of the CPU locks were taken in this run: two bits for each class.
+#[derive(Debug, Default)]
+pub(crate) struct LockUsage([Cell<u64>; MAX_CLASSES / 32]);
+
+impl LockUsage {
+    /// Notes a use. Whether it is the first of its kind and the class has been used in the other way before.
+    #[inline]
+    fn is_new(&self, class: LockClass, usage: u64) -> bool {
+        let word = &self.0[class.index() / 32];
+        let at = class.index() % 32 * 2;
+        let (before, used) = (word.get() >> at, word.get() | usage << at);
+        word.set(used);
+        before & usage == 0 && used >> at & (IN_HARDIRQ | IRQS_ON) == IN_HARDIRQ | IRQS_ON
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -42,20 +69,14 @@ struct Edge {
 }
 
 /// The order in which classes were taken so far in this run.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct LockDep {
     /// By class, as far as any was taken in an order.
     after: Vec<u128>,
-    in_hardirq: u128,
-    irqs_on: u128,
     edges: Vec<Edge>,
 }
 
 impl LockDep {
-    pub(crate) const fn new() -> Self {
-        Self { after: Vec::new(), in_hardirq: 0, irqs_on: 0, edges: Vec::new() }
-    }
-
     /// The orders of classes that were seen.
     pub(crate) fn edges(&self) -> BTreeSet<(&'static str, &'static str)> {
         self.edges.iter().map(|edge| (edge.from.name, edge.to.name)).collect()
@@ -70,6 +91,11 @@ impl LockDep {
             context: edge.context.clone(),
         };
         self.edges.iter().map(order).collect()
+    }
+
+    /// Whether `next` was taken while `held` was held.
+    fn has(&self, held: LockClass, next: LockClass) -> bool {
+        self.after_of(held.index()) & next.bit() != 0
     }
 
     /// What was taken while `class` was held.
@@ -107,10 +133,8 @@ impl Sim {
     #[inline]
     pub(super) fn check_lock_order(&self, id: CtxId, class: LockClass, obj: ObjId, nested: bool) {
         self.check_lock_usage(id, class);
-        let slot = self.slot(id);
-        let held = slot.held.borrow();
-        for held in held.iter() {
-            self.check_pair(id, *held, class, obj, nested);
+        if !self.slot(id).held.borrow().is_empty() {
+            self.check_held(id, class, obj, nested);
         }
     }
 
@@ -118,92 +142,78 @@ impl Sim {
     #[inline]
     pub(super) fn check_lock_usage(&self, id: CtxId, class: LockClass) {
         let slot = self.slot(id);
-        let hardirq = slot.class.get() == Class::Hardirq;
-        let irqs_on = !hardirq && slot.irq_off.get() == 0 && slot.class.get() != Class::Device;
+        let usage = match slot.class.get() {
+            Class::Hardirq => IN_HARDIRQ,
+            Class::Task | Class::Softirq if slot.irq_off.get() == 0 => IRQS_ON,
+            Class::Task | Class::Softirq | Class::Device => return,
+        };
         // The same use again changes nothing; the other use of a class makes the finding.
-        if hardirq || irqs_on {
-            probe::touch(probe::lock_usage(class.id), Op::Same(u32::from(hardirq)));
-        }
-        let mut lockdep = self.lockdep.borrow_mut();
-        let known = if hardirq { lockdep.in_hardirq } else { lockdep.irqs_on };
-        if known & class.bit() != 0 || !(hardirq || irqs_on) {
-            return;
-        }
-        if hardirq {
-            lockdep.in_hardirq |= class.bit();
-        } else {
-            lockdep.irqs_on |= class.bit();
-        }
-        if lockdep.in_hardirq & lockdep.irqs_on & class.bit() != 0 {
-            drop(lockdep);
+        probe::touch(probe::lock_usage(class.id), Op::Same(u32::from(usage == IN_HARDIRQ)));
+        if self.lock_usage.is_new(class, usage) {
             self.irq_unsafe(id, class);
         }
     }
 
-    #[inline]
-    fn check_pair(&self, id: CtxId, held: Held, class: LockClass, obj: ObjId, nested: bool) {
-        if held.obj == obj {
-            let title =
-                format!("WARNING: possible recursive locking detected: {} is held already", class.name);
-            self.report(id, Draft::warning("recursive-locking", title).discriminator(class.name), Vec::new);
-            return;
-        }
-        let mut lockdep = self.lockdep.borrow_mut();
-        if held.class == class {
-            if !nested {
-                drop(lockdep);
-                let title = format!(
-                    "WARNING: possible recursive locking detected: two locks of class {}",
-                    class.name
-                );
-                self.report(
-                    id,
-                    Draft::warning("recursive-locking", title).discriminator(class.name),
-                    Vec::new,
-                );
+    /// Checks the order of a lock of `class` after each that `id` holds.
+    #[inline(never)]
+    fn check_held(&self, id: CtxId, class: LockClass, obj: ObjId, nested: bool) {
+        for held in self.slot(id).held.borrow().iter() {
+            if held.obj == obj || held.class == class {
+                if held.obj == obj || !nested {
+                    self.recursive(id, class, held.obj == obj);
+                }
+                continue;
             }
-            return;
-        }
-        probe::touch(probe::LOCK_ORDER, Op::Same(u32::from(held.class.id) << 8 | u32::from(class.id)));
-        if lockdep.after_of(held.class.id as usize) & class.bit() != 0 {
-            return;
-        }
-        let inverted = lockdep.reaches(class, held.class);
-        lockdep.note_after(held.class.id as usize, class);
-        let slot = self.slot(id);
-        let function = slot.frames.borrow().last().copied().unwrap_or("");
-        lockdep.edges.push(Edge {
-            from: held.class,
-            to: class,
-            context: slot.name.get().to_string(),
-            function,
-        });
-        if inverted {
-            let edges = lockdep.edges.clone();
-            drop(lockdep);
-            let title = format!(
-                "WARNING: possible circular locking dependency detected: {} is wanted while {} is held",
-                class.name, held.class.name
-            );
-            self.report(
-                id,
-                Draft::warning("lock-inversion", title).object(held.class.name).discriminator(class.name),
-                || {
-                    let lines = edges
-                        .iter()
-                        .map(|edge| {
-                            format!(
-                                "{} -> {} first in {} by {}",
-                                edge.from.name, edge.to.name, edge.function, edge.context
-                            )
-                        })
-                        .collect();
-                    vec![("existing order of locks".to_owned(), lines)]
-                },
-            );
+            probe::touch(probe::LOCK_ORDER, Op::Same(u32::from(held.class.id) << 8 | u32::from(class.id)));
+            let known = self.lockdep.borrow().as_ref().is_some_and(|known| known.has(held.class, class));
+            if !known {
+                self.new_order(id, held.class, class);
+            }
         }
     }
 
+    /// `id` holds this very lock, or another one of the class.
+    #[cold]
+    fn recursive(&self, id: CtxId, class: LockClass, same: bool) {
+        let what = if same {
+            format!("{} is held already", class.name)
+        } else {
+            format!("two locks of class {}", class.name)
+        };
+        let title = format!("WARNING: possible recursive locking detected: {what}");
+        self.report(id, Draft::warning("recursive-locking", title).discriminator(class.name), Vec::new);
+    }
+
+    /// For the first time `class` is wanted while `held` is held.
+    #[cold]
+    fn new_order(&self, id: CtxId, held: LockClass, class: LockClass) {
+        let mut lockdep = self.lockdep.borrow_mut();
+        let order = lockdep.get_or_insert_default();
+        let inverted = order.reaches(class, held);
+        order.note_after(held.index(), class);
+        let slot = self.slot(id);
+        let function = slot.frames.borrow().last().copied().unwrap_or("");
+        order.edges.push(Edge { from: held, to: class, context: slot.name.get().to_string(), function });
+        if inverted {
+            let edges = order.edges.clone();
+            drop(lockdep);
+            let title = format!(
+                "WARNING: possible circular locking dependency detected: {} is wanted while {} is held",
+                class.name, held.name
+            );
+            let lines = || {
+                let line = |edge: &Edge| {
+                    let Edge { from, to, context, function } = edge;
+                    format!("{} -> {} first in {function} by {context}", from.name, to.name)
+                };
+                vec![("existing order of locks".to_owned(), edges.iter().map(line).collect())]
+            };
+            let draft = Draft::warning("lock-inversion", title).object(held.name);
+            self.report(id, draft.discriminator(class.name), lines);
+        }
+    }
+
+    #[cold]
     fn irq_unsafe(&self, id: CtxId, class: LockClass) {
         let title = format!(
             "WARNING: inconsistent lock state: {} is taken in hard interrupts and with interrupts on",
@@ -225,6 +235,7 @@ impl Sim {
 
     /// Looks for a cycle that `id` closes by waiting for `obj`. Runs on when there is one: what others still do may
     /// matter.
+    #[inline(never)]
     pub(super) fn check_deadlock(&self, id: CtxId, obj: ObjId, spinning: bool) {
         self.wait_for(id.bit(), obj, spinning);
         // Who was reached through whom. Nothing is allocated unless a cycle is found.
@@ -266,6 +277,7 @@ impl Sim {
         CtxSet(set)
     }
 
+    #[cold]
     fn deadlock(&self, chain: &[CtxId]) {
         let lines: Vec<String> = chain
             .iter()

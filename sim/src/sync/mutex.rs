@@ -1,7 +1,10 @@
 //! Mutexes.
 
+use std::future::Future;
+
 use super::LockClass;
-use super::raw::RawLock;
+use super::acquire::Acquire;
+use super::raw::{How, RawLock, Taking};
 use crate::Cx;
 
 /// A mutex (`struct mutex`): waiting for it sleeps.
@@ -16,16 +19,16 @@ impl Mutex {
     }
 
     /// Takes it (`mutex_lock`).
-    pub async fn lock(&self, cx: &Cx) {
-        cx.might_sleep();
-        self.0.acquire(cx, false, false).await;
+    #[inline]
+    pub fn lock(&self, cx: &Cx) -> impl Future<Output = ()> {
+        Acquire::new(cx, Taking { lock: &self.0, how: How::Sleeping, nested: false })
     }
 
     /// Takes it while another one of the class is held, in an order that the caller vouches for
     /// (`mutex_lock_nested`).
-    pub async fn lock_nested(&self, cx: &Cx) {
-        cx.might_sleep();
-        self.0.acquire(cx, false, true).await;
+    #[inline]
+    pub fn lock_nested(&self, cx: &Cx) -> impl Future<Output = ()> {
+        Acquire::new(cx, Taking { lock: &self.0, how: How::Sleeping, nested: true })
     }
 
     /// Takes it if it is free (`mutex_trylock`).
@@ -36,6 +39,11 @@ impl Mutex {
     /// Gives it back (`mutex_unlock`).
     pub fn unlock(&self, cx: &Cx) {
         self.0.release(cx);
+    }
+
+    /// For a model whose step stands for a whole section under this mutex: orders as taking it and giving it back would.
+    pub fn pass(&self, cx: &Cx) {
+        self.0.pass(cx);
     }
 
     /// Reports a finding unless this context holds it (`lockdep_assert_held`).

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 
+use super::acquire::Lock;
 use super::{LockClass, SyncClock};
 use crate::context::Held;
 use crate::probe::{self, Op};
@@ -17,6 +18,84 @@ pub(super) struct RawLock {
     clock: SyncClock,
 }
 
+/// What taking an exclusive lock forbids until it is given back, and how it is waited for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum How {
+    /// Nothing: who waits sleeps.
+    Sleeping,
+    /// Other tasks of the CPU; who waits spins.
+    Spinning,
+    /// The same and interrupts, with what they were before.
+    IrqSave,
+    /// The same as [`How::Spinning`] and softirqs.
+    Bh,
+}
+
+/// An exclusive lock as it is being taken.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Taking<'a> {
+    pub(super) lock: &'a RawLock,
+    pub(super) how: How,
+    pub(super) nested: bool,
+}
+
+impl Lock for Taking<'_> {
+    #[inline]
+    fn obj(self) -> ObjId {
+        self.lock.obj
+    }
+
+    #[inline]
+    fn class(self) -> LockClass {
+        self.lock.class
+    }
+
+    #[inline]
+    fn spinning(self) -> bool {
+        !matches!(self.how, How::Sleeping)
+    }
+
+    #[inline]
+    fn nested(self) -> bool {
+        self.nested
+    }
+
+    #[inline]
+    fn enter(self, cx: &Cx) {
+        match self.how {
+            How::Sleeping => return cx.might_sleep(),
+            How::Spinning => {}
+            How::IrqSave => {
+                let _flags = cx.local_irq_save();
+            }
+            How::Bh => cx.local_bh_disable(),
+        }
+        cx.preempt_disable();
+    }
+
+    #[inline]
+    fn want(self, id: CtxId) {
+        self.lock.waiters.set(self.lock.waiters.get() | id.bit());
+    }
+
+    #[inline]
+    fn busy(self) -> bool {
+        self.lock.owner.get().is_some()
+    }
+
+    #[inline(never)]
+    fn take(self, cx: &Cx) {
+        let lock = self.lock;
+        let others = lock.waiters.get() & !cx.id.bit();
+        lock.waiters.set(others);
+        lock.owner.set(Some(cx.id));
+        cx.sim.unpark(cx.id);
+        cx.sim.wait_for(others, lock.obj, self.spinning());
+        cx.hold(Held { class: lock.class, obj: lock.obj, read: false });
+        cx.sim.acquire(cx.id, &lock.clock);
+    }
+}
+
 impl RawLock {
     pub(super) fn new(cx: &Cx, class: LockClass) -> Self {
         Self {
@@ -26,34 +105,6 @@ impl RawLock {
             waiters: Cell::new(0),
             clock: SyncClock::default(),
         }
-    }
-
-    /// Takes the lock. A context that wants a held lock is not eligible until it is released; then the scheduler
-    /// decides which of the waiting ones gets it, which covers every order of arrival.
-    pub(super) async fn acquire(&self, cx: &Cx, spinning: bool, nested: bool) {
-        cx.sim.check_lock_order(cx.id, self.class, self.obj, nested);
-        let bit = cx.id.bit();
-        probe::touch(probe::wait_of(cx.id), Op::Write);
-        loop {
-            self.waiters.set(self.waiters.get() | bit);
-            if self.owner.get().is_some() {
-                cx.sim.check_deadlock(cx.id, self.obj, spinning);
-                cx.block_on(self.obj, spinning).await;
-                cx.step_now(Kind::Acquire, self.obj).await;
-            } else {
-                cx.step(Kind::Acquire, self.obj).await;
-            }
-            if self.owner.get().is_none() {
-                break;
-            }
-        }
-        let others = self.waiters.get() & !bit;
-        self.waiters.set(others);
-        self.owner.set(Some(cx.id));
-        cx.sim.unpark(cx.id);
-        cx.sim.wait_for(others, self.obj, spinning);
-        cx.hold(Held { class: self.class, obj: self.obj, read: false });
-        cx.sim.clocks.borrow_mut().acquire(cx.id, &self.clock);
     }
 
     /// Takes the lock if it is free.
@@ -67,7 +118,7 @@ impl RawLock {
         self.owner.set(Some(cx.id));
         cx.sim.wait_for(self.waiters.get(), self.obj, spinning);
         cx.hold(Held { class: self.class, obj: self.obj, read: false });
-        cx.sim.clocks.borrow_mut().acquire(cx.id, &self.clock);
+        cx.sim.acquire(cx.id, &self.clock);
         true
     }
 
@@ -78,21 +129,26 @@ impl RawLock {
         }
         probe::touch(self.obj, Op::Release);
         if self.owner.get() != Some(cx.id) || !cx.unhold(self.obj) {
-            cx.report(
-                Draft::warning(
-                    "unlock-not-held",
-                    format!("BUG: {} releases {} that it does not hold", cx.name(), self.class.name),
-                )
-                .discriminator(self.class.name),
-                Vec::new,
-            );
+            self.not_held(cx);
             return false;
         }
         cx.sim.mix(u64::from(self.obj.0) << 16 | 0xff);
-        cx.sim.clocks.borrow_mut().release(cx.id, &self.clock);
+        cx.sim.release(cx.id, &self.clock);
         self.owner.set(None);
         cx.sim.retry(self.waiters.get());
         true
+    }
+
+    #[cold]
+    fn not_held(&self, cx: &Cx) {
+        let title = format!("BUG: {} releases {} that it does not hold", cx.name(), self.class.name);
+        cx.report(Draft::warning("unlock-not-held", title).discriminator(self.class.name), Vec::new);
+    }
+
+    /// Orders as taking it and giving it back would.
+    pub(super) fn pass(&self, cx: &Cx) {
+        cx.sim.acquire(cx.id, &self.clock);
+        cx.sim.release_shared(cx.id, &self.clock);
     }
 
     /// Reports a finding unless this context holds the lock.

@@ -1,6 +1,7 @@
 //! RCU: readers, grace periods, callbacks.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -14,7 +15,25 @@ use crate::{CtxId, Cx, Draft, Nanos, SpawnSpec};
 /// How long a grace period takes at least.
 const GRACE: Nanos = 1_000_000;
 
-type Callback = Box<dyn FnOnce(Cx) -> Pin<Box<dyn Future<Output = ()>>>>;
+type Function = Box<dyn FnOnce(Cx) -> Pin<Box<dyn Future<Output = ()>>>>;
+
+/// What was handed to `call_rcu`, and its grace period.
+struct Callback {
+    number: u64,
+    function: Function,
+    /// What it is ordered after.
+    clock: SyncClock,
+}
+
+/// The callbacks of a CPU whose readers are gone, each with the time at which it may run, in that order.
+///
+/// Source: `kernel/rcu/tree.c: rcu_do_batch()`, v6.12: one softirq works them off one after another.
+struct Batch {
+    cpu: u8,
+    timer: Timer,
+    ready: RefCell<VecDeque<(Nanos, Callback)>>,
+    running: Cell<bool>,
+}
 
 struct Period {
     /// Readers that were inside when it began and still are.
@@ -27,6 +46,8 @@ struct Period {
 /// Grace periods in progress.
 pub(crate) struct Rcu {
     periods: RefCell<Vec<Period>>,
+    /// Of each CPU that had a callback.
+    batches: RefCell<Vec<Rc<Batch>>>,
     /// What readers did before they left. Orders ends of grace periods after them, never one reader after another.
     left: SyncClock,
     /// What was done before grace periods began: readers that come later see it.
@@ -47,6 +68,7 @@ impl Rcu {
     pub(crate) fn new() -> Self {
         Self {
             periods: RefCell::new(Vec::new()),
+            batches: RefCell::new(Vec::new()),
             left: SyncClock::default(),
             begun: SyncClock::default(),
             moments: Cell::new(0),
@@ -61,10 +83,66 @@ impl Rcu {
 
     pub(crate) fn clear(&self) {
         self.periods.borrow_mut().clear();
+        self.batches.borrow_mut().clear();
+    }
+}
+
+impl Batch {
+    fn new(cpu: u8) -> Self {
+        let timer = Timer::new(SpawnSpec::softirq("rcu", cpu), move |cx| {
+            let batch = cx.sim.rcu_batch(cpu);
+            async move { batch.work_off(&cx).await }
+        });
+        Self { cpu, timer, ready: RefCell::new(VecDeque::new()), running: Cell::new(false) }
+    }
+
+    /// The readers of a callback are gone.
+    fn add(&self, sim: &Sim, callback: Callback) {
+        probe::touch(probe::RCU, Op::Write);
+        // None that is there is due later.
+        self.ready.borrow_mut().push_back((sim.now() + GRACE, callback));
+        self.wait(sim);
+    }
+
+    /// Has the softirq start when the first callback is due, if it does not run or wait for that already.
+    fn wait(&self, sim: &Sim) {
+        let due = self.ready.borrow().front().map(|(due, _)| *due);
+        if let Some(due) = due.filter(|_| !self.running.get() && !self.timer.pending()) {
+            self.timer.arm(sim, due);
+        }
+    }
+
+    /// Runs what is due, and what comes to be due meanwhile.
+    async fn work_off(&self, cx: &Cx) {
+        self.running.set(true);
+        while let Some(callback) = self.next(cx) {
+            cx.sim.clocks.borrow_mut().acquire(cx.id, &callback.clock);
+            cx.sim.rcu_period_ends(cx.id, callback.number);
+            (callback.function)(cx.clone()).await;
+        }
+        self.running.set(false);
+        self.wait(&cx.sim);
+    }
+
+    fn next(&self, cx: &Cx) -> Option<Callback> {
+        probe::touch(probe::RCU, Op::Write);
+        let mut ready = self.ready.borrow_mut();
+        let due = ready.front().is_some_and(|(due, _)| *due <= cx.now());
+        due.then(|| ready.pop_front()).flatten().map(|(_, callback)| callback)
     }
 }
 
 impl Sim {
+    fn rcu_batch(&self, cpu: u8) -> Rc<Batch> {
+        let mut batches = self.rcu.batches.borrow_mut();
+        if let Some(batch) = batches.iter().find(|batch| batch.cpu == cpu) {
+            return Rc::clone(batch);
+        }
+        let batch = Rc::new(Batch::new(cpu));
+        batches.push(Rc::clone(&batch));
+        batch
+    }
+
     /// A reader left, or ended: grace periods that waited for it only are over.
     pub(crate) fn rcu_reader_gone(&self, id: CtxId) {
         if self.rcu.periods.borrow().is_empty() {
@@ -129,7 +207,7 @@ impl Cx {
         slot.rcu_nesting.set(nesting + 1);
         if nesting == 0 {
             slot.rcu_since.set(self.sim.rcu.moments.get());
-            self.sim.clocks.borrow_mut().acquire(self.id, &self.sim.rcu.begun);
+            self.sim.acquire(self.id, &self.sim.rcu.begun);
         }
     }
 
@@ -180,11 +258,8 @@ impl Cx {
         let rcu = &self.sim.rcu;
         let number = self.sim.rcu_period_begins();
         self.sleep(GRACE).await;
-        {
-            let mut clocks = self.sim.clocks.borrow_mut();
-            clocks.release_shared(self.id, &rcu.begun);
-            clocks.acquire(self.id, &rcu.left);
-        }
+        self.sim.release_shared(self.id, &rcu.begun);
+        self.sim.acquire(self.id, &rcu.left);
         let readers = self.sim.rcu_readers(self.id);
         if readers == 0 {
             self.sim.rcu_period_ends(self.id, number);
@@ -209,35 +284,31 @@ impl Cx {
         self.sim.rcu_period_ends(self.id, number);
     }
 
-    /// Runs `callback` in a softirq of this CPU after all readers that are inside now have left (`call_rcu`).
+    /// Runs `callback` in a softirq of this CPU after all readers that are inside now have left (`call_rcu`). Callbacks of a
+    /// CPU run one after another, in the order in which they came.
     pub fn call_rcu<F: Future<Output = ()> + 'static>(&self, callback: impl FnOnce(Self) -> F + 'static) {
-        let callback: Callback = Box::new(move |cx| Box::pin(callback(cx)));
-        let callback = Rc::new(RefCell::new(Some(callback)));
+        let function: Function = Box::new(move |cx| Box::pin(callback(cx)));
         let number = self.sim.rcu_period_begins();
-        let timer = Timer::new(SpawnSpec::softirq("rcu", self.cpu()), move |cx| {
-            let callback = callback.borrow_mut().take();
-            async move {
-                cx.sim.rcu_period_ends(cx.id, number);
-                if let Some(callback) = callback {
-                    callback(cx).await;
-                }
-            }
-        });
+        let callback = Callback { number, function, clock: SyncClock::default() };
+        let batch = self.sim.rcu_batch(self.cpu());
         let own = if self.rcu_read_lock_held() { self.id.bit() } else { 0 };
         let readers = self.sim.rcu_readers(self.id) | own;
         {
             let mut clocks = self.sim.clocks.borrow_mut();
             clocks.release_shared(self.id, &self.sim.rcu.begun);
-            clocks.release_shared(self.id, timer.clock());
-            clocks.forward(&self.sim.rcu.left, timer.clock());
+            clocks.release_shared(self.id, &callback.clock);
+            clocks.forward(&self.sim.rcu.left, &callback.clock);
         }
         if readers == 0 {
-            timer.arm(&self.sim, self.now() + GRACE);
+            batch.add(&self.sim, callback);
         } else {
             let sim = Rc::clone(&self.sim);
+            let callback = Cell::new(Some(callback));
             let done: Rc<dyn Fn(&SyncClock)> = Rc::new(move |left| {
-                sim.clocks.borrow_mut().forward(left, timer.clock());
-                timer.arm(&sim, sim.now() + GRACE);
+                if let Some(callback) = callback.take() {
+                    sim.clocks.borrow_mut().forward(left, &callback.clock);
+                    batch.add(&sim, callback);
+                }
             });
             self.sim.rcu.periods.borrow_mut().push(Period { readers, left: Rc::default(), done });
         }

@@ -1,11 +1,13 @@
 //! Reader-writer semaphores.
 
 use std::cell::Cell;
+use std::future::Future;
 
+use super::acquire::{Acquire, Lock};
 use super::{LockClass, SyncClock};
 use crate::context::Held;
 use crate::probe::{self, Op};
-use crate::{CtxId, Cx, Draft, Kind, ObjId};
+use crate::{CtxId, Cx, Draft, ObjId};
 
 /// A reader-writer semaphore (`struct rw_semaphore`): many readers or one writer; waiting sleeps. A waiting writer
 /// does not keep new readers out: the kernel's hand-over rules only narrow the orders that are possible here.
@@ -36,29 +38,9 @@ impl RwSem {
     }
 
     /// Takes it for reading (`down_read`).
-    pub async fn down_read(&self, cx: &Cx) {
-        cx.might_sleep();
-        cx.sim.check_lock_order(cx.id, self.class, self.obj, false);
-        probe::touch(probe::wait_of(cx.id), Op::Write);
-        loop {
-            self.waiting_readers.set(self.waiting_readers.get() | cx.id.bit());
-            if self.writer.get().is_some() {
-                cx.sim.check_deadlock(cx.id, self.obj, false);
-                cx.block_on(self.obj, false).await;
-                cx.step_now(Kind::Acquire, self.obj).await;
-            } else {
-                cx.step(Kind::Acquire, self.obj).await;
-            }
-            if self.writer.get().is_none() {
-                break;
-            }
-        }
-        self.waiting_readers.set(self.waiting_readers.get() & !cx.id.bit());
-        self.readers.set(self.readers.get() | cx.id.bit());
-        cx.sim.unpark(cx.id);
-        cx.sim.wait_for(self.waiting_writers.get(), self.obj, false);
-        cx.hold(Held { class: self.class, obj: self.obj, read: true });
-        cx.sim.clocks.borrow_mut().acquire(cx.id, &self.clock);
+    #[inline]
+    pub fn down_read(&self, cx: &Cx) -> impl Future<Output = ()> {
+        Acquire::new(cx, Reading(self))
     }
 
     /// Gives it back (`up_read`).
@@ -74,34 +56,14 @@ impl RwSem {
         if !cx.holds(self.obj) {
             self.readers.set(self.readers.get() & !cx.id.bit());
         }
-        cx.sim.clocks.borrow_mut().release_shared(cx.id, &self.clock);
+        cx.sim.release_shared(cx.id, &self.clock);
         self.let_go(cx);
     }
 
     /// Takes it for writing (`down_write`).
-    pub async fn down_write(&self, cx: &Cx) {
-        cx.might_sleep();
-        cx.sim.check_lock_order(cx.id, self.class, self.obj, false);
-        probe::touch(probe::wait_of(cx.id), Op::Write);
-        loop {
-            self.waiting_writers.set(self.waiting_writers.get() | cx.id.bit());
-            if self.writer.get().is_some() || self.readers.get() != 0 {
-                cx.sim.check_deadlock(cx.id, self.obj, false);
-                cx.block_on(self.obj, false).await;
-                cx.step_now(Kind::Acquire, self.obj).await;
-            } else {
-                cx.step(Kind::Acquire, self.obj).await;
-            }
-            if self.writer.get().is_none() && self.readers.get() == 0 {
-                break;
-            }
-        }
-        self.waiting_writers.set(self.waiting_writers.get() & !cx.id.bit());
-        self.writer.set(Some(cx.id));
-        cx.sim.unpark(cx.id);
-        cx.sim.wait_for(self.waiting_writers.get() | self.waiting_readers.get(), self.obj, false);
-        cx.hold(Held { class: self.class, obj: self.obj, read: false });
-        cx.sim.clocks.borrow_mut().acquire(cx.id, &self.clock);
+    #[inline]
+    pub fn down_write(&self, cx: &Cx) -> impl Future<Output = ()> {
+        Acquire::new(cx, Writing(self))
     }
 
     /// Gives it back (`up_write`).
@@ -115,8 +77,16 @@ impl RwSem {
             return;
         }
         self.writer.set(None);
-        cx.sim.clocks.borrow_mut().release(cx.id, &self.clock);
+        cx.sim.release(cx.id, &self.clock);
         self.let_go(cx);
+    }
+
+    /// It was taken, and `others` cannot have it now.
+    fn taken(&self, cx: &Cx, others: u64, read: bool) {
+        cx.sim.unpark(cx.id);
+        cx.sim.wait_for(others, self.obj, false);
+        cx.hold(Held { class: self.class, obj: self.obj, read });
+        cx.sim.acquire(cx.id, &self.clock);
     }
 
     fn let_go(&self, cx: &Cx) {
@@ -131,5 +101,85 @@ impl RwSem {
     fn not_held(&self, cx: &Cx) {
         let title = format!("BUG: {} releases {} that it does not hold", cx.name(), self.class.name);
         cx.report(Draft::warning("unlock-not-held", title).discriminator(self.class.name), Vec::new);
+    }
+}
+
+/// The semaphore as a reader takes it.
+#[derive(Clone, Copy, Debug)]
+struct Reading<'a>(&'a RwSem);
+
+impl Lock for Reading<'_> {
+    fn obj(self) -> ObjId {
+        self.0.obj
+    }
+
+    fn class(self) -> LockClass {
+        self.0.class
+    }
+
+    fn spinning(self) -> bool {
+        false
+    }
+
+    fn nested(self) -> bool {
+        false
+    }
+
+    fn enter(self, cx: &Cx) {
+        cx.might_sleep();
+    }
+
+    fn want(self, id: CtxId) {
+        self.0.waiting_readers.set(self.0.waiting_readers.get() | id.bit());
+    }
+
+    fn busy(self) -> bool {
+        self.0.writer.get().is_some()
+    }
+
+    fn take(self, cx: &Cx) {
+        self.0.waiting_readers.set(self.0.waiting_readers.get() & !cx.id.bit());
+        self.0.readers.set(self.0.readers.get() | cx.id.bit());
+        self.0.taken(cx, self.0.waiting_writers.get(), true);
+    }
+}
+
+/// The semaphore as a writer takes it.
+#[derive(Clone, Copy, Debug)]
+struct Writing<'a>(&'a RwSem);
+
+impl Lock for Writing<'_> {
+    fn obj(self) -> ObjId {
+        self.0.obj
+    }
+
+    fn class(self) -> LockClass {
+        self.0.class
+    }
+
+    fn spinning(self) -> bool {
+        false
+    }
+
+    fn nested(self) -> bool {
+        false
+    }
+
+    fn enter(self, cx: &Cx) {
+        cx.might_sleep();
+    }
+
+    fn want(self, id: CtxId) {
+        self.0.waiting_writers.set(self.0.waiting_writers.get() | id.bit());
+    }
+
+    fn busy(self) -> bool {
+        self.0.writer.get().is_some() || self.0.readers.get() != 0
+    }
+
+    fn take(self, cx: &Cx) {
+        self.0.waiting_writers.set(self.0.waiting_writers.get() & !cx.id.bit());
+        self.0.writer.set(Some(cx.id));
+        self.0.taken(cx, self.0.waiting_writers.get() | self.0.waiting_readers.get(), false);
     }
 }

@@ -1,7 +1,10 @@
 //! Spinlocks.
 
+use std::future::Future;
+
 use super::LockClass;
-use super::raw::RawLock;
+use super::acquire::{Acquire, Taken};
+use super::raw::{How, RawLock, Taking};
 use crate::Cx;
 use crate::context::IrqFlags;
 
@@ -9,7 +12,18 @@ use crate::context::IrqFlags;
 #[derive(Debug)]
 pub struct SpinLock(RawLock);
 
+impl From<Taken> for IrqFlags {
+    fn from(_: Taken) -> Self {
+        Self::saved()
+    }
+}
+
 impl SpinLock {
+    #[inline]
+    fn acquire<'l, 'c, G>(&'l self, cx: &'c Cx, how: How, nested: bool) -> Acquire<'c, Taking<'l>, G> {
+        Acquire::new(cx, Taking { lock: &self.0, how, nested })
+    }
+
     /// A free lock (`spin_lock_init`).
     #[must_use]
     pub fn new(cx: &Cx, class: LockClass) -> Self {
@@ -17,16 +31,16 @@ impl SpinLock {
     }
 
     /// Takes it (`spin_lock`).
-    pub async fn lock(&self, cx: &Cx) {
-        cx.preempt_disable();
-        self.0.acquire(cx, true, false).await;
+    #[inline]
+    pub fn lock(&self, cx: &Cx) -> impl Future<Output = ()> {
+        self.acquire(cx, How::Spinning, false)
     }
 
     /// Takes it while another lock of the class is held, in an order that the caller vouches for
     /// (`spin_lock_nested`).
-    pub async fn lock_nested(&self, cx: &Cx) {
-        cx.preempt_disable();
-        self.0.acquire(cx, true, true).await;
+    #[inline]
+    pub fn lock_nested(&self, cx: &Cx) -> impl Future<Output = ()> {
+        self.acquire(cx, How::Spinning, true)
     }
 
     /// Takes it if it is free (`spin_trylock`).
@@ -47,11 +61,9 @@ impl SpinLock {
     }
 
     /// Turns interrupts off and takes it (`spin_lock_irqsave`).
-    pub async fn lock_irqsave(&self, cx: &Cx) -> IrqFlags {
-        let flags = cx.local_irq_save();
-        cx.preempt_disable();
-        self.0.acquire(cx, true, false).await;
-        flags
+    #[inline]
+    pub fn lock_irqsave(&self, cx: &Cx) -> impl Future<Output = IrqFlags> {
+        self.acquire(cx, How::IrqSave, false)
     }
 
     /// Gives it back and restores interrupts (`spin_unlock_irqrestore`).
@@ -63,10 +75,9 @@ impl SpinLock {
     }
 
     /// Turns softirqs off and takes it (`spin_lock_bh`).
-    pub async fn lock_bh(&self, cx: &Cx) {
-        cx.local_bh_disable();
-        cx.preempt_disable();
-        self.0.acquire(cx, true, false).await;
+    #[inline]
+    pub fn lock_bh(&self, cx: &Cx) -> impl Future<Output = ()> {
+        self.acquire(cx, How::Bh, false)
     }
 
     /// Gives it back and allows softirqs (`spin_unlock_bh`).

@@ -2,9 +2,9 @@
 
 use std::cell::Cell;
 
-use super::{Race, SyncClock};
+use super::{Access, Accesses, SyncClock, Unordered};
 use crate::probe::{self, Op};
-use crate::{Cx, Draft, Kind, ObjId};
+use crate::{Cx, Kind, ObjId};
 
 /// A variable that contexts share. Plain accesses that no happens-before relation orders are a data race, even if
 /// nothing goes wrong this time; marked ones (`READ_ONCE`, `WRITE_ONCE`) are not.
@@ -13,7 +13,7 @@ pub struct Var<T: Copy> {
     obj: ObjId,
     name: &'static str,
     value: Cell<T>,
-    race: Race,
+    accesses: Accesses,
     clock: SyncClock,
 }
 
@@ -25,7 +25,7 @@ impl<T: Copy> Var<T> {
             obj: cx.sim.object(name),
             name,
             value: Cell::new(value),
-            race: Race::default(),
+            accesses: Accesses::default(),
             clock: SyncClock::default(),
         }
     }
@@ -48,8 +48,9 @@ impl<T: Copy> Var<T> {
             // Which reads the oracle remembers depends on their order.
             probe::touch(self.obj, Op::Write);
         }
-        let earlier = cx.sim.clocks.borrow().check_read(cx.id, &self.race, cx.function());
-        self.raced(cx, earlier, "read");
+        if let Some(earlier) = self.accesses.note(cx, Access::READ, || self.obj) {
+            self.raced(cx, Access::READ, &earlier);
+        }
         self.value.get()
     }
 
@@ -60,8 +61,9 @@ impl<T: Copy> Var<T> {
     }
 
     fn put(&self, cx: &Cx, value: T) {
-        let earlier = cx.sim.clocks.borrow().check_write(cx.id, &self.race, cx.function());
-        self.raced(cx, earlier, "write");
+        if let Some(earlier) = self.accesses.note(cx, Access::WRITE, || self.obj) {
+            self.raced(cx, Access::WRITE, &earlier);
+        }
         self.value.set(value);
     }
 
@@ -80,14 +82,14 @@ impl<T: Copy> Var<T> {
     /// Load that acquires what the store it reads has released (`smp_load_acquire`).
     pub async fn load_acquire(&self, cx: &Cx) -> T {
         cx.step(Kind::Read, self.obj).await;
-        cx.sim.clocks.borrow_mut().acquire(cx.id, &self.clock);
+        cx.sim.acquire(cx.id, &self.clock);
         self.value.get()
     }
 
     /// Store that releases what came before it (`smp_store_release`).
     pub async fn store_release(&self, cx: &Cx, value: T) {
         cx.step(Kind::Write, self.obj).await;
-        cx.sim.clocks.borrow_mut().release(cx.id, &self.clock);
+        cx.sim.release(cx.id, &self.clock);
         self.value.set(value);
     }
 
@@ -104,14 +106,8 @@ impl<T: Copy> Var<T> {
         self.value.set(value);
     }
 
-    fn raced(&self, cx: &Cx, earlier: Option<(&'static str, &'static str)>, kind: &'static str) {
-        if let Some((function, earlier_kind)) = earlier {
-            let title = format!(
-                "BUG: data race on {} in {function} ({earlier_kind}) / {} ({kind})",
-                self.name,
-                cx.function()
-            );
-            cx.report(Draft::warning("data-race", title).object(self.name).discriminator(function), Vec::new);
-        }
+    #[cold]
+    fn raced(&self, cx: &Cx, access: Access, earlier: &Unordered) {
+        earlier.report(cx, access, self.name, self.obj, Vec::new);
     }
 }

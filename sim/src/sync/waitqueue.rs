@@ -27,16 +27,18 @@ impl WaitQueue {
         cx.might_sleep();
         probe::touch(self.obj, Op::Write);
         self.waiters.set(self.waiters.get() | cx.id.bit());
+        cx.sim.full_barrier(cx.id);
         cx.block_on(self.obj, false).await;
+        cx.sim.full_barrier(cx.id);
         probe::touch(self.obj, Op::Write);
         self.waiters.set(self.waiters.get() & !cx.id.bit());
         self.see(cx);
     }
 
     /// What was done before a wake-up is seen by one who found its condition fulfilled without waiting.
-    pub(crate) fn see(&self, cx: &Cx) {
+    pub fn see(&self, cx: &Cx) {
         probe::touch(self.obj, Op::Read);
-        cx.sim.clocks.borrow_mut().acquire(cx.id, &self.clock);
+        cx.sim.acquire(cx.id, &self.clock);
     }
 
     /// Wakes all who wait (`wake_up_all`).
@@ -45,7 +47,7 @@ impl WaitQueue {
             return;
         }
         probe::touch(self.obj, Op::Write);
-        cx.sim.clocks.borrow_mut().release_shared(cx.id, &self.clock);
+        cx.sim.release_shared(cx.id, &self.clock);
         for waiter in CtxSet(self.waiters.replace(0)).iter() {
             cx.sim.wake_from(waiter, self.obj);
         }

@@ -1,5 +1,6 @@
 //! The engine as its users see it, a module per theme.
 
+mod accesses;
 mod common;
 mod determinism;
 mod executor;

@@ -130,6 +130,44 @@ fn call_rcu_runs_its_function_after_the_readers_and_without_one() {
     }
 }
 
+/// More callbacks than a run may have contexts: one softirq works off those of a CPU, in their order.
+#[test]
+fn callbacks_of_a_cpu_run_one_after_another() {
+    let (end, log) = one(2, |cx, log| {
+        let log = log.clone();
+        task(cx, "updater", 1, async move |cx| {
+            for nth in 0..200_u32 {
+                let log = log.clone();
+                cx.call_rcu(move |cx| async move {
+                    let cpu = cx.cpu();
+                    cx.point().await;
+                    log.add(format!("{nth}.{cpu}"));
+                });
+                if nth % 50 == 0 {
+                    cx.sleep(300_000).await;
+                }
+            }
+        });
+    });
+    assert!(end.findings.is_empty(), "{:?}", crate::common::kinds(&end));
+    let wanted: Vec<String> = (0..200).map(|nth| format!("{nth}.1")).collect();
+    assert_eq!(log, wanted.join(" "));
+}
+
+/// The callbacks of two CPUs have nothing to do with each other.
+#[test]
+fn callbacks_of_two_cpus_run_in_any_order() {
+    let seen = all_orders(2, |cx, log| {
+        for cpu in 0..2 {
+            let log = log.clone();
+            task(cx, "updater", cpu, async move |cx| {
+                cx.call_rcu(move |_| async move { log.add(cpu.to_string()) });
+            });
+        }
+    });
+    seen.clean().is(&["0 1", "1 0"]);
+}
+
 #[test]
 fn a_reader_that_ends_inside_does_not_hold_up_grace_periods_for_ever() {
     let (end, log) = one(2, |cx, log| {

@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use models::run::{Request, Simulation};
 use sim::Finding;
-use sim::schedule::Strategy;
+use sim::explore::FirstFinding;
+use sim::schedule::{Guide, Strategy};
 
 use super::pair::Pair;
 use crate::expect::matches;
@@ -12,16 +13,36 @@ use crate::expect::matches;
 /// How far the first seeds of two repetitions lie apart.
 const APART: u64 = 1_000_000;
 
-/// What one strategy needed.
+/// The strategies that are compared.
+pub(super) const STRATEGIES: [Strategy; 7] = [
+    Strategy::Swarm,
+    Strategy::Random,
+    Strategy::Pct(3),
+    Strategy::Pos,
+    Strategy::Urw,
+    Strategy::Delay(2),
+    Strategy::Rff,
+];
+
+/// What the scenario's own strategy needed.
 #[derive(Debug)]
 pub(super) struct Measured {
-    /// Its name; empty for the scenario's own.
-    pub(super) strategy: String,
     /// Seeds until the first expected finding: the median of the repetitions. `None` if it was not found in one of them.
     pub(super) median: Option<u64>,
     /// So many seeds were tried at most.
     limit: u64,
     first: Option<Finding>,
+}
+
+/// What one strategy needed.
+#[derive(Debug)]
+pub(super) struct ByStrategy {
+    /// Its name.
+    pub(super) strategy: String,
+    /// Seeds until the first expected finding: the median of the repetitions. `None` if half of them did not find it.
+    pub(super) median: Option<u64>,
+    /// A number, or that it takes more than were tried.
+    pub(super) words: String,
 }
 
 impl Measured {
@@ -40,14 +61,13 @@ impl Measured {
 
     /// Seeds to the first finding, or that there was none.
     pub(super) fn seeds(&self) -> String {
-        self.median.map_or_else(|| format!("more than {}", self.limit), |median| median.to_string())
+        self.median.map_or_else(|| format!(">{}", self.limit), |median| median.to_string())
     }
 
     /// For a terminal.
     pub(super) fn words(&self) -> String {
-        let strategy = if self.strategy.is_empty() { String::new() } else { format!("{}: ", self.strategy) };
         let Some(kind) = self.kind() else {
-            return format!("{strategy}not found in {} seeds", self.limit);
+            return format!("not found in {} seeds", self.limit);
         };
         let place = self.function().map_or_else(String::new, |function| format!(" in {function}"));
         let seeds = match self.median {
@@ -55,29 +75,13 @@ impl Measured {
             Some(seeds) => format!("after {seeds} seeds (median)"),
             None => format!("but not in each repetition of {} seeds", self.limit),
         };
-        format!("{strategy}{kind}{place}, {seeds}")
+        format!("{kind}{place}, {seeds}")
     }
 }
 
-/// Looks for the bug with the scenario's strategy, or with each of several.
-pub(super) fn measure(pair: &Pair, repetitions: u64, strategies: bool, stop: &AtomicBool) -> Vec<Measured> {
+/// Looks for the bug with the scenario's strategy.
+pub(super) fn measure(pair: &Pair, repetitions: u64, stop: &AtomicBool) -> Measured {
     let simulation = Simulation::new(pair.buggy.clone());
-    let wanted: Vec<Option<Strategy>> = if strategies {
-        let known = [Strategy::Swarm, Strategy::Random, Strategy::Pct(3), Strategy::RoundRobin];
-        known.into_iter().map(Some).collect()
-    } else {
-        vec![None]
-    };
-    wanted.into_iter().map(|strategy| with(&simulation, pair, repetitions, strategy, stop)).collect()
-}
-
-fn with(
-    simulation: &Simulation,
-    pair: &Pair,
-    repetitions: u64,
-    strategy: Option<Strategy>,
-    stop: &AtomicBool,
-) -> Measured {
     let limit = pair.buggy.explore.seeds;
     let mut worker = simulation.worker();
     let mut first = None;
@@ -89,11 +93,8 @@ fn with(
             if stop.load(Ordering::Relaxed) {
                 break;
             }
-            let request = Request { strategy, ..Request::quick(start + nth) };
-            let findings = worker.run(&request).end.findings;
-            let expected =
-                |finding: &Finding| pair.expected().iter().any(|pattern| matches(pattern, finding));
-            if let Some(finding) = findings.into_iter().find(expected) {
+            let findings = worker.run(&Request::quick(start + nth)).end.findings;
+            if let Some(finding) = findings.into_iter().find(|finding| expected(pair, finding)) {
                 first.get_or_insert(finding);
                 seeds = Some(nth + 1);
                 break;
@@ -104,6 +105,31 @@ fn with(
     needed.sort_by_key(|seeds| seeds.unwrap_or(u64::MAX));
     let all = needed.iter().all(Option::is_some);
     let median = needed.get(needed.len() / 2).copied().flatten().filter(|_| all);
-    let strategy = strategy.map_or_else(String::new, |strategy| strategy.to_string());
-    Measured { strategy, median, limit, first }
+    Measured { median, limit, first }
+}
+
+/// Looks for it with each strategy, `cap` seeds at most in each repetition.
+pub(super) fn by_strategy(pair: &Pair, repetitions: u64, cap: u64, stop: &AtomicBool) -> Vec<ByStrategy> {
+    let simulation = Simulation::new(pair.buggy.clone());
+    let one = |strategy: Strategy| {
+        let fuzz = strategy == Strategy::Rff;
+        let search = FirstFinding { repetitions, cap, from: 0, jobs: 1, fuzz };
+        let make = || {
+            let mut worker = simulation.worker();
+            move |seed: u64, guide: Option<&Guide>| {
+                let strategy = Some(strategy);
+                let guide = guide.cloned();
+                worker
+                    .run(&Request { strategy, coverage: fuzz, guide, ..Request::quick(seed) })
+                    .into_observed()
+            }
+        };
+        let seeds = search.measure(make, |finding| expected(pair, finding), stop);
+        ByStrategy { strategy: strategy.to_string(), median: seeds.median(), words: seeds.words() }
+    };
+    STRATEGIES.into_iter().map(one).collect()
+}
+
+fn expected(pair: &Pair, finding: &Finding) -> bool {
+    pair.expected().iter().any(|pattern| matches(pattern, finding))
 }

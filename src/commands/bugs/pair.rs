@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use models::profile::{Behaviour, Version};
-use models::scenario::{Expect, FindingPattern, Resolved};
+use models::scenario::{Expect, FindingPattern, Kernel, Resolved};
 
 use crate::input::{Failure, Wanted, variant};
 
@@ -20,6 +20,8 @@ pub(super) struct Pair {
     brings_bug: bool,
     /// The scenario with the bug.
     pub(super) buggy: Resolved,
+    /// The kernel without it.
+    pub(super) fixed_kernel: Kernel,
 }
 
 /// The folders of a collection, sorted.
@@ -62,7 +64,8 @@ impl Pair {
         }
         let behaviour = one_behaviour(&buggy, &fixed).map_err(wrong)?;
         let brings_bug = buggy.profile.has(behaviour);
-        Ok(Self { slug: slug.to_owned(), about: buggy.about.clone(), behaviour, brings_bug, buggy })
+        let about = buggy.about.clone();
+        Ok(Self { slug: slug.to_owned(), about, behaviour, brings_bug, buggy, fixed_kernel: fixed.kernel })
     }
 
     /// What is expected of the scenario with the bug.

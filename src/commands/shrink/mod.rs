@@ -1,7 +1,7 @@
 //! `dmasim shrink`.
 
 mod report;
-mod start;
+pub(super) mod start;
 
 use std::path::PathBuf;
 

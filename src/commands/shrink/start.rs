@@ -17,15 +17,15 @@ use crate::output::Out;
 use crate::token;
 
 /// The run from which shrinking starts.
-pub(super) struct Start {
-    pub(super) settings: Settings,
-    pub(super) seed: u64,
-    pub(super) choices: ChoiceList,
-    pub(super) finding: Finding,
+pub(in crate::commands) struct Start {
+    pub(in crate::commands) settings: Settings,
+    pub(in crate::commands) seed: u64,
+    pub(in crate::commands) choices: ChoiceList,
+    pub(in crate::commands) finding: Finding,
 }
 
 /// Why there is nothing to start from.
-pub(super) enum Nothing {
+pub(in crate::commands) enum Nothing {
     NotFound(String),
     Interrupted,
 }
@@ -71,6 +71,16 @@ pub(super) fn find(
             }
         }
     };
+    begin(simulation, settings, seed, choices)
+}
+
+/// Runs once more what shows the finding: which finding it is, and the choices that the run really asks for.
+pub(in crate::commands) fn begin(
+    simulation: &Simulation,
+    mut settings: Settings,
+    seed: u64,
+    choices: ChoiceList,
+) -> Result<Result<Start, Nothing>, Failure> {
     let request = Request { record_choices: true, ..settings.request.clone() };
     let request = Request { source: models::run::Source::Replay(choices), ..request };
     let run = catching(|| simulation.worker().run(&request));
@@ -111,10 +121,7 @@ pub(super) fn nothing(why: Nothing, args: &ShrinkArgs, out: &mut Out) -> Exit {
 
 /// The scenario in one piece, with what was asked for on the command line in it, and the finding as its expectation.
 pub(super) fn flat(scenario: &Resolved, start: &Start, args: &ShrinkArgs) -> ScenarioFile {
-    let mut file = lay_flat(scenario);
-    let finding = &start.finding;
-    file.about = Some(finding.signature());
-    file.source = Some(format!("shrunk from {}", scenario.name));
+    let mut file = laid_flat(scenario, start);
     if let Some(explore) = &mut file.explore {
         explore.max_steps = args.subject.engine.max_steps.unwrap_or(explore.max_steps);
         match args.subject.engine.on_finding {
@@ -123,6 +130,15 @@ pub(super) fn flat(scenario: &Resolved, start: &Start, args: &ShrinkArgs) -> Sce
             Some(crate::args::OnFinding::Continue) => explore.on_finding = OnFinding::Continue,
         }
     }
+    file
+}
+
+/// The scenario in one piece, with the finding as its expectation.
+pub(in crate::commands) fn laid_flat(scenario: &Resolved, start: &Start) -> ScenarioFile {
+    let mut file = lay_flat(scenario);
+    let finding = &start.finding;
+    file.about = Some(finding.signature());
+    file.source = Some(format!("shrunk from {}", scenario.name));
     let pattern = FindingPattern {
         kind: finding.kind.to_owned(),
         function: finding.frames.first().map(|frame| (*frame).to_owned()),

@@ -2,6 +2,7 @@
 
 use super::domain::{iommu_attach_device, iommu_domain_alloc, iommu_domain_free};
 use super::group::{assert_locked, lock, unlock, with_group};
+use super::objects::OWNER;
 use super::{DeviceEntry, DomainType, IommuDomain, IommuDriver, IommuGroup};
 use crate::device::{Device, DeviceNode};
 use crate::iommu::core_internal::{free_table_page, table_page};
@@ -32,6 +33,7 @@ pub async fn iommu_group_claim_dma_owner(kx: &Kx, group: Ptr<IommuGroup>) -> Res
     lock(kx, group).await;
     let busy = with_group(kx, group, |object| object.owners.get() > 0).unwrap_or(true);
     if !busy {
+        kx.changes(group, OWNER);
         with_group(kx, group, |object| {
             object.owners.set(1);
             object.owner.set(true);
@@ -59,6 +61,7 @@ pub async fn iommu_group_release_dma_owner(kx: &Kx, group: Ptr<IommuGroup>) {
     lock(kx, group).await;
     let default = kx.load(group, IommuGroup::default_domain).await;
     reattach(kx, group, default).await;
+    kx.changes(group, OWNER);
     with_group(kx, group, |object| {
         object.owners.set(0);
         object.owner.set(false);

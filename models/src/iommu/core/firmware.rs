@@ -223,8 +223,10 @@ pub async fn dma_configure(kx: &Kx, node: &Rc<DeviceNode>) -> Result<(), ComeAga
     if let Err(error) = named {
         return if error == NotProbed::Defer { Err(ComeAgain) } else { Ok(()) };
     }
-    // The IOMMU's driver may have missed the device; the call is repeated on its behalf.
-    if !kx.load(dev, Device::iommu_group).await.is_null() {
+    // The IOMMU's driver may have missed the device; the call is repeated on its behalf. What is looked at here is looked
+    // at again under the lock.
+    let why = "device_iommu_mapped() in acpi_iommu_configure_id(): a hint, iommu_probe_device() decides";
+    if !kx.load_racy(dev, Device::iommu_group, why).await.is_null() {
         return Ok(());
     }
     match iommu_probe_device(kx, node).await {

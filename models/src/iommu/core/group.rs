@@ -54,8 +54,10 @@ pub(super) async fn iommu_group_get_for_dev(
         }
     };
     let id = kx.peek(group, IommuGroup::id).unwrap_or(0);
-    with_group(kx, group, |object| object.members.borrow_mut().push(node.index));
     kx.store_ptr(node.ptr.get(), Device::iommu_group, group).await;
+    // iommu_group_add_device: the list of the group's devices comes after the pointer, and has group->mutex of its own.
+    pass(kx, group);
+    with_group(kx, group, |object| object.members.borrow_mut().push(node.index));
     node.group.set(group);
     kx.log(|| format!("pci {}: Adding to iommu group {id}", node.bdf));
     Ok(group)
@@ -247,6 +249,17 @@ pub(super) async fn lock(kx: &Kx, group: Ptr<IommuGroup>) {
     {
         mutex.lock(kx.cx()).await;
     }
+}
+
+/// A step that stands for a section under `group->mutex`.
+pub(super) fn pass(kx: &Kx, group: Ptr<IommuGroup>) {
+    with_group(kx, group, |object| {
+        if let Some(mutex) = object.mutex.get()
+            && !mutex.held_by(kx.cx())
+        {
+            mutex.pass(kx.cx());
+        }
+    });
 }
 
 /// Gives it back.

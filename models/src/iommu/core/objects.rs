@@ -8,6 +8,7 @@ use crate::iommu::dma::{DepotWork, FlushQueue};
 use crate::iommu::iova::{IovaDomain, IovaPfn, Plenty};
 use crate::iommu::pagetable::PageTable;
 use crate::mem::Ptr;
+use crate::oracle::Beside;
 
 /// Class of `group->mutex`.
 pub(super) const GROUP_LOCK: LockClass = LockClass::new(3, "&group->mutex");
@@ -17,6 +18,9 @@ pub(super) const PROBE_LOCK: LockClass = LockClass::new(6, "iommu_probe_device_l
 
 /// Class of `domain->lock` of AMD's driver.
 pub(crate) const DOMAIN_LOCK: LockClass = LockClass::new(20, "&domain->lock");
+
+/// Who uses a group (`owner`, `owner_cnt`), which `group->mutex` protects.
+pub(super) const OWNER: Beside = Beside { label: 31, name: "struct iommu_group.owner_cnt" };
 
 /// A cached translation of one page, with what it was used for so far.
 #[derive(Clone, Copy, Debug)]

@@ -9,7 +9,7 @@ use super::group::{
     alloc_default_domain, attach_to_group, iommu_group_get_for_dev, iommu_setup_default_domain, lock,
     probe_alloc_default_domain, unlock, with_group,
 };
-use super::objects::PROBE_LOCK;
+use super::objects::{OWNER, PROBE_LOCK};
 use super::release::iommu_release_device;
 use super::{Cookie, DeviceEntry, DomainType, IommuDomain, IommuDriver, IommuGroup, iommu_get_dma_domain};
 use crate::device::{Device, DeviceNode};
@@ -92,6 +92,12 @@ async fn find_group(kx: &Kx, node: &Rc<DeviceNode>) -> Result<Ptr<IommuGroup>, N
     iommu_group_get_for_dev(kx, node).await.map_err(|_| NotProbed::Failed)
 }
 
+/// Whether a group was claimed by a user, who may have attached it to no domain yet, or no more: then its devices have the
+/// blocking domain, which is nobody's object here.
+fn is_claimed(kx: &Kx, group: Ptr<IommuGroup>) -> bool {
+    with_group(kx, group, |object| object.owner.get()).unwrap_or(false)
+}
+
 /// A device appears while an IOMMU driver is registered.
 ///
 /// Source: `drivers/iommu/iommu.c: iommu_bus_notifier()`, v5.13, v6.1, v6.12.
@@ -123,7 +129,8 @@ pub(super) async fn iommu_probe_device(kx: &Kx, node: &Rc<DeviceNode>) -> Result
     let only = kx.k.has(Behaviour::IommuRegisterWalksBuses).then_some(&**node);
     if kx.k.has(Behaviour::DefaultDomainUnderLock) {
         lock(kx, group).await;
-        if alloc_default_domain(kx, group, only).await.is_ok() {
+        // What joins a group that somebody has claimed is attached to nothing.
+        if alloc_default_domain(kx, group, only).await.is_ok() && !is_claimed(kx, group) {
             attach_to_group(kx, group, node).await;
         }
         unlock(kx, group);
@@ -151,6 +158,9 @@ async fn probe_and_attach(kx: &Kx, node: &Rc<DeviceNode>, in_walk: bool) -> Resu
     let mut result = Ok(());
     if !domain.is_null() {
         attach_to_group(kx, group, node).await;
+    } else if is_claimed(kx, group) {
+        kx.step(sim::Kind::Io, kx.memory_label()).await;
+        kx.k.iommu.set_entry(node.index, DeviceEntry::Blocked);
     } else if !in_walk {
         result = iommu_setup_default_domain(kx, group).await.map_err(|_| NotProbed::Failed);
     }
@@ -216,13 +226,17 @@ async fn probe_finalize(kx: &Kx, node: &DeviceNode) {
     setup_dma_ops(kx, node).await;
 }
 
+/// What counts is the domain that the group has now. Where a user has claimed the group it is the user's, or the one that
+/// blocks: no address of its devices is translated for the DMA API, and nobody comes back to that when the user gives it up.
+///
 /// Source: `drivers/iommu/dma-iommu.c: iommu_setup_dma_ops()`, v5.13, v6.1, v6.12.
 async fn setup_dma_ops(kx: &Kx, node: &DeviceNode) {
     let dev = node.ptr.get();
     let domain = iommu_get_dma_domain(kx, dev).await;
     let type_ =
         if domain.is_null() { None } else { DomainType::of(kx.load(domain, IommuDomain::type_).await) };
-    let translated = type_.is_some_and(DomainType::is_dma);
+    let in_use = !is_claimed(kx, node.group.get());
+    let translated = in_use && type_.is_some_and(DomainType::is_dma);
     if translated {
         init_dma_domain(kx, node);
     }
@@ -285,6 +299,7 @@ pub async fn iommu_device_use_default_domain(kx: &Kx, node: &DeviceNode) -> Resu
         check_refused(kx, node, claimed);
         Err(Refused::Busy)
     } else {
+        kx.changes(group, OWNER);
         with_group(kx, group, |object| object.owners.set(object.owners.get() + 1));
         node.owns_dma.set(true);
         check_shared(kx, group);
@@ -299,6 +314,7 @@ pub async fn iommu_device_use_default_domain(kx: &Kx, node: &DeviceNode) -> Resu
 ///
 /// Source: `drivers/iommu/iommu.c: iommu_is_default_domain()`, v6.1.
 async fn is_taken(kx: &Kx, group: Ptr<IommuGroup>, default: Ptr<IommuDomain>) -> bool {
+    kx.looks_at(group, OWNER);
     let used = with_group(kx, group, |object| (object.owners.get() > 0).then(|| object.owner.get()));
     let Some(claimed) = used.flatten() else { return false };
     let domain = kx.load(group, IommuGroup::domain).await;
@@ -337,6 +353,7 @@ pub async fn iommu_device_unuse_default_domain(kx: &Kx, node: &DeviceNode) {
         return;
     }
     lock(kx, group).await;
+    kx.changes(group, OWNER);
     with_group(kx, group, |object| object.owners.set(object.owners.get().saturating_sub(1)));
     unlock(kx, group);
 }

@@ -2,7 +2,7 @@
 
 use super::domain::iommu_domain_free;
 use super::firmware::dev_iommu_free;
-use super::group::with_group;
+use super::group::{pass, with_group};
 use super::{DeviceEntry, IommuDriver, IommuGroup};
 use crate::device::{Device, DeviceNode};
 use crate::kernel::Kx;
@@ -20,6 +20,7 @@ pub async fn iommu_release_device(kx: &Kx, node: &DeviceNode) {
     let _frame = kx.enter("iommu_release_device");
     kx.step(sim::Kind::Io, kx.memory_label()).await;
     kx.k.iommu.set_entry(node.index, DeviceEntry::Blocked);
+    pass(kx, group);
     with_group(kx, group, |object: &IommuGroup| {
         object.members.borrow_mut().retain(|index| *index != node.index);
     });

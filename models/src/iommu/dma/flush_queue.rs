@@ -5,6 +5,7 @@
 use sim::cell::Cell;
 use std::rc::Rc;
 
+use sim::sync::Order;
 use sim::{SpawnSpec, Timer};
 
 use super::depot::queue_depot_work;
@@ -32,6 +33,8 @@ struct Handler {
     runs: Cell<bool>,
     /// The timer was deleted: if it has fired, its function has not begun.
     deleted: Cell<bool>,
+    /// What the function did before it ended, for those who wait for that.
+    ended: Order,
     /// The queue goes with its domain: what waits in it is given back without a flush of its own.
     going: Cell<bool>,
 }
@@ -165,6 +168,7 @@ pub(crate) async fn free_flush_queue(kx: &Kx, domain: Ptr<IommuDomain>) {
         while handler.runs.get() {
             kx.delay(1_000).await;
         }
+        handler.ended.acquire(kx.cx());
     }
 }
 
@@ -206,6 +210,7 @@ fn new_timer(kx: &Kx, domain: Ptr<IommuDomain>, handler: &Rc<Handler>) -> Timer 
             }
             check_armed(&kx, domain);
             queue_depot_work(&kx, domain).await;
+            handler.ended.release(kx.cx());
             handler.runs.set(false);
         }
     })

@@ -120,6 +120,7 @@ pub async fn iommu_dma_unmap_sg(
     }
     let Some(domain) = dma_domain(kx, dev).await else { return };
     let (Some(first), Some(last)) = (list.first(), list.get(segments.saturating_sub(1))) else { return };
-    let end = last.dma.0 + last.dma_length;
-    iommu_dma_unmap(kx, domain, first.dma, end - first.dma.0).await;
+    // The end may be that of the address space.
+    let end = last.dma.0.wrapping_add(last.dma_length);
+    iommu_dma_unmap(kx, domain, first.dma, end.wrapping_sub(first.dma.0)).await;
 }

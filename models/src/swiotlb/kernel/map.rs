@@ -3,7 +3,7 @@
 use sim::Draft;
 
 use super::lookup::{device_pool, mem_nslabs};
-use super::object::{IoTlbMem, IoTlbPool, POOL_LOCK, PoolPtr};
+use super::object::{IoTlbMem, IoTlbPool, MEM_SLOTS, POOL_LOCK, PoolPtr};
 use super::recorded::took_slots;
 use super::rules::search_rules;
 use super::search::search_area;
@@ -16,6 +16,10 @@ use crate::mem::{DmaAddr, PhysAddr, PhysRange, Ptr};
 use crate::oracle::{check_high_water, check_refused_mapping, slots_seen};
 use crate::profile::Behaviour;
 use crate::swiotlb::{Direction, DmaLimits, MapRequest, Prepared, Way};
+
+/// Why the bit that skips syncs is reset without a lock: whoever syncs a bounced buffer has it from one who has done so
+/// before; others do no more than look at a sync in vain, or not.
+const RESET_ONCE: &str = "dma_reset_need_sync(): on a hot path, and once only";
 
 /// What the device demands of mappings.
 pub async fn dma_limits(kx: &Kx, dev: Ptr<Device>) -> DmaLimits {
@@ -112,9 +116,9 @@ pub async fn swiotlb_tbl_map_single(
         let (maps, bounced, failed) = node.counts.get();
         node.counts.set((maps, bounced + 1, failed));
     }
-    if kx.k.has(Behaviour::DmaSkipSync) && kx.load(dev, Device::dma_skip_sync).await {
+    if kx.k.has(Behaviour::DmaSkipSync) && kx.load_racy(dev, Device::dma_skip_sync, RESET_ONCE).await {
         // dma_reset_need_sync: from here on this device's syncs are looked at.
-        kx.store(dev, Device::dma_skip_sync, false).await;
+        kx.store_racy(dev, Device::dma_skip_sync, false, RESET_ONCE).await;
     }
     let fills = pool.with(kx, |pool| pool.bounce_rules().copies_on_map(dir, false)).unwrap_or(false);
     // Since the mapping is always filled, whoever syncs by himself finds it filled too.
@@ -201,7 +205,7 @@ async fn full(kx: &Kx, dev: Ptr<Device>, mem: Ptr<IoTlbMem>, size: u64) {
     } else if kx.k.has(Behaviour::SwiotlbAreas) {
         areas::mem_used(kx, mem).await
     } else {
-        kx.load(mem, IoTlbMem::used).await
+        kx.load_racy(mem, IoTlbMem::used, "swiotlb_tbl_map_single(): for a message, after the unlock").await
     };
     kx.log(|| {
         let name = kx.k.dev_string(dev);
@@ -239,6 +243,7 @@ pub(super) async fn find_slots(
     };
     if let Ok(object) = kx.k.mem.object(mem) {
         object.publish();
+        kx.changes(mem, MEM_SLOTS);
     }
     let found = match found {
         Found::Hang => {

@@ -5,9 +5,11 @@ use std::rc::Rc;
 
 use sim::sync::{LockClass, SpinLock};
 
+use super::areas::SLOTS;
 use super::grow::Growth;
 use crate::kernel::{Kx, LockCell, LockHeld};
 use crate::mem::{LockWord, PhysAddr, Ptr};
+use crate::oracle::Beside;
 use crate::swiotlb::{Area, Pool, Usage};
 
 /// Class of `mem->lock`.
@@ -15,6 +17,12 @@ pub const POOL_LOCK: LockClass = LockClass::new(2, "&mem->lock");
 
 /// Class of `area->lock`.
 pub const AREA_LOCK: LockClass = LockClass::new(5, "&area->lock");
+
+/// The slots of a pool without areas, which `mem->lock` protects.
+pub(super) const MEM_SLOTS: Beside = Beside { label: SLOTS, name: "struct io_tlb_mem.slots" };
+
+/// The slots of an area, which `area->lock` protects.
+pub(super) const AREA_SLOTS: Beside = Beside { label: SLOTS, name: "slots of struct io_tlb_area" };
 
 /// Bytes of a slot record behind the structure (`struct io_tlb_slot`).
 pub const IO_TLB_SLOT_SIZE: u64 = 24;
@@ -229,7 +237,16 @@ impl PoolPtr {
 
     /// What memory says of counters follows the slots.
     pub(super) fn publish(self, kx: &Kx, area: u32) {
-        let Self::First(mem) = self else { return };
+        let mem = match self {
+            Self::First(mem) => mem,
+            Self::Added(pool) => {
+                // Labels are few: the areas behind the first ones share one, and are not watched.
+                if area == 0 {
+                    kx.changes(pool, AREA_SLOTS);
+                }
+                return;
+            }
+        };
         let Ok(object) = kx.k.mem.object(mem) else { return };
         object.publish();
         let pool = object.pool.borrow();
@@ -237,6 +254,7 @@ impl PoolPtr {
         if let (Some(counters), Some(ptr)) = (counters, object.areas.borrow().get(area as usize)) {
             kx.poke(*ptr, IoTlbArea::used, counters.used());
             kx.poke(*ptr, IoTlbArea::index, counters.index());
+            kx.changes(*ptr, AREA_SLOTS);
         }
     }
 }

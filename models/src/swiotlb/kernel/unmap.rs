@@ -2,7 +2,7 @@
 
 use super::lookup::{find_pool, is_swiotlb_buffer, pool_of};
 use super::map::{bounce, dma_limits};
-use super::object::{IoTlbMem, POOL_LOCK, PoolPtr};
+use super::object::{IoTlbMem, MEM_SLOTS, POOL_LOCK, PoolPtr};
 use super::recorded::left_slots;
 use super::{areas, grow, junk};
 use crate::device::Device;
@@ -104,6 +104,7 @@ async fn release(kx: &Kx, dev: Ptr<Device>, pool: PoolPtr, limits: DmaLimits, tl
         Ok(object) => {
             let released = object.pool.borrow_mut().as_mut().map(|pool| pool.release_slots(limits, tlb_addr));
             object.publish();
+            kx.changes(mem, MEM_SLOTS);
             if let Some(Release::Done { first, nslots, .. }) = released {
                 object.count_given_back(nslots);
                 kx.sim().mix(first.cast_unsigned());

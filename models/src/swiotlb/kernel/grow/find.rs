@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::super::areas::{TakenSlots, search_pool_area};
 use super::super::object::{IoTlbMem, IoTlbPool, PoolPtr};
 use super::pool::{alloc_pool, dyn_free, swiotlb_dyn_alloc};
-use super::{Growth, POOLS, USES, pools_label};
+use super::{DEVICE_POOLS, Growth, POOLS, USES, pools_label};
 use crate::device::Device;
 use crate::dma::rules::min_not_zero;
 use crate::kernel::{GfpFlags, Kx};
@@ -109,6 +109,7 @@ async fn search_transient(
     kx.store(pool, IoTlbPool::transient, true).await;
     let object = kx.k.mem.object(dev).ok()?;
     let held = kx.raw_spin_lock_irqsave_of(&object.io_tlb.lock(kx)).await;
+    kx.changes(dev, DEVICE_POOLS);
     let mut list = vec![added];
     list.extend(object.io_tlb.pools.last().iter());
     object.io_tlb.pools.store_release(kx, pools_label(kx, dev), list.into()).await;

@@ -23,6 +23,7 @@ use super::object::{IoTlbMem, POOL_LOCK, PoolPtr};
 use crate::device::Device;
 use crate::kernel::{Kx, Shared};
 use crate::mem::Ptr;
+use crate::oracle::Beside;
 use crate::profile::Behaviour;
 use crate::swiotlb::PoolSize;
 
@@ -32,6 +33,12 @@ const DEVICE_POOLS_LOCK: LockClass = LockClass::new(7, "&dev->dma_io_tlb_lock");
 /// Labels beside the fields of `struct io_tlb_mem` and `struct device`.
 const POOLS: u8 = 29;
 const USES: u8 = 28;
+
+/// The list of an allocator's pools, as those see it who change it: under `mem->lock`.
+const ALLOCATOR_POOLS: Beside = Beside { label: POOLS, name: "struct io_tlb_mem.pools" };
+
+/// That of a device's own pools: under `dev->dma_io_tlb_lock`.
+const DEVICE_POOLS: Beside = Beside { label: POOLS, name: "struct device.dma_io_tlb_pools" };
 
 /// A list of pools, newest first, as a reader finds it.
 pub(crate) type Pools = Rc<[PoolPtr]>;
@@ -123,6 +130,7 @@ impl Growth {
     /// Source: `kernel/dma/swiotlb.c: add_mem_pool()`, v6.12.
     async fn add_mem_pool(&self, kx: &Kx, mem: Ptr<IoTlbMem>, pool: PoolPtr, added: u64) {
         self.lock.lock(kx.cx()).await;
+        kx.changes(mem, ALLOCATOR_POOLS);
         let mut list = vec![pool];
         list.extend(self.pools.last().iter());
         self.pools.store_release(kx, kx.label(mem.id, POOLS), list.into()).await;

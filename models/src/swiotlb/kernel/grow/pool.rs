@@ -10,7 +10,7 @@ use super::super::object::{AREA_LOCK, IO_TLB_SLOT_SIZE, IoTlbMem, IoTlbPool, Poo
 use super::super::recorded::left_slots;
 use super::super::rules::{bounce_rules, search_rules};
 use super::memory::{Tlb, alloc_tlb, descriptor_bytes, free_descriptor, free_tlb};
-use super::{Growth, pools_label};
+use super::{DEVICE_POOLS, Growth, pools_label};
 use crate::device::Device;
 use crate::kernel::{GfpFlags, Kx};
 use crate::mem::{PhysAddr, Ptr, Source};
@@ -140,6 +140,7 @@ pub(in super::super) async fn del_transient(
     };
     with_mem(&|mem| mem.count_given_back(nslabs.cast_signed()));
     let held = kx.raw_spin_lock_irqsave_of(&object.io_tlb.lock(kx)).await;
+    kx.changes(dev, DEVICE_POOLS);
     let left: Vec<PoolPtr> =
         object.io_tlb.pools.last().iter().filter(|other| **other != PoolPtr::Added(pool)).copied().collect();
     object.io_tlb.pools.store_release(kx, pools_label(kx, dev), left.into()).await;
