@@ -199,13 +199,15 @@ fn the_page_of_a_campaign_loads_nothing_and_fits() {
     }
     assert!(page.contains("toy &lt;&amp;&gt;") && page.contains("<svg role=\"img\""));
     let act = "out.back=back();out.line=getComputedStyle(document.querySelector('svg polyline')).stroke;\
-               out.rows=document.querySelectorAll('tbody tr').length;";
+               out.rows=document.querySelectorAll('tbody tr').length;\
+               out.sideways=Math.max(...[...document.querySelectorAll('.scroll')].map(e=>e.scrollWidth-e.clientWidth));";
     let Some(light) = browse(&page, 400, false, act) else { return };
     let Some(dark) = browse(&page, 1600, true, act) else { return };
     for told in [&light, &dark] {
         assert_eq!(told["errors"], serde_json::json!([]), "{told}");
         assert!(told["wide"].as_i64().is_some_and(|by| by <= 0), "it is wider than the window: {told}");
         assert!(told["rows"].as_u64().is_some_and(|rows| rows > 10), "{told}");
+        assert!(told["sideways"].as_i64().is_some_and(|by| by <= 0), "a table scrolls sideways: {told}");
     }
     assert_ne!(light["back"], dark["back"]);
     assert_ne!(light["line"], dark["line"], "the lines of a chart follow, too");

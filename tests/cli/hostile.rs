@@ -95,14 +95,7 @@ fn a_reader_that_goes_away_is_no_error() {
         &["replay", "good.ron", "--seed", "0", "--trace", "full"],
         &["help"],
     ] {
-        let mut child = Command::cargo_bin("dmasim")
-            .expect("the command is built")
-            .current_dir(folder.path())
-            .args(words)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("it starts");
+        let mut child = folder.spawn(words);
         let mut first = [0; 1];
         let mut stdout = child.stdout.take().expect("it is piped");
         let _ = stdout.read(&mut first);

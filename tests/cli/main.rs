@@ -10,6 +10,7 @@ mod hostile;
 mod import;
 mod input;
 mod mail;
+mod pipes;
 mod replay;
 mod resume;
 mod run;

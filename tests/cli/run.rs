@@ -157,16 +157,9 @@ fn ctrl_c_prints_what_was_found_and_exits_with_130() {
 #[cfg(unix)]
 #[test]
 fn a_reader_that_goes_away_is_no_panic() {
-    use std::process::{Command, Stdio};
     let folder = Folder::new();
     for words in [&["list"][..], &["replay", "good.ron", "--seed", "1", "--trace", "full"]] {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_dmasim"))
-            .current_dir(folder.path())
-            .args(words)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("it starts");
+        let mut child = folder.spawn(words);
         drop(child.stdout.take());
         let output = child.wait_with_output().expect("it ends");
         assert_eq!(String::from_utf8_lossy(&output.stderr), "");

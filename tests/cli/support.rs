@@ -1,6 +1,7 @@
 //! A folder with scenarios of its own, and the command in it.
 
 use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
 
 use assert_cmd::Command;
 use serde_json::Value;
@@ -29,6 +30,17 @@ impl Folder {
         std::fs::create_dir_all(path.parent().expect("it has a parent")).expect("a folder in it");
         std::fs::write(&path, text).expect("a file in it");
         path
+    }
+
+    /// `dmasim` with these words, started in the folder, and not waited for.
+    pub(crate) fn spawn(&self, words: &[&str]) -> Child {
+        std::process::Command::new(env!("CARGO_BIN_EXE_dmasim"))
+            .current_dir(self.path())
+            .args(words)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it starts")
     }
 
     /// `dmasim` with these words, started in the folder.

@@ -18,12 +18,12 @@ mod value;
 pub use ::schema;
 pub use ::schema::{
     Access, AddrRange, AllocFail, Attr, BufferSource, Bus, Cap, Chance, CpuChoice, CpuVendor, Delay, Device,
-    DeviceArg, Dir, Dist, Driver, DriverRef, E820Change, E820Entry, E820Kind, Early, Expect, Explore,
-    FindingPattern, Freed, FreedAt, FreedBy, HotUnplug, InFlight, Inject, Iommu, JunkClass, Kernel, Machine,
-    MachineRef, MadeBy, MapArgs, MapSgArgs, MemEncrypt, MemoryOrder, Node, OnError, OnFinding, PartArgs,
-    Plugged, ProbeType, ProcStmt, Process, Queue, Region, Registers, Reserved, ReservedAt, ScenarioFile,
-    SeedCount, Stmt, Strategy, SubmitArgs, SyncArgs, Trample, UnmapArgs, UnmapSgArgs, Unplugged, Variant,
-    WeightedFill, Window,
+    DeviceArg, Dir, Dist, DomainRange, Driver, DriverRef, E820Change, E820Entry, E820Kind, Early, Expect,
+    Explore, FindingPattern, Freed, FreedAt, FreedBy, HotUnplug, InFlight, Inject, Iommu, JunkClass, Kernel,
+    LinkFlag, Machine, MachineRef, MadeBy, MapArgs, MapSgArgs, MemEncrypt, MemoryOrder, Node, OnError,
+    OnFinding, PartArgs, Plugged, ProbeType, ProcStmt, Process, Property, Queue, Region, Registers, Reserved,
+    ReservedAt, ScenarioFile, SeedCount, Stmt, Strategy, SubmitArgs, Supplier, SyncArgs, Trample, UnmapArgs,
+    UnmapSgArgs, Unplugged, Variant, WeightedFill, Window,
 };
 pub use error::{LoadError, Problem};
 pub use intern::{InternerFull, intern};

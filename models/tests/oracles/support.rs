@@ -41,8 +41,8 @@ pub(crate) struct World {
 }
 
 /// The scenario with this text.
-pub(crate) fn resolved(text: String) -> Resolved {
-    let loaded = load_from(Path::new("world.ron"), &OneFile(text.clone()))
+pub(crate) fn resolved(text: &str) -> Resolved {
+    let loaded = load_from(Path::new("world.ron"), &OneFile(text.to_owned()))
         .unwrap_or_else(|error| panic!("{text}\n{error}"));
     loaded.resolve(&Overrides::default()).unwrap_or_else(|error| panic!("{error}"))
 }
@@ -118,7 +118,7 @@ impl World {
     }
 
     pub(crate) fn resolve(&self) -> Resolved {
-        resolved(self.text())
+        resolved(&self.text())
     }
 
     /// Runs some seeds; how many had each kind of finding, and one title of it.

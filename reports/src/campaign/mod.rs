@@ -95,15 +95,42 @@ fn figure(body: &mut String, caption: &str, svg: &str) {
     let _ = writeln!(body, "<figure><figcaption>{}</figcaption>{svg}</figure>", escape(caption));
 }
 
-fn table(body: &mut String, heads: &[&str]) {
-    body.push_str("<div class=\"scroll\" tabindex=\"0\"><table><thead><tr>");
-    for head in heads {
-        let _ = write!(body, "<th scope=\"col\">{head}</th>");
-    }
-    body.push_str("</tr></thead><tbody>\n");
+/// A table that is being written. On a phone its rows are cards, in which each cell says what it is.
+struct Table<'a> {
+    body: &'a mut String,
+    heads: &'a [&'a str],
 }
 
-const END_OF_TABLE: &str = "</tbody></table></div>\n";
+impl<'a> Table<'a> {
+    fn begin(body: &'a mut String, heads: &'a [&'a str]) -> Self {
+        body.push_str("<div class=\"scroll\" tabindex=\"0\"><table><thead><tr>");
+        for head in heads {
+            let _ = write!(body, "<th scope=\"col\">{head}</th>");
+        }
+        body.push_str("</tr></thead><tbody>\n");
+        Self { body, heads }
+    }
+
+    /// A row: class and HTML of each cell. One that has fewer cells than the table ends with a wide one.
+    fn row(&mut self, cells: &[(&str, String)]) {
+        self.body.push_str("<tr>");
+        for (n, (class, html)) in cells.iter().enumerate() {
+            let class = if class.is_empty() { String::new() } else { format!(" class=\"{class}\"") };
+            let rest = self.heads.len() - n;
+            if n + 1 == cells.len() && rest > 1 {
+                let _ = write!(self.body, "<td{class} colspan=\"{rest}\">{html}</td>");
+            } else {
+                let _ = write!(self.body, "<td{class} data-head=\"{}\">{html}</td>", self.heads[n]);
+            }
+        }
+        self.body.push_str("</tr>\n");
+    }
+
+    fn end(self) {
+        self.body.push_str("</tbody></table></div>\n");
+    }
+}
+
 const END: &str = "</section>\n";
 
 /// A number that a chart can show: charts need not be exact.
@@ -185,27 +212,27 @@ impl CampaignPage<'_> {
         if let Some(text) = causes::following(&list) {
             let _ = writeln!(body, "<p>{}.</p>", escape(&text));
         }
-        table(body, &["no.", "signature", "seeds", "", "found after", "repeat"]);
+        let mut table = Table::begin(body, &["no.", "signature", "seeds", "", "found after", "repeat"]);
         for (n, stats) in list.iter().enumerate() {
             let finding = &stats.finding;
             let remark =
                 causes::remark(&list, n).map_or_else(String::new, |text| format!("<br>({})", escape(&text)));
-            let _ = writeln!(
-                body,
-                "<tr><td>{}</td><td class=\"t\"><b>{}</b><br>{}<br><span class=\"bad\">{}</span>{remark}</td><td class=\"n\">{}<br>{}</td><td>{}</td>\
-                 <td class=\"n\">{}</td><td class=\"t\"><code>{}</code></td></tr>",
-                n + 1,
+            let what = format!(
+                "<b>{}</b><br>{}<br><span class=\"bad\">{}</span>{remark}",
                 escape(finding.kind),
                 escape(&finding.signature()),
-                escape(&finding.title),
-                stats.count,
-                percent(stats.count, self.summary.ran),
-                bar(stats.count, self.summary.ran),
-                counted(stats.first_seed.saturating_sub(self.from) + 1, "seed"),
-                escape(&repeat(stats.first_seed, Some(stats))),
+                escape(&finding.title)
             );
+            table.row(&[
+                ("", (n + 1).to_string()),
+                ("t", what),
+                ("n", format!("{}<br>{}", stats.count, percent(stats.count, self.summary.ran))),
+                ("", bar(stats.count, self.summary.ran)),
+                ("n", counted(stats.first_seed.saturating_sub(self.from) + 1, "seed")),
+                ("t", format!("<code>{}</code>", escape(&repeat(stats.first_seed, Some(stats))))),
+            ]);
         }
-        body.push_str(END_OF_TABLE);
+        table.end();
         body.push_str(END);
         Ok(())
     }
@@ -224,7 +251,7 @@ impl CampaignPage<'_> {
         let about = "Signatures known after so many seeds";
         figure(body, about, &over_seeds(about, "signatures", &lines)?);
         let most = self.compared.iter().map(|one| one.known_after.len()).max().unwrap_or(0);
-        table(
+        let mut table = Table::begin(
             body,
             &[
                 "strategy",
@@ -239,23 +266,18 @@ impl CampaignPage<'_> {
         );
         let number = |number: Option<u64>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
         for (n, one) in self.compared.iter().enumerate() {
-            let _ = writeln!(
-                body,
-                "<tr><td><i class=\"key s{}\"></i> {}</td><td class=\"n\">{} ({})</td><td class=\"n\">{}</td><td>{}</td>\
-                 <td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td></tr>",
-                n % LINES,
-                escape(&one.strategy),
-                one.failed,
-                percent(one.failed, one.seeds),
-                one.known_after.len(),
-                bar(one.known_after.len() as u64, most as u64),
-                one.first(),
-                number(one.different),
-                number(one.orders),
-                one.mean_steps(),
-            );
+            table.row(&[
+                ("", format!("<i class=\"key s{}\"></i> {}", n % LINES, escape(&one.strategy))),
+                ("n", format!("{} ({})", one.failed, percent(one.failed, one.seeds))),
+                ("n", one.known_after.len().to_string()),
+                ("", bar(one.known_after.len() as u64, most as u64)),
+                ("n", one.first()),
+                ("n", number(one.different)),
+                ("n", number(one.orders)),
+                ("n", one.mean_steps().to_string()),
+            ]);
         }
-        body.push_str(END_OF_TABLE);
+        table.end();
         body.push_str(END);
         Ok(())
     }
@@ -265,20 +287,19 @@ impl CampaignPage<'_> {
             return;
         }
         section(body, "endings", "How the runs ended");
-        table(body, &["ending", "runs", "share", ""]);
+        let mut table = Table::begin(body, &["ending", "runs", "share", ""]);
         let mut endings: Vec<_> = self.summary.endings.iter().collect();
         endings.sort_by_key(|(ending, count)| (std::cmp::Reverse(**count), *ending));
         for (ending, count) in endings {
             let ran = self.summary.ran;
-            let _ = writeln!(
-                body,
-                "<tr><td class=\"t\">{}</td><td class=\"n\">{count}</td><td class=\"n\">{}</td><td>{}</td></tr>",
-                escape(ending),
-                percent(*count, ran),
-                bar(*count, ran)
-            );
+            table.row(&[
+                ("t", escape(ending)),
+                ("n", count.to_string()),
+                ("n", percent(*count, ran)),
+                ("", bar(*count, ran)),
+            ]);
         }
-        body.push_str(END_OF_TABLE);
+        table.end();
         body.push_str(END);
     }
 
@@ -316,25 +337,19 @@ impl CampaignPage<'_> {
         if all.injections.is_empty() && all.never_fired.is_empty() {
             body.push_str("<p>The scenario allows none.</p>\n");
         } else {
-            table(body, &["injection", "fired", "asked", ""]);
+            let mut table = Table::begin(body, &["injection", "fired", "asked", ""]);
             for one in &all.injections {
-                let _ = writeln!(
-                    body,
-                    "<tr><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td>{}</td></tr>",
-                    escape(&one.what),
-                    one.fired,
-                    one.asked,
-                    bar(one.fired, one.asked)
-                );
+                table.row(&[
+                    ("", escape(&one.what)),
+                    ("n", one.fired.to_string()),
+                    ("n", one.asked.to_string()),
+                    ("", bar(one.fired, one.asked)),
+                ]);
             }
             for what in &all.never_fired {
-                let _ = writeln!(
-                    body,
-                    "<tr><td>{}</td><td class=\"bad\" colspan=\"3\">never fired, though allowed</td></tr>",
-                    escape(what)
-                );
+                table.row(&[("", escape(what)), ("bad", "never fired, though allowed".to_owned())]);
             }
-            body.push_str(END_OF_TABLE);
+            table.end();
         }
         let mut functions: Vec<_> = all.functions.iter().collect();
         functions.sort_by_key(|function| (std::cmp::Reverse(function.steps), &function.name));
@@ -344,18 +359,16 @@ impl CampaignPage<'_> {
             "<h3>{} entered, those with most steps</h3>",
             counted(functions.len() as u64, "function")
         );
-        table(body, &["function", "entered", "steps", ""]);
+        let mut table = Table::begin(body, &["function", "entered", "steps", ""]);
         for function in functions.into_iter().take(FUNCTIONS) {
-            let _ = writeln!(
-                body,
-                "<tr><td class=\"t\"><code>{}</code></td><td class=\"n\">{}</td><td class=\"n\">{}</td><td>{}</td></tr>",
-                escape(&function.name),
-                function.entered,
-                function.steps,
-                bar(function.steps, most)
-            );
+            table.row(&[
+                ("t", format!("<code>{}</code>", escape(&function.name))),
+                ("n", function.entered.to_string()),
+                ("n", function.steps.to_string()),
+                ("", bar(function.steps, most)),
+            ]);
         }
-        body.push_str(END_OF_TABLE);
+        table.end();
         body.push_str(END);
         Ok(())
     }
@@ -365,18 +378,16 @@ impl CampaignPage<'_> {
             return;
         }
         section(body, "slowest", "The seeds with most steps");
-        table(body, &["seed", "steps", "", "repeat"]);
+        let mut table = Table::begin(body, &["seed", "steps", "", "repeat"]);
         for slow in &self.summary.slowest {
-            let _ = writeln!(
-                body,
-                "<tr><td class=\"n\">{}</td><td class=\"n\">{}</td><td>{}</td><td class=\"t\"><code>{}</code></td></tr>",
-                slow.seed,
-                slow.steps,
-                bar(slow.steps, self.summary.max_steps),
-                escape(&repeat(slow.seed, None))
-            );
+            table.row(&[
+                ("n", slow.seed.to_string()),
+                ("n", slow.steps.to_string()),
+                ("", bar(slow.steps, self.summary.max_steps)),
+                ("t", format!("<code>{}</code>", escape(&repeat(slow.seed, None)))),
+            ]);
         }
-        body.push_str(END_OF_TABLE);
+        table.end();
         body.push_str(END);
     }
 }

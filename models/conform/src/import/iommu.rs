@@ -82,7 +82,7 @@ impl IommuFound {
     fn viot(&mut self, source: &Source<'_>) {
         if self.translates {
             let range = viot::input_range(source)
-                .map_or_else(String::new, |end| format!(", input_range: Some((start: 0x0, end: {end:#x}))"));
+                .map_or_else(String::new, |end| format!(", input_range: (start: 0x0, end: {end:#x})"));
             self.written = format!("Virtio(first_ms: {}{range})", viot::first_ms(source));
             self.why = "virtio-iommu, by the firmware's table; its driver comes late".to_owned();
             self.by_driver = true;

@@ -1,0 +1,69 @@
+//! Files that are pipes: what is waited for is said, and Ctrl-C ends it.
+
+#![cfg(unix)]
+
+use std::fs::OpenOptions;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::Command;
+
+use crate::support::Folder;
+
+const WAITS: [&[&str]; 5] = [
+    &["import", "fifo"],
+    &["conform", "fifo"],
+    &["merge", "fifo"],
+    &["replay", "good.ron", "--token-file", "fifo"],
+    &["size", "--from-trace", "fifo"],
+];
+
+fn with_fifo() -> Folder {
+    let folder = Folder::new();
+    let made = Command::new("mkfifo").arg(folder.path().join("fifo")).status().expect("mkfifo runs");
+    assert!(made.success());
+    folder
+}
+
+#[test]
+fn a_pipe_that_nobody_writes_to_is_named_and_ctrl_c_ends_it() {
+    let folder = with_fifo();
+    for words in WAITS {
+        let mut child = folder.spawn(words);
+        let mut line = String::new();
+        let mut errors = BufReader::new(child.stderr.take().expect("it is piped"));
+        errors.read_line(&mut line).expect("text");
+        assert_eq!(line, "waiting for somebody to write to fifo, which is a pipe\n", "{words:?}");
+        let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs");
+        assert!(sent.success());
+        let status = child.wait().expect("it ends");
+        // A shell says 130 to both.
+        assert!(status.code() == Some(130) || status.signal() == Some(2), "{words:?}: {status}");
+    }
+}
+
+#[test]
+fn what_comes_through_a_pipe_is_read() {
+    let folder = with_fifo();
+    for words in WAITS {
+        let child = folder.spawn(words);
+        // Opening it waits until it is read.
+        let mut fifo = OpenOptions::new().write(true).open(folder.path().join("fifo")).expect("a reader");
+        let _ = fifo.write_all(b"nothing of use\n");
+        drop(fifo);
+        let output = child.wait_with_output().expect("it ends");
+        assert_eq!(output.status.code(), Some(2), "{words:?}: {output:?}");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(errors.starts_with("error:") && !errors.contains("waiting"), "{words:?}: {errors}");
+    }
+    // As a shell passes what a command prints.
+    let state = Command::new("bash")
+        .current_dir(folder.path())
+        .args([
+            "-c",
+            &format!("{} replay good.ron --token-file <(echo nothing)", env!("CARGO_BIN_EXE_dmasim")),
+        ])
+        .output()
+        .expect("bash runs");
+    assert_eq!(state.status.code(), Some(2), "{state:?}");
+    assert!(String::from_utf8_lossy(&state.stderr).contains("token"), "{state:?}");
+}
