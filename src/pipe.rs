@@ -1,47 +1,55 @@
-//! Files that are pipes: opening a named one waits until somebody writes to it, and nobody may.
+//! Files that are pipes: whoever reads one waits for its writer, and there may be none.
 
-use std::fs::File;
-use std::path::Path;
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
 use crate::interrupt;
-use crate::output::Out;
 use crate::stopwatch::Stopwatch;
 
 /// How often is looked whether Ctrl-C was pressed.
 const LOOK: Duration = Duration::from_millis(100);
 /// After so long the user is told what is waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Whoever is not stuck has so long to tell what it has found.
+const GRACE: Duration = Duration::from_secs(1);
 
-/// Waits until somebody writes to those of `files` that are pipes, and says on standard error what it waits for if that takes
-/// long. What it returns keeps them open: whoever writes is not told in between that nobody reads. Files of other kinds, and
-/// what cannot be opened, are left to those who read them.
-pub(crate) fn await_writers<P: AsRef<Path>>(files: impl IntoIterator<Item = P>, out: &mut Out) -> Vec<File> {
-    let pipes = files.into_iter().filter(|file| is_pipe(file.as_ref()));
-    pipes.filter_map(|file| await_writer(file.as_ref(), out)).collect()
+/// Somebody looks after a command that reads pipes, for as long as this lives.
+#[must_use = "nobody looks any more when this is dropped"]
+pub(crate) struct Watch(#[expect(dead_code, reason = "dropped to end the other side")] Option<Sender<()>>);
+
+/// While those of `files` that are pipes are read: says on standard error what is waited for if that takes long, and ends the
+/// process after Ctrl-C if it is stuck, since a context that waits in `open` or `read` does not look.
+pub(crate) fn watch<P: AsRef<Path>>(files: impl IntoIterator<Item = P>) -> Watch {
+    let pipes = files.into_iter().map(|file| file.as_ref().to_owned()).filter(|file| is_pipe(file));
+    let pipes: Vec<PathBuf> = pipes.collect();
+    if pipes.is_empty() {
+        return Watch(None);
+    }
+    let (alive, over) = channel();
+    thread::spawn(move || look_after(&pipes, &over));
+    Watch(Some(alive))
 }
 
-fn await_writer(path: &Path, out: &mut Out) -> Option<File> {
-    let (sender, opened) = channel();
-    let own = path.to_owned();
-    // Nothing ends it while nobody writes: it ends with the process.
-    thread::spawn(move || sender.send(File::open(own)));
+fn look_after(pipes: &[PathBuf], over: &Receiver<()>) {
     let since = Stopwatch::start();
     let mut told = false;
-    loop {
-        match opened.recv_timeout(LOOK) {
-            Ok(file) => return file.ok(),
-            Err(RecvTimeoutError::Disconnected) => return None,
-            Err(RecvTimeoutError::Timeout) => {}
-        }
-        if interrupt::pressed() {
+    let mut pressed: Option<Stopwatch> = None;
+    while let Err(RecvTimeoutError::Timeout) = over.recv_timeout(LOOK) {
+        if interrupt::pressed() && pressed.get_or_insert_with(Stopwatch::start).elapsed() >= GRACE {
             std::process::exit(130);
         }
         if !told && since.elapsed() >= PATIENCE {
             told = true;
-            out.error_line(&format!("waiting for somebody to write to {}, which is a pipe", path.display()));
+            for pipe in pipes {
+                let name = pipe.display();
+                let _ = writeln!(
+                    std::io::stderr(),
+                    "reading {name}, which is a pipe, until its writer closes it"
+                );
+            }
         }
     }
 }

@@ -16,12 +16,8 @@ use crate::pipe;
 const MAX_TOKEN_FILE: u64 = 64 << 20;
 
 /// The token that was asked for, if one was.
-pub(crate) fn read(
-    token: Option<&str>,
-    file: Option<&Path>,
-    out: &mut Out,
-) -> Result<Option<Token>, Failure> {
-    let _open = pipe::await_writers(file, out);
+pub(crate) fn read(token: Option<&str>, file: Option<&Path>) -> Result<Option<Token>, Failure> {
+    let _watch = pipe::watch(file);
     match (token, file) {
         (Some(token), _) => decode(token).map(Some),
         (None, Some(file)) => decode(&read_file(file)?).map(Some),

@@ -64,7 +64,7 @@ pub(super) fn conform(args: &ConformArgs, out: &mut Out) -> Result<Exit, Failure
             return Err(Failure::text(format!("there is no {}{}", file.display(), similar(file))));
         }
     }
-    let _open = pipe::await_writers(files, out);
+    let _watch = pipe::watch(files);
     // The other kinds cannot be left in the middle of a file: there Ctrl-C ends everything at once, and the files that are
     // done have been shown.
     static NEVER: AtomicBool = AtomicBool::new(false);

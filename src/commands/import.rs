@@ -17,7 +17,7 @@ pub(super) fn import(args: &ImportArgs, out: &mut Out) -> Result<Exit, Failure> 
             return Err(Failure::text(format!("there is no {}{}", file.display(), similar(file))));
         }
     }
-    let _open = pipe::await_writers(args.logs.iter().chain(&args.state), out);
+    let _watch = pipe::watch(args.logs.iter().chain(&args.state));
     let (log, state) = parts(args)?;
     let options = Options { state, boot: args.boot };
     let imported = import::import(&log, &options).map_err(|error| Failure::text(error.to_string()))?;

@@ -17,7 +17,7 @@ use crate::pipe;
 const MAX_FILE: u64 = 256 << 20;
 
 pub(super) fn merge(args: &MergeArgs, out: &mut Out) -> Result<Exit, Failure> {
-    let _open = pipe::await_writers(&args.files, out);
+    let _watch = pipe::watch(&args.files);
     let parts: Result<Vec<(String, TestJson)>, Failure> = args.files.iter().map(|file| read(file)).collect();
     let whole = merge::merge(&parts?).map_err(Failure::text)?;
     finish(&whole, args.format, &args.report, out)

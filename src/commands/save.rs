@@ -13,7 +13,7 @@ use crate::regression::{Regression, make};
 use crate::token;
 
 pub(super) fn save(args: &SaveArgs, out: &mut Out) -> Result<Exit, Failure> {
-    let token = token::read(args.origin.token.as_deref(), args.origin.token_file.as_deref(), out)?;
+    let token = token::read(args.origin.token.as_deref(), args.origin.token_file.as_deref())?;
     // Resolved once more below; here for its warnings, and for its errors before anything is run.
     resolve(&args.subject.scenario, &args.subject.kernel, out)?;
     if args.output.exists() {

@@ -17,7 +17,7 @@ use crate::input::{Failure, resolve};
 use crate::output::Out;
 
 pub(super) fn size(args: &SizeArgs, out: &mut Out) -> Result<Exit, Failure> {
-    let _open = crate::pipe::await_writers(&args.from_trace, out);
+    let _watch = crate::pipe::watch(&args.from_trace);
     let source = match (&args.scenario, &args.from_trace) {
         (Some(scenario), _) => from_scenario(args, resolve(scenario, &args.kernel, out)?)?,
         (None, Some(trace)) => from_trace(args, trace)?,

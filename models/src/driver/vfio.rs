@@ -26,10 +26,11 @@ pub(super) struct Container {
 
 /// Opens the group of a device.
 ///
-/// Source: `vfio_iommu_type1_attach_group()`; `drivers/vfio/group.c: vfio_group_set_container()`.
+/// Source: `vfio_iommu_type1_attach_group()`; `drivers/vfio/group.c: vfio_group_set_container()`, `vfio_create_group()`.
 pub(super) async fn attach(kx: &Kx, device: usize) -> Option<Container> {
     let _frame = kx.enter("vfio_iommu_type1_attach_group");
-    let node = kx.find_device(device)?;
+    // There is a file to open once vfio-pci is bound to the device, and nothing is bound before all is added.
+    let node = kx.find_device(device).filter(|node| node.ready.get())?;
     let group = kx.load(node.ptr.get(), Device::iommu_group).await;
     if group.is_null() {
         return None;

@@ -11,8 +11,6 @@ pub(crate) type Vector = [u32; MAX_CONTEXTS];
 pub(crate) struct SyncClock {
     /// Its place among the clocks, from 1.
     index: Cell<u32>,
-    /// Who released it last, and when by his own clock: who knows of that knows all that is in it.
-    last: Cell<Epoch>,
     /// When it was last released, where somebody wants to know.
     at: Cell<Nanos>,
 }
@@ -36,9 +34,6 @@ const CTX_BITS: u32 = MAX_CONTEXTS.trailing_zeros();
 const CTX_MASK: u32 = (1 << CTX_BITS) - 1;
 
 impl Epoch {
-    /// Ordered before nothing.
-    const NEVER_KNOWN: Self = Self(u32::MAX);
-
     #[inline]
     pub(crate) fn new(id: CtxId, clock: u32) -> Self {
         Self(clock << CTX_BITS | u32::from(id.0))
@@ -110,10 +105,7 @@ impl Clocks {
             return;
         }
         let used = self.contexts.len();
-        let own = &mut self.contexts[id.index()];
-        if !clock.last.get().ordered_before(own) {
-            join(own, &self.objects[index - 1], used);
-        }
+        join(&mut self.contexts[id.index()], &self.objects[index - 1], used);
     }
 
     #[inline]
@@ -122,9 +114,7 @@ impl Clocks {
             return;
         }
         let index = self.object(clock);
-        let own = &self.contexts[id.index()];
-        clock.last.set(Epoch::new(id, own[id.index()]));
-        self.objects[index] = *own;
+        self.objects[index] = self.contexts[id.index()];
         self.tick(id);
     }
 
@@ -134,10 +124,7 @@ impl Clocks {
             return;
         }
         let index = self.object(clock);
-        let own = &self.contexts[id.index()];
-        // What others released stays in it, and need not be known to who knows of this.
-        clock.last.set(Epoch::NEVER_KNOWN);
-        join(&mut self.objects[index], own, self.contexts.len());
+        join(&mut self.objects[index], &self.contexts[id.index()], self.contexts.len());
         self.tick(id);
     }
 
@@ -149,7 +136,6 @@ impl Clocks {
         }
         let index = self.object(into);
         let released = self.objects[from - 1];
-        into.last.set(Epoch::NEVER_KNOWN);
         join(&mut self.objects[index], &released, self.contexts.len());
     }
 

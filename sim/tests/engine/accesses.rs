@@ -171,3 +171,38 @@ fn a_report_shows_both_call_chains_and_the_locks() {
     assert_eq!(short.digest, end.digest);
     assert!(short.findings[0].details.is_empty());
 }
+
+/// A slot is used again, and its clock goes on from where it was. Whoever comes to it has seen nothing of what the former
+/// context had: a lock that this one gave back last still has to tell him.
+#[test]
+fn who_comes_to_a_used_slot_learns_from_the_lock_what_its_former_context_knew() {
+    let strategy = Box::new(RoundRobin::new());
+    let sim =
+        Sim::new(RunConfig { cpus: 4, ..RunConfig::default() }, Choices::new(Mode::Seed(0), false), strategy);
+    sim.spawn(SpawnSpec::task("root", 0), |cx| async move {
+        let shared = Rc::new((Mutex::new(&cx, A), Accesses::default()));
+        let slots = u8::try_from(sim::MAX_CONTEXTS).expect("few");
+        let mut slot_of_second = None;
+        // One writes, the next one merely takes the lock; much later, somebody in the slot of that one writes.
+        for nth in 0..=slots {
+            let (shared, last) = (Rc::clone(&shared), nth == slots);
+            let id = cx.spawn(SpawnSpec::task("t", nth % 4), move |cx| async move {
+                if nth > 1 && !last {
+                    return;
+                }
+                shared.0.lock(&cx).await;
+                if nth != 1 {
+                    access(&cx, &shared.1, Access::WRITE).await;
+                }
+                shared.0.unlock(&cx);
+            });
+            if nth == 1 {
+                slot_of_second = id;
+            }
+            assert!(!last || id == slot_of_second, "slots are given out in turn");
+            cx.delay(1_000_000).await;
+        }
+    });
+    let end = sim.run();
+    assert_eq!(end.findings.iter().map(|finding| finding.kind).collect::<Vec<_>>(), Vec::<&str>::new());
+}

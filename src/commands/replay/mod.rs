@@ -30,7 +30,7 @@ pub(super) fn replay(args: &ReplayArgs, out: &mut Out) -> Result<Exit, Failure> 
     }
     report::check(&args.report, &[&ReportKind::OF_A_RUN])?;
     // A token that is none is told at once, whatever the scenario is like.
-    let token = token::read(args.origin.token.as_deref(), args.origin.token_file.as_deref(), out)?;
+    let token = token::read(args.origin.token.as_deref(), args.origin.token_file.as_deref())?;
     let scenario = resolve(&args.subject.scenario, &args.subject.kernel, out)?;
     let seed = token.as_ref().map_or(args.origin.seed.unwrap_or(0), |token| token.seed);
     let simulation = Simulation::new(scenario);

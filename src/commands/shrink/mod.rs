@@ -42,7 +42,7 @@ pub(super) fn shrink(args: &ShrinkArgs, out: &mut Out) -> Result<Exit, Failure> 
     let simulation = Simulation::new(scenario);
     let mut search =
         Search::new(args.jobs.unwrap_or(cores), args.budget, interrupt::flag(), journal.as_journal());
-    let start = match start::find(args, &simulation, &mut search, out)? {
+    let start = match start::find(args, &simulation, &mut search)? {
         Ok(start) => start,
         Err(exit) => return Ok(start::nothing(exit, args, out)),
     };

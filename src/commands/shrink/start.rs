@@ -35,9 +35,8 @@ pub(super) fn find(
     args: &ShrinkArgs,
     simulation: &Simulation,
     search: &mut Search<'_>,
-    out: &mut Out,
 ) -> Result<Result<Start, Nothing>, Failure> {
-    let token = token::read(args.origin.token.as_deref(), args.origin.token_file.as_deref(), out)?;
+    let token = token::read(args.origin.token.as_deref(), args.origin.token_file.as_deref())?;
     let request = Tweaks::of(&args.subject.engine).on(Request::quick(0));
     let mut settings =
         Settings { target: Target::named(args.signature.as_deref()), tries: args.tries, request };

@@ -14,9 +14,7 @@ const KINDS: &[(&str, &str)] = &[
     ("bad-free", "scenarios/bugs/slab-array-freed-as-pages/buggy.ron"),
     ("bogus-full", "scenarios/lkml-2021-07/wrong-device.ron"),
     ("completion-timeout", "scenarios/bugs/completion-sequence-out-of-order/buggy.ron"),
-    ("dma-api-misuse", "scenarios/bugs/pool-above-4g-address-truncated/buggy.ron"),
     ("dma-misaligned", "scenarios/bugs/bounce-drops-page-offset/buggy.ron"),
-    ("dma-outside-mapping", "scenarios/bugs/pool-above-4g-address-truncated/buggy.ron"),
     ("dma-use-after-free", "scenarios/bugs/pool-above-4g-address-truncated/buggy.ron"),
     ("dma-wrong-direction", "scenarios/bugs/device-writes-more-than-mapped/buggy.ron"),
     ("double-free", "scenarios/bugs/dev-iommu-freed-in-parallel-probe/buggy.ron"),
@@ -51,6 +49,7 @@ const KINDS: &[(&str, &str)] = &[
     ("sleep-in-atomic", "scenarios/bugs/sleeping-map-in-atomic-context/buggy.ron"),
     ("slots-inconsistent", "scenarios/bugs/pool-above-4g-address-truncated/buggy.ron"),
     ("slots-lost", "scenarios/bugs/dyn-pool-not-visible-to-other-cpu/buggy.ron"),
+    ("supplier-gone", "scenarios/bugs/consumer-cleanup-after-supplier-unbound/buggy.ron"),
     ("slots-outside-pool", "scenarios/bugs/transient-pool-slot-out-of-bounds/buggy.ron"),
     ("stale-iotlb", "scenarios/bugs/unaligned-page-selective-flush/buggy.ron"),
     ("stale-translation", "scenarios/bugs/kdump-stale-domain-in-tlb-amd/buggy.ron"),
@@ -99,6 +98,23 @@ const MADE: &[(&str, Small)] = &[
                 r#"Repeat(times: Fixed(9), body: [Lock(name: "tx", body: [Lock(name: "ring", body: [])])])"#,
                 r#"Repeat(times: Fixed(9), body: [Lock(name: "ring", body: [Lock(name: "tx", body: [])])])"#,
             ],
+            ..SMALL
+        },
+    ),
+    (
+        "dma-api-misuse",
+        Small {
+            workload: &[
+                r#"Map(name: "m", size: Fixed(4096), dir: FromDevice), Unmap(name: "m"), Unmap(name: "m")"#,
+            ],
+            ..SMALL
+        },
+    ),
+    (
+        "dma-outside-mapping",
+        Small {
+            workload: &[r#"Map(name: "m", size: Fixed(4096), dir: FromDevice), Unmap(name: "m"),
+                Submit(name: "m", dma: Write, irq: []), WaitAll"#],
             ..SMALL
         },
     ),
