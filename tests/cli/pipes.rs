@@ -1,9 +1,8 @@
-//! Files that are pipes: what is waited for is said, and Ctrl-C ends it.
+//! Files that are pipes: what is waited for is said, and Ctrl-C ends it; what a shell passes is read.
 
 #![cfg(unix)]
 
-use std::fs::OpenOptions;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::Command;
 
@@ -42,20 +41,8 @@ fn a_pipe_that_nobody_writes_to_is_named_and_ctrl_c_ends_it() {
 }
 
 #[test]
-fn what_comes_through_a_pipe_is_read() {
-    let folder = with_fifo();
-    for words in WAITS {
-        let child = folder.spawn(words);
-        // Opening it waits until it is read.
-        let mut fifo = OpenOptions::new().write(true).open(folder.path().join("fifo")).expect("a reader");
-        let _ = fifo.write_all(b"nothing of use\n");
-        drop(fifo);
-        let output = child.wait_with_output().expect("it ends");
-        assert_eq!(output.status.code(), Some(2), "{words:?}: {output:?}");
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(errors.starts_with("error:") && !errors.contains("reading fifo,"), "{words:?}: {errors}");
-    }
-    // As a shell passes what a command prints.
+fn what_a_shell_passes_as_a_pipe_is_read() {
+    let folder = Folder::new();
     let state = Command::new("bash")
         .current_dir(folder.path())
         .args([
