@@ -35,6 +35,8 @@ pub struct DeviceNode {
     pub(super) matchable: sim::sync::Order,
     /// What was done before user space was told of it.
     pub(super) announced: sim::sync::Order,
+    /// Who drops the last reference sees what all others did before they dropped theirs (`refcount_dec_and_test`).
+    pub(super) references: sim::sync::Order,
     /// Whether `device_add` has finished with it (`ready_to_probe`).
     pub ready: Cell<bool>,
     /// Whether it is there at all.
@@ -74,6 +76,7 @@ impl DeviceNode {
             match_driver: Cell::new(false),
             matchable: sim::sync::Order::default(),
             announced: sim::sync::Order::default(),
+            references: sim::sync::Order::default(),
             ready: Cell::new(false),
             present: Cell::new(true),
             bound: Cell::new(None),

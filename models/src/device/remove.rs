@@ -86,13 +86,14 @@ pub(super) async fn get_device(kx: &Kx, node: &DeviceNode) {
 /// Source: `drivers/base/core.c: put_device()`, `drivers/pci/probe.c: pci_release_dev()`, v5.13.
 pub(super) async fn put_device(kx: &Kx, node: &DeviceNode) {
     let dev = node.ptr.get();
-    // refcount_dec_and_test: counting is atomic, and who holds a reference need not be ordered with others who do.
+    // refcount_dec_and_test: counting is atomic.
     let count = kx.load_once(dev, Device::kref).await;
     if kx.k.links.in_use() {
         kx.poke(dev, Device::kref, count.saturating_sub(1));
     } else {
         kx.store_once(dev, Device::kref, count.saturating_sub(1)).await;
     }
+    node.references.pass(kx.cx());
     if count == 1 {
         let _frame = kx.enter("pci_release_dev");
         if node.spec(&kx.k).dma_range.is_some() {
