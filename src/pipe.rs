@@ -28,6 +28,8 @@ pub(crate) fn watch<P: AsRef<Path>>(files: impl IntoIterator<Item = P>) -> Watch
     if pipes.is_empty() {
         return Watch(None);
     }
+    // Whoever started this may have had Ctrl-C ignored.
+    interrupt::flag();
     let (alive, over) = channel();
     thread::spawn(move || look_after(&pipes, &over));
     Watch(Some(alive))
