@@ -21,7 +21,7 @@ pub(super) struct Load<'a, T, V> {
     /// Until it was taken.
     step: Option<Step<'a>>,
     /// Where the pointer leads to nothing that lives: what that means is told, and may end the run.
-    stale: Option<Pin<Box<dyn Future<Output = u64> + 'a>>>,
+    stale: Option<Stale<'a>>,
 }
 
 impl<'a, T: Kobject, V: Raw> Load<'a, T, V> {
@@ -45,42 +45,42 @@ impl<'a, T: Kobject, V: Raw> Load<'a, T, V> {
 
     #[cold]
     fn begin_stale(&mut self, dangling: Dangling, raw: u64) {
-        let (kx, spot) = (self.kx, Spot::of(self.ptr, self.field));
-        self.stale = Some(Box::pin(async move { kx.stale_load(&spot, dangling, raw).await }));
+        self.stale = Some(stale(self.kx, Spot::of(self.ptr, self.field), dangling, raw));
     }
+}
 
-    #[cold]
-    fn poll_stale(&mut self, context: &mut Context<'_>) -> Poll<V> {
-        match &mut self.stale {
-            Some(stale) => stale.as_mut().poll(context).map(V::from_raw),
-            None => Poll::Pending,
-        }
-    }
+type Stale<'a> = Pin<Box<dyn Future<Output = u64> + 'a>>;
+
+/// What a load through a dangling pointer means; the same for all types.
+#[cold]
+fn stale(kx: &Kx, spot: Spot, dangling: Dangling, raw: u64) -> Stale<'_> {
+    Box::pin(async move { kx.stale_load(&spot, dangling, raw).await })
 }
 
 impl<T: Kobject, V: Raw> Future for Load<'_, T, V> {
     type Output = V;
 
-    #[inline]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<V> {
         let this = &mut *self;
-        if this.stale.is_some() {
-            return this.poll_stale(context);
-        }
-        if let Some(step) = &mut this.step {
-            ready!(Pin::new(step).poll(context));
-            this.step = None;
-        }
-        match this.kx.k.mem.load(this.ptr, this.field) {
-            Access::Live(value) => {
-                if let Some(how) = this.how {
-                    this.kx.accesses(this.ptr, this.field, how);
-                }
-                return Poll::Ready(value);
+        if this.stale.is_none() {
+            if let Some(step) = &mut this.step {
+                ready!(Pin::new(step).poll(context));
+                this.step = None;
             }
-            Access::Stale(value, dangling) => this.begin_stale(dangling, value.to_raw()),
-            Access::Oops(dangling) => this.begin_stale(dangling, 0),
+            match this.kx.k.mem.load(this.ptr, this.field) {
+                Access::Live(value) => {
+                    if let Some(how) = this.how {
+                        this.kx.accesses(this.ptr, this.field, how);
+                    }
+                    return Poll::Ready(value);
+                }
+                Access::Stale(value, dangling) => this.begin_stale(dangling, value.to_raw()),
+                Access::Oops(dangling) => this.begin_stale(dangling, 0),
+            }
         }
-        this.poll_stale(context)
+        match &mut this.stale {
+            Some(stale) => stale.as_mut().poll(context).map(V::from_raw),
+            None => Poll::Pending,
+        }
     }
 }

@@ -85,16 +85,18 @@ impl Kx {
     /// A code path accesses a field of a living object, as part of the step that it has just taken.
     #[inline]
     pub(crate) fn accesses<T: Kobject, V>(&self, ptr: Ptr<T>, field: Field<T, V>, how: Access) {
-        if self.is_first_and_alone() {
-            return;
-        }
+        self.accesses_field(ptr.id, field.index, T::FULL_NAMES, how);
+    }
+
+    /// The same for all types: this is compiled once.
+    fn accesses_field(&self, id: u32, field: u8, names: &'static [&'static str], how: Access) {
         let mut races = self.k.races.borrow_mut();
-        let Some(accesses) = races.of(ptr.id, field.index, T::FULL_NAMES) else { return };
-        let raced = accesses.note_across_cpus(self.cx(), how, || self.label(ptr.id, field.index));
+        let Some(accesses) = races.of(id, field, names) else { return };
+        let raced = accesses.note_across_cpus(self.cx(), how, || self.label(id, field));
         if let Some(earlier) = raced {
             drop(races);
-            let name = T::FULL_NAMES[usize::from(field.index)];
-            earlier.report(self.cx(), how, name, self.label(ptr.id, field.index), || self.about(ptr.id));
+            let name = names[usize::from(field)];
+            earlier.report(self.cx(), how, name, self.label(id, field), || self.about(id));
         }
     }
 

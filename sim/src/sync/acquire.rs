@@ -71,7 +71,6 @@ impl<'a, L, G> Acquire<'a, L, G> {
 impl<L: Lock + Unpin, G: From<Taken> + Unpin> Future for Acquire<'_, L, G> {
     type Output = G;
 
-    #[inline]
     fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<G> {
         if matches!(self.stage, Stage::Fresh) {
             self.stage = Stage::Asking;
@@ -92,7 +91,6 @@ impl<L: Lock, G> Acquire<'_, L, G> {
     }
 
     /// Asks for the lock, or takes it if it was asked for. `false` if somebody else goes on first.
-    #[inline]
     fn go_on(&mut self) -> bool {
         let (cx, lock) = (self.cx, self.lock);
         let (sim, id) = (&*cx.sim, cx.id);
