@@ -3,7 +3,7 @@
 use std::cell::{self, Ref, RefMut};
 use std::fmt;
 
-use super::{Access, ON, Op, WORLD, note};
+use super::{Access, Op, WORLD, note, on};
 use crate::ObjId;
 
 /// Ids of cells begin here; those of objects are below, those of the engine above.
@@ -27,7 +27,7 @@ struct Key(u64);
 impl Key {
     #[inline]
     fn new() -> Self {
-        if ON.get() { Self::fresh() } else { Self(0) }
+        if on() { Self::fresh() } else { Self(0) }
     }
 
     #[cold]
@@ -41,7 +41,7 @@ impl Key {
 
     #[inline]
     fn touch(self, op: Op) {
-        if ON.get() {
+        if on() {
             self.tell(op);
         }
     }

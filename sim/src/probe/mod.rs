@@ -6,6 +6,7 @@
 mod cells;
 
 use std::cell::{Cell, RefCell};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use crate::{CtxId, ObjId};
 
@@ -115,15 +116,29 @@ pub(crate) struct Seen {
     pub(crate) enabled: u64,
 }
 
+/// On how many threads somebody listens. It only saves the look at the thread's own flag while that is none: whether
+/// a transition is noted depends on the flag alone.
+static LISTENERS: AtomicU32 = AtomicU32::new(0);
+
 thread_local! {
     static ON: Cell<bool> = const { Cell::new(false) };
     static SEEN: RefCell<Seen> =
         const { RefCell::new(Seen { accesses: Vec::new(), clock: false, enabled: 0 }) };
 }
 
+/// Whether somebody listens on this thread.
+#[inline]
+fn on() -> bool {
+    LISTENERS.load(Relaxed) != 0 && ON.get()
+}
+
 /// Begins or ends listening on this thread.
 pub(crate) fn listen(on: bool) {
-    ON.set(on);
+    match (ON.replace(on), on) {
+        (false, true) => _ = LISTENERS.fetch_add(1, Relaxed),
+        (true, false) => _ = LISTENERS.fetch_sub(1, Relaxed),
+        _ => {}
+    }
     if on {
         cells::begin_run();
         forget();
@@ -151,7 +166,7 @@ pub(crate) fn take(into: &mut Seen) {
 /// The running transition touches `obj`.
 #[inline]
 pub fn touch(obj: ObjId, op: Op) {
-    if ON.get() && obj != ObjId::NONE {
+    if on() && obj != ObjId::NONE {
         note(Access { obj, op });
     }
 }
@@ -168,7 +183,7 @@ fn note(access: Access) {
 /// The running transition depends on how many steps were taken before it.
 #[inline]
 pub(crate) fn read_clock() {
-    if ON.get() {
+    if on() {
         SEEN.with_borrow_mut(|seen| seen.clock = true);
     }
 }
@@ -176,7 +191,7 @@ pub(crate) fn read_clock() {
 /// `id` can go on because of the running transition, and could not without it.
 #[inline]
 pub(crate) fn enable(id: CtxId) {
-    if ON.get() {
+    if on() {
         SEEN.with_borrow_mut(|seen| seen.enabled |= id.bit());
     }
 }
