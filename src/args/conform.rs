@@ -10,7 +10,8 @@ use super::value::parse_jobs;
 #[derive(Debug, Args)]
 #[command(group(clap::ArgGroup::new("recordings").required(true).args(["files", "boot", "calls", "trace"])))]
 pub(crate) struct ConformArgs {
-    /// Operation vectors, plain or gzip; kind and kernel version are read from them
+    /// Recordings, plain or gzip, or folders of them. What a file holds (operation vectors, the log of a boot, a log of
+    /// calls, a trace) and of which kernel is read from it
     #[arg(value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
     /// Compare with console logs of boots

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;
 
-use conform::{Outcome, Source};
+use conform::{Kind, Outcome};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::Exit;
@@ -16,61 +16,67 @@ use crate::interrupt;
 use crate::output::{Out, progress_visible};
 use crate::pipe;
 
-/// What the files hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mode {
-    Vectors,
-    Boot,
-    Calls,
-    Trace,
-}
+/// A file, and what it holds.
+type Recording = (Kind, PathBuf);
 
-impl Mode {
-    /// Its name in JSON.
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Vectors => "vectors",
-            Self::Boot => "boot",
-            Self::Calls => "calls",
-            Self::Trace => "trace",
+/// What is to be compared: what the user says that it is, or what it looks like. Of a folder all files that look like any.
+fn recordings(args: &ConformArgs, out: &mut Out) -> Result<Vec<Recording>, Failure> {
+    let named = [(Kind::Boot, &args.boot), (Kind::Calls, &args.calls), (Kind::Trace, &args.trace)];
+    let of = |(kind, files): (Kind, &Vec<PathBuf>)| -> Vec<Recording> {
+        files.iter().map(|file| (kind, file.clone())).collect()
+    };
+    let mut all: Vec<Recording> = named.into_iter().flat_map(of).collect();
+    for path in &args.files {
+        if path.is_dir() {
+            all.extend(folder(path, out)?);
+        } else {
+            // What is no recording is told as what it ought to be in the first place, and so is what can be read but once.
+            let kind = path.is_file().then(|| Kind::of(path)).flatten();
+            all.push((kind.unwrap_or(Kind::Vectors), path.clone()));
         }
     }
-
-    /// What was asked for, and the files.
-    fn of(args: &ConformArgs) -> (Self, &[PathBuf]) {
-        let modes = [(Self::Boot, &args.boot), (Self::Calls, &args.calls), (Self::Trace, &args.trace)];
-        let asked = modes.into_iter().find(|(_, files)| !files.is_empty());
-        asked.map_or((Self::Vectors, &args.files), |(mode, files)| (mode, files))
-    }
-
-    /// Compares one file. `go_on` takes the number of bytes read so far.
-    fn compare(self, path: &Path, show: usize, go_on: &mut dyn FnMut(u64) -> bool) -> Outcome {
-        match self {
-            Self::Vectors => match Source::open(path) {
-                Ok(mut source) => conform::vectors::compare(&mut source, show, go_on),
-                Err(error) => Err(error).into(),
-            },
-            Self::Boot => conform::boot::compare_all(path),
-            Self::Calls => conform::calls::compare(path).into(),
-            Self::Trace => conform::trace::compare(path, None).into(),
-        }
-    }
-}
-
-pub(super) fn conform(args: &ConformArgs, out: &mut Out) -> Result<Exit, Failure> {
-    let (mode, files) = Mode::of(args);
-    for file in files {
+    for (_, file) in &all {
         if !file.exists() {
             return Err(Failure::text(format!("there is no {}{}", file.display(), similar(file))));
         }
     }
-    let _watch = pipe::watch(files);
+    Ok(all)
+}
+
+/// The recordings in a folder, by name.
+fn folder(path: &Path, out: &mut Out) -> Result<Vec<Recording>, Failure> {
+    let unread = |error: std::io::Error| Failure::text(format!("{}: {error}", path.display()));
+    let entries = path.read_dir().map_err(unread)?;
+    let mut files: Vec<PathBuf> =
+        entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>().map_err(unread)?;
+    files.retain(|file| file.is_file());
+    files.sort();
+    let (known, others): (Vec<_>, Vec<_>) =
+        files.into_iter().map(|file| (Kind::of(&file), file)).partition(|(kind, _)| kind.is_some());
+    let known: Vec<Recording> = known.into_iter().filter_map(|(kind, file)| Some((kind?, file))).collect();
+    let others: Vec<String> = others.iter().map(|(_, file)| file.display().to_string()).collect();
+    if known.is_empty() {
+        return Err(Failure::text(format!(
+            "{}: no file in it looks like operation vectors, the log of a boot, a log of calls or a trace",
+            path.display()
+        )));
+    }
+    if !others.is_empty() && !out.quiet {
+        out.error_line(&format!("warning: no recordings, and left out: {}", others.join(", ")));
+    }
+    Ok(known)
+}
+
+pub(super) fn conform(args: &ConformArgs, out: &mut Out) -> Result<Exit, Failure> {
+    let files = recordings(args, out)?;
+    let _watch = pipe::watch(files.iter().map(|(_, file)| file));
     // The other kinds cannot be left in the middle of a file: there Ctrl-C ends everything at once, and the files that are
     // done have been shown.
     static NEVER: AtomicBool = AtomicBool::new(false);
-    let stop = if mode == Mode::Vectors { interrupt::flag() } else { &NEVER };
+    let one = |kind| files.iter().all(|(other, _)| *other == kind);
+    let stop = if one(Kind::Vectors) { interrupt::flag() } else { &NEVER };
     let mut outcomes: Vec<(&Path, Outcome)> = Vec::new();
-    all(mode, args, files, stop, out.quiet, |path, outcome| {
+    all(args, &files, stop, out.quiet, |path, outcome| {
         if args.format == Format::Human {
             show(path, &outcome, args, out);
         }
@@ -83,7 +89,10 @@ pub(super) fn conform(args: &ConformArgs, out: &mut Out) -> Result<Exit, Failure
     match args.format {
         Format::Human if files.len() > 1 => summary(&borrowed, out),
         Format::Human => {}
-        Format::Json => out.line(&conform::line(mode.name(), &borrowed)),
+        Format::Json => {
+            let first = files.first().map(|(kind, _)| *kind).filter(|kind| one(*kind));
+            out.line(&conform::line(first.map_or("several", Kind::name), &borrowed));
+        }
     }
     Ok(if interrupt::pressed() {
         Exit::Interrupted
@@ -98,9 +107,8 @@ pub(super) fn conform(args: &ConformArgs, out: &mut Out) -> Result<Exit, Failure
 
 /// Compares all files, on several threads; `done` gets each outcome in the order of the files.
 fn all<'a>(
-    mode: Mode,
     args: &ConformArgs,
-    files: &'a [PathBuf],
+    files: &'a [Recording],
     stop: &AtomicBool,
     quiet: bool,
     mut done: impl FnMut(&'a Path, Outcome),
@@ -116,9 +124,9 @@ fn all<'a>(
             scope.spawn(move || {
                 loop {
                     let at = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(path) = files.get(at) else { return };
+                    let Some((kind, path)) = files.get(at) else { return };
                     let mut before = 0;
-                    let outcome = mode.compare(path, args.show, &mut |bytes| {
+                    let outcome = kind.compare(path, args.show, &mut |bytes| {
                         bar.inc(bytes - before);
                         before = bytes;
                         !stop.load(Ordering::Relaxed)
@@ -135,7 +143,7 @@ fn all<'a>(
         for (at, outcome) in receiver {
             waiting[at] = Some(outcome);
             while let Some(outcome) = waiting.get_mut(shown).and_then(Option::take) {
-                bar.suspend(|| done(&files[shown], outcome));
+                bar.suspend(|| done(&files[shown].1, outcome));
                 shown += 1;
             }
         }
@@ -144,11 +152,11 @@ fn all<'a>(
 }
 
 /// Progress over the bytes of all files.
-fn bar(files: &[PathBuf], quiet: bool) -> ProgressBar {
+fn bar(files: &[Recording], quiet: bool) -> ProgressBar {
     if !progress_visible(quiet) {
         return ProgressBar::hidden();
     }
-    let length = files.iter().filter_map(|file| file.metadata().ok()).map(|data| data.len()).sum();
+    let length = files.iter().filter_map(|(_, file)| file.metadata().ok()).map(|data| data.len()).sum();
     let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr_with_hz(8));
     let style = "{bar:30} {bytes}/{total_bytes}  {eta} left";
     if let Ok(style) = ProgressStyle::with_template(style) {

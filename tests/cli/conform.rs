@@ -57,6 +57,33 @@ fn recordings_that_differ_exit_with_1_and_show_where() {
     assert_eq!(json["files"][0]["reports"][0]["exceptions"].as_array().map(Vec::len), Some(2));
 }
 
+#[test]
+fn what_a_file_holds_is_seen_and_a_folder_is_all_that_it_holds() {
+    let folder = Folder::new();
+    folder.write("boot/mine.jsonl", GOOD);
+    folder.write("boot/console.log", "[    0.000000] Linux version 6.12.1 (a) #1\n[    0.1] nothing\n");
+    folder.write("boot/trace.txt", "# tracer: nop\n#\n");
+    folder.write("boot/qemu_cmd.txt", "qemu-system-x86_64 -smp 2\n");
+    folder.write("boot/state.txt", "@@@BEGIN s1.version\nLinux version 6.12.1\n@@@END s1.version\n");
+    let done = folder.dmasim(&["conform", "boot", "--format", "json"]);
+    let json = done.json();
+    let names: Vec<&str> = json["files"]
+        .as_array()
+        .expect("files")
+        .iter()
+        .map(|file| file["file"].as_str().expect("a name"))
+        .collect();
+    assert_eq!(names, ["boot/console.log", "boot/mine.jsonl", "boot/trace.txt"]);
+    assert_eq!(json["mode"], "several");
+    assert_eq!(json["files"][1]["agrees"], true);
+    done.complains(&["no recordings, and left out: boot/qemu_cmd.txt, boot/state.txt"]);
+    // What it is can still be said.
+    folder.dmasim(&["conform", "--trace", "boot/mine.jsonl"]).exits(2);
+    folder.write("empty/qemu_cmd.txt", "qemu");
+    folder.dmasim(&["conform", "empty"]).exits(2).complains(&["empty: no file in it looks like"]);
+    folder.dmasim(&["conform", "emtpy"]).exits(2).complains(&["there is no emtpy", "empty"]);
+}
+
 /// What is broken in a sequence: a replacement, and what is said of it.
 const BROKEN: &[(&str, &str, &[&str])] = &[
     (r#""op":"add""#, r#""op":"ad""#, &["mine.jsonl:1:111:", "memblock has no operation `ad`", "`add`"]),
@@ -91,7 +118,7 @@ const BROKEN: &[(&str, &str, &[&str])] = &[
         &["an operation follows `add`", "\"bug\""],
     ),
     ("]},\"current_limit\"", "]},,\"current_limit\"", &["mine.jsonl:1:", "key must be a string"]),
-    ("{\"kind\"", "[    0.000000] Linux version 6.12\n{\"kind\"", &["mine.jsonl:1:1:", "--boot"]),
+    ("{\"kind\"", "[    0.000000] Booting Linux\n{\"kind\"", &["mine.jsonl:1:1:", "--boot"]),
     ("\"bottom_up\":1}}", "", &["mine.jsonl:1:", "it was cut off"]),
 ];
 
@@ -145,7 +172,7 @@ fn files_that_are_none_are_named() {
         .dmasim(&["conform", "mne.jsonl"])
         .exits(2)
         .complains(&["there is no mne.jsonl; did you mean mine.jsonl?"]);
-    folder.dmasim(&["conform", "."]).exits(2).complains(&["is a folder"]);
+    folder.dmasim(&["conform", "--boot", "."]).exits(2).complains(&["is a folder"]);
     conform(&folder, "").exits(2).complains(&["mine.jsonl: there is no sequence in this file"]);
     conform(&folder, "\n\n").exits(2).complains(&["there is no sequence in this file"]);
     folder.dmasim(&["conform"]).exits(2).complains(&["--boot"]);
