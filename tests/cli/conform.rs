@@ -172,7 +172,7 @@ fn files_that_are_none_are_named() {
         .dmasim(&["conform", "mne.jsonl"])
         .exits(2)
         .complains(&["there is no mne.jsonl; did you mean mine.jsonl?"]);
-    folder.dmasim(&["conform", "--boot", "."]).exits(2).complains(&["is a folder"]);
+    folder.dmasim(&["conform", "--boot", "."]).exits(2).complains(&["the folder holds no log of a boot"]);
     conform(&folder, "").exits(2).complains(&["mine.jsonl: there is no sequence in this file"]);
     conform(&folder, "\n\n").exits(2).complains(&["there is no sequence in this file"]);
     folder.dmasim(&["conform"]).exits(2).complains(&["--boot"]);
