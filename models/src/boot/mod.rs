@@ -5,8 +5,10 @@ pub mod e820;
 mod early;
 mod initcalls;
 mod iommu_init;
+mod reboot;
 mod sequence;
 mod suspend;
 
+pub use reboot::kernel_reboot;
 pub use sequence::boot;
 pub use suspend::pm_suspend;

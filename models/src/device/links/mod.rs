@@ -8,8 +8,10 @@
 mod add;
 mod firmware;
 mod object;
+mod power;
 mod probe;
 mod remove;
+mod sync_state;
 mod unbind;
 
 use std::fmt;
@@ -25,10 +27,14 @@ use crate::mem::Ptr;
 pub use add::device_link_add;
 pub(super) use firmware::{fw_devlink_link_device, fw_devlink_no_driver};
 pub use object::{DeviceLink, LinkFlags, LinkState, NodeLinks, Presence};
+pub(super) use add::device_pm_move_to_tail;
+pub(super) use power::{dpm_list_lock, dpm_list_unlock, dpm_wait_for_consumers, dpm_wait_for_suppliers};
 pub(super) use probe::{
     device_links_check_suppliers, device_links_driver_bound, device_links_no_driver, pm_runtime_get_suppliers,
 };
 pub use remove::device_link_remove;
+pub(super) use sync_state::fw_devlink_probing_done;
+pub use sync_state::sync_state_resume_initcall;
 pub(super) use remove::{device_links_purge, drop_managed};
 pub(super) use unbind::{device_links_busy, device_links_driver_cleanup, device_links_unbind_consumers};
 
@@ -54,6 +60,8 @@ pub struct DeviceLinks {
     /// What the firmware says and is no link yet: numbers of the consumer and of the supplier, and the property's place in
     /// the consumer's list (`fwnode->suppliers`).
     wanted: RefCell<Vec<firmware::FwnodeLink>>,
+    /// For whom `sync_state` may be due, and what keeps everybody from it.
+    settling: sync_state::Settling,
 }
 
 impl fmt::Debug for DeviceLinks {
@@ -74,6 +82,7 @@ impl DeviceLinks {
             srcu: OnceCell::new(),
             order: RefCell::default(),
             wanted: RefCell::default(),
+            settling: sync_state::Settling::default(),
         }
     }
 
@@ -94,6 +103,11 @@ impl DeviceLinks {
         let mut order = self.order.borrow_mut();
         order.retain(|index| *index != node.index);
         order.push(node.index);
+    }
+
+    /// The last of them, which leaves: the machine goes down.
+    pub(super) fn take_last(&self) -> Option<usize> {
+        self.order.borrow_mut().pop()
     }
 
     /// It leaves them (`device_pm_remove`).
