@@ -21,11 +21,10 @@ const FREEZE_TIMEOUT: u64 = 20_000 * MS;
 pub async fn pm_suspend(kx: &Kx) {
     let _frame = kx.enter("pm_suspend");
     let power = &kx.k.power;
-    // mutex_trylock: who comes second is told -EBUSY.
-    if power.begin_suspend() {
+    // Who comes second is told -EBUSY.
+    if !power.transition(kx).try_lock(kx.cx()).await {
         return;
     }
-    power.transition(kx).lock(kx.cx()).await;
     if power.stage() == Stage::Up {
         kx.log(|| "PM: suspend entry (deep)".to_owned());
         if freeze_processes(kx).await {
@@ -35,7 +34,6 @@ pub async fn pm_suspend(kx: &Kx) {
         kx.log(|| "PM: suspend exit".to_owned());
     }
     power.transition(kx).unlock(kx.cx());
-    power.end_suspend();
 }
 
 /// Tasks of user space stop where they can be stopped. Returns whether all have; if not, they are to go on.

@@ -1,6 +1,6 @@
 //! A driver bound to a device: its state, its probe, its work, its removal.
 
-use sim::cell::{Cell, RefCell};
+use sim::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
 use sim::SpawnSpec;
@@ -48,8 +48,8 @@ pub struct Instance {
     pub(super) halted: Cell<bool>,
     /// Queues that rest.
     pub(super) resting: Cell<u32>,
-    /// Where they wait.
-    pub(super) awake: WaitQueue,
+    /// Where they wait, once one does.
+    pub(super) awake: OnceCell<WaitQueue>,
 }
 
 /// Requests that the device has not completed.
@@ -199,7 +199,7 @@ impl Instance {
             idle: WaitQueue::new(kx.cx(), "driver idle"),
             halted: Cell::new(false),
             resting: Cell::new(0),
-            awake: WaitQueue::new(kx.cx(), "driver awake"),
+            awake: OnceCell::new(),
         })
     }
 
@@ -318,7 +318,7 @@ pub(super) async fn take_shared(kx: &Kx, env: &Env, name: NameId, within_us: u64
 /// Stops the driver's queues and runs its removal; what `remove` leaves behind is for the oracles.
 pub async fn remove(kx: &Kx, instance: &Rc<Instance>) {
     instance.going.set(true);
-    instance.awake.wake_all(kx);
+    super::power::wake_resting(kx, instance);
     while instance.running.get() > 0 {
         instance.idle.wait(kx).await;
     }

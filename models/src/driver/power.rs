@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use sim::sync::WaitQueue;
+
 use super::exec::{Flow, run_block};
 use super::instance::{Env, Instance, wait_all};
 use super::program::Block;
@@ -44,7 +46,7 @@ pub(super) async fn rest(kx: &Kx, env: &Env) {
     instance.resting.set(instance.resting.get() + 1);
     instance.idle.wake_all(kx);
     while instance.halted.get() && !instance.going.get() && !kx.k.power.is_over() {
-        instance.awake.wait(kx).await;
+        instance.awake.get_or_init(|| WaitQueue::new(kx.cx(), "driver awake")).wait(kx).await;
     }
     instance.resting.set(instance.resting.get() - 1);
 }
@@ -61,12 +63,19 @@ async fn halt(kx: &Kx, instance: &Instance) {
 /// Lets them go on.
 fn go_on(kx: &Kx, instance: &Instance) {
     instance.halted.set(false);
-    instance.awake.wake_all(kx);
+    wake_resting(kx, instance);
+}
+
+/// Queues that rest look again.
+pub(super) fn wake_resting(kx: &Kx, instance: &Instance) {
+    if let Some(awake) = instance.awake.get() {
+        awake.wake_all(kx);
+    }
 }
 
 /// When the machine is off: whoever rests need not wait any longer.
 pub fn wake_all(kx: &Kx, instance: &Instance) {
-    instance.awake.wake_all(kx);
+    wake_resting(kx, instance);
     instance.idle.wake_all(kx);
 }
 

@@ -72,8 +72,11 @@ pub(super) async fn flush_sync_list(
 ) {
     for node in list {
         let lock = held.is_none_or(|held| held.index != node.index);
-        if lock {
-            node.lock.lock(kx.cx()).await;
+        match held {
+            // Device locks have no order of their own (`lockdep_set_novalidate_class`).
+            Some(_) if lock => node.lock.lock_nested(kx.cx()).await,
+            None => node.lock.lock(kx.cx()).await,
+            Some(_) => {}
         }
         let instance = node.instance.borrow().clone();
         if let Some(instance) = instance.filter(|_| node.bound.get().is_some()) {

@@ -41,8 +41,6 @@ pub struct Power {
     /// Tasks of user space, and those of them that are frozen or will be before they do anything.
     tasks: Cell<u32>,
     frozen: Cell<u32>,
-    /// Somebody sends the machine to sleep.
-    suspending: Cell<bool>,
     /// All CPUs but one are off.
     cpus_off: Cell<bool>,
     /// CPUs that are held in a loop of their own.
@@ -106,16 +104,6 @@ impl Power {
         if !asleep {
             self.wake_devices(kx);
         }
-    }
-
-    /// Somebody sends the machine to sleep. Returns whether another one is at it.
-    pub(crate) fn begin_suspend(&self) -> bool {
-        self.suspending.replace(true)
-    }
-
-    /// He is done.
-    pub(crate) fn end_suspend(&self) {
-        self.suspending.set(false);
     }
 
     /// Whether all CPUs but one are off.
