@@ -49,7 +49,9 @@ async fn freeze_processes(kx: &Kx) -> bool {
     while power.tasks_at_work() > 0 {
         if kx.now() >= until {
             let left = power.tasks_at_work();
-            kx.log(|| format!("Freezing of tasks failed after 20.000 seconds ({left} tasks refusing to freeze)"));
+            kx.log(|| {
+                format!("Freezing of tasks failed after 20.000 seconds ({left} tasks refusing to freeze)")
+            });
             return false;
         }
         kx.sleep(pause).await;

@@ -7,7 +7,8 @@ use sim::choices::Stream;
 
 use super::deferred::{Probing, driver_deferred_probe_del, driver_deferred_probe_trigger};
 use super::links::{
-    device_pm_move_to_tail,    device_links_check_suppliers, device_links_driver_bound, device_links_no_driver, pm_runtime_get_suppliers,
+    device_links_check_suppliers, device_links_driver_bound, device_links_no_driver, device_pm_move_to_tail,
+    pm_runtime_get_suppliers,
 };
 use super::power::Stage;
 use super::ranges::{device_unbind_cleanup, of_dma_configure};

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use crate::device::links::LinkFlags;
 use crate::dma::Attrs;
 use crate::mem::PhysRange;
-use crate::scenario::schema::{BufferSource, CpuChoice, Dist, JunkClass, OnError, ProbeType, Reboot, Registers};
+use crate::scenario::schema::{
+    BufferSource, CpuChoice, Dist, JunkClass, OnError, ProbeType, Reboot, Registers,
+};
 use crate::swiotlb::Direction;
 
 /// A name of a buffer, mapping or object within one driver.

@@ -103,7 +103,8 @@ fn next_kernels(kx: &Kx, node: &DeviceNode, dma: DmaAddr, write: bool) -> bool {
 
 fn is_ram(kx: &Kx, phys: PhysAddr) -> bool {
     let map = kx.k.scenario.machine.e820.iter();
-    map.filter(|entry| entry.kind == E820Kind::Usable).any(|entry| (entry.start..=entry.end).contains(&phys.0))
+    map.filter(|entry| entry.kind == E820Kind::Usable)
+        .any(|entry| (entry.start..=entry.end).contains(&phys.0))
 }
 
 /// The IOMMU refuses an access: its driver's message, and a finding.

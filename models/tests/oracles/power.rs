@@ -1,7 +1,10 @@
 //! The machine goes down, or sleeps: who is told in which order, and what the oracles say of a device that nobody told.
 
+use std::path::Path;
+
+use models::fuzz;
 use models::run::{Request, Run, Simulation, Source};
-use models::scenario::Resolved;
+use models::scenario::{Kernel, Overrides, Resolved, load};
 use sim::trace::EventKind;
 
 use crate::support::{campaign, resolved};
@@ -202,7 +205,14 @@ const CLOCK_PM: &str = r#"pm: (
 
 #[test]
 fn consumers_sleep_before_their_suppliers_and_wake_after_them() {
-    let order = ["user_suspend", "clock_suspend", "user_suspend_noirq", "clock_resume_early", "clock_resume", "user_resume"];
+    let order = [
+        "user_suspend",
+        "clock_suspend",
+        "user_suspend_noirq",
+        "clock_resume_early",
+        "clock_resume",
+        "user_resume",
+    ];
     for bus in ["Platform", "Pci"] {
         let board = Board { bus, driver: USER_PM, supplier: CLOCK_PM, processes: SUSPEND, ..BOARD };
         assert_eq!(called(&board.recorded(0)), order, "{bus}");
@@ -227,7 +237,10 @@ fn work_goes_on_when_the_machine_has_slept() {
             } else {
                 // Nobody lets it rest, and translation is off while the machine falls asleep.
                 let found = campaign(board.resolve(), 60);
-                assert!(found.keys().all(|kind| ["stale-translation", "dma-corrupts-object"].contains(kind)), "{found:?}");
+                assert!(
+                    found.keys().all(|kind| ["stale-translation", "dma-corrupts-object"].contains(kind)),
+                    "{found:?}"
+                );
             }
         }
     }
@@ -281,10 +294,57 @@ fn a_supplier_is_told_when_all_that_need_it_have_their_drivers() {
     let never = Board { registers: "Module(after_ms: Fixed(60000))", ..board };
     for (kernel, cmdline, said) in [
         (r#"version: "6.12""#, "quiet", "0000:02:00.0: sync_state() pending due to 0000:01:00.0"),
-        (r#"version: "6.12""#, "fw_devlink.sync_state=timeout", "0000:02:00.0: Timed out. Forcing sync_state()"),
+        (
+            r#"version: "6.12""#,
+            "fw_devlink.sync_state=timeout",
+            "0000:02:00.0: Timed out. Forcing sync_state()",
+        ),
     ] {
         assert!(says(&Board { kernel, cmdline, ..never }.recorded(0), said), "{said}");
     }
     let old = Board { kernel: r#"version: "6.1""#, ..never };
     assert!(!says(&old.recorded(0), "sync_state() pending"));
+}
+
+/// Machines of the generator sleep and go down, each in its way, and come to an end of it.
+#[test]
+fn generated_machines_sleep_and_go_down() {
+    let kernel =
+        Kernel { version: "6.12".to_owned(), apply: Vec::new(), revert: Vec::new(), config: Vec::new() };
+    let lines = [
+        "PM: suspend exit",
+        "reboot: Restarting system",
+        "reboot: Power down",
+        "kexec_core: Starting new kernel",
+    ];
+    let mut seen = [0; 4];
+    for seed in 0..80 {
+        let scenario = fuzz::resolve(seed, &kernel).expect("a scenario that can be run");
+        let run = Simulation::new(scenario).worker().run(&Request::full(Source::Seed(seed)));
+        for (nth, line) in lines.iter().enumerate() {
+            seen[nth] += usize::from(says(&run, line));
+        }
+    }
+    assert!(seen.iter().all(|seeds| *seeds > 1), "{seen:?}");
+}
+
+/// The scenarios that are shipped are the pairs that they say they are.
+#[test]
+fn shipped_scenarios_differ_in_one_thing() {
+    for (name, variant, kind) in [
+        ("iommu-shut-down-first.ron", None, "supplier-asleep"),
+        ("iommu-shut-down-first.ron", Some("linked"), ""),
+        ("iommu-shut-down-first.ron", Some("not-reset"), ""),
+        ("kexec-nobody-stops-the-device.ron", None, "dma-after-kexec"),
+        ("kexec-nobody-stops-the-device.ron", Some("on-pci"), ""),
+        ("supplier-suspended-first.ron", None, ""),
+        ("supplier-suspended-first.ron", Some("no-links"), "supplier-asleep"),
+    ] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/power").join(name);
+        let overrides = Overrides { variant: variant.map(str::to_owned), ..Overrides::default() };
+        let scenario = load(&path).unwrap_or_else(|error| panic!("{error}")).resolve(&overrides);
+        let found = campaign(scenario.unwrap_or_else(|error| panic!("{error}")), 30);
+        assert_eq!(found.is_empty(), kind.is_empty(), "{name} {variant:?}: {found:#?}");
+        assert!(kind.is_empty() || found.contains_key(kind), "{name} {variant:?}: {found:#?}");
+    }
 }

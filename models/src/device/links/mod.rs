@@ -25,17 +25,17 @@ use crate::kernel::Kx;
 use crate::mem::Ptr;
 
 pub use add::device_link_add;
+pub(super) use add::device_pm_move_to_tail;
 pub(super) use firmware::{fw_devlink_link_device, fw_devlink_no_driver};
 pub use object::{DeviceLink, LinkFlags, LinkState, NodeLinks, Presence};
-pub(super) use add::device_pm_move_to_tail;
 pub(super) use power::{dpm_list_lock, dpm_list_unlock, dpm_wait_for_consumers, dpm_wait_for_suppliers};
 pub(super) use probe::{
     device_links_check_suppliers, device_links_driver_bound, device_links_no_driver, pm_runtime_get_suppliers,
 };
 pub use remove::device_link_remove;
+pub(super) use remove::{device_links_purge, drop_managed};
 pub(super) use sync_state::fw_devlink_probing_done;
 pub use sync_state::sync_state_resume_initcall;
-pub(super) use remove::{device_links_purge, drop_managed};
 pub(super) use unbind::{device_links_busy, device_links_driver_cleanup, device_links_unbind_consumers};
 
 /// Class of `device_links_lock`.

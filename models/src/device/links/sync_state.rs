@@ -65,11 +65,7 @@ pub(super) async fn queue_sync_state(kx: &Kx, node: &Rc<DeviceNode>, list: &mut 
 /// Tells drivers, under their devices' locks; the caller holds that of `held` already.
 ///
 /// Source: `drivers/base/core.c: device_links_flush_sync_list()`, v6.1, v6.12.
-pub(super) async fn flush_sync_list(
-    kx: &Kx,
-    list: Vec<Rc<DeviceNode>>,
-    held: Option<&DeviceNode>,
-) {
+pub(super) async fn flush_sync_list(kx: &Kx, list: Vec<Rc<DeviceNode>>, held: Option<&DeviceNode>) {
     for node in list {
         let lock = held.is_none_or(|held| held.index != node.index);
         match held {

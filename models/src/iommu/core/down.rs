@@ -4,11 +4,11 @@ use sim::Kind;
 
 use super::flush::{Scope, invalidate};
 use super::{DeviceEntry, IommuDriver};
-use crate::scenario::schema::Iommu;
 use crate::device::DeviceNode;
 use crate::driver::PmPhase;
 use crate::kernel::Kx;
 use crate::profile::Behaviour;
+use crate::scenario::schema::Iommu;
 
 /// The machine is about to be reset, or another kernel follows: the IOMMU is turned off. Who still does DMA reaches memory at
 /// the addresses that were meant for the IOMMU.

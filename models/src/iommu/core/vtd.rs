@@ -3,8 +3,8 @@
 use std::rc::Rc;
 
 use super::copied::take_over;
-use super::down::{flush_all, translate_again};
 use super::domain::{free_table_page, new_cookie, table_page};
+use super::down::{flush_all, translate_again};
 use super::{DomainType, IommuDomain, IommuDriver, bus_set_iommu};
 use crate::iommu::pagetable::{Mapped, Prot};
 use crate::kernel::{GfpFlags, Kx, NoMemory};

@@ -6,8 +6,8 @@ use super::super::index::Seg;
 use super::super::limits;
 use super::super::nearest::nearest;
 use super::super::schema::{
-    DeviceArg, Dist, Driver, MadeBy, MapArgs, MapSgArgs, OnError, PartArgs, PmOps, Registers, Stmt, SubmitArgs,
-    SyncArgs, UnmapArgs, UnmapSgArgs,
+    DeviceArg, Dist, Driver, MadeBy, MapArgs, MapSgArgs, OnError, PartArgs, PmOps, Registers, Stmt,
+    SubmitArgs, SyncArgs, UnmapArgs, UnmapSgArgs,
 };
 use super::{Checker, World, did_you_mean, multiplied};
 use crate::device::links::LinkFlags;
