@@ -1,7 +1,5 @@
 //! From power-on to user space: what the boot loader and the firmware hand over, and in which order it is used.
 
-pub mod cmdline;
-pub mod e820;
 mod early;
 mod initcalls;
 mod iommu_init;
@@ -9,6 +7,7 @@ mod reboot;
 mod sequence;
 mod suspend;
 
+pub use crate::scenario::{cmdline, e820};
 pub use reboot::kernel_reboot;
 pub use sequence::boot;
 pub use suspend::pm_suspend;
