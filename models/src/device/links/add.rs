@@ -180,7 +180,10 @@ fn walk(kx: &Kx, node: &Rc<DeviceNode>, seen: &mut Vec<usize>, left: &mut Vec<us
 ///
 /// Source: `drivers/base/core.c: device_pm_move_to_tail()`, v6.1, v6.12.
 pub(in crate::device) fn device_pm_move_to_tail(kx: &Kx, node: &Rc<DeviceNode>) {
-    dpm_list_mtx(kx).pass(kx.cx());
+    // Where there are no links nobody else goes by the list while devices are probed.
+    if kx.k.links.in_use() {
+        dpm_list_mtx(kx).pass(kx.cx());
+    }
     device_reorder_to_tail(kx, node);
 }
 
