@@ -35,7 +35,7 @@ pub struct Driver {
     pub shutdown: Option<Vec<Stmt>>,
     /// What it does when the machine goes to sleep and wakes up. Absent: what the bus does by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pm: Option<PmOps>,
+    pub pm: Option<Box<PmOps>>,
     /// What it does once all that need its device have their drivers. Absent: nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sync_state: Option<Vec<Stmt>>,

@@ -13,14 +13,14 @@ pub(super) fn drivers(dice: &mut Dice, drivers: &mut [Driver]) {
             driver.shutdown = Some(pause(dice));
         }
         if dice.chance(50) {
-            driver.pm = Some(PmOps {
+            driver.pm = Some(Box::new(PmOps {
                 suspend: pause(dice),
                 suspend_late: pause(dice),
                 suspend_noirq: Vec::new(),
                 resume_noirq: Vec::new(),
                 resume_early: pause(dice),
                 resume: pause(dice),
-            });
+            }));
         }
         if dice.chance(10) {
             driver.sync_state = Some(pause(dice));

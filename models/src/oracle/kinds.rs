@@ -13,11 +13,11 @@ pub const FINDINGS: &[(&str, &str)] = &[
         "two contexts accessed a plain variable or a field of a kernel object with nothing to order them, one of them writing",
     ),
     ("deadlock", "contexts wait for one another in a circle"),
+    ("dma-after-kexec", "a device wrote to memory of the next kernel, as the one before had told it"),
     (
         "dma-api-misuse",
         "a driver used the DMA API against its rules: double unmap, wrong size, function or direction",
     ),
-    ("dma-after-kexec", "a device wrote to memory of the next kernel, as the one before had told it"),
     ("dma-beyond-mask", "a mapping was given that the device cannot address"),
     ("dma-corrupts-object", "a device wrote over a living kernel object"),
     ("dma-misaligned", "a bounced mapping begins where the device cannot use it"),

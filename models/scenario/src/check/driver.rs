@@ -10,8 +10,8 @@ use crate::LinkFlags;
 use crate::profile::Behaviour;
 use mem::PAGE_SIZE;
 use schema::{
-    DeviceArg, Dist, Driver, MadeBy, MapArgs, MapSgArgs, OnError, PartArgs, PmOps, Registers, Stmt,
-    SubmitArgs, SyncArgs, UnmapArgs, UnmapSgArgs,
+    DeviceArg, Dist, Driver, MadeBy, MapArgs, MapSgArgs, OnError, PartArgs, Registers, Stmt, SubmitArgs,
+    SyncArgs, UnmapArgs, UnmapSgArgs,
 };
 
 /// Statements inside a statement, and the field that holds them.
@@ -28,7 +28,7 @@ pub(super) fn check(checker: &mut Checker<'_>, driver: &Driver, world: &World<'_
     let mut names = Names::default();
     let bodies = driver.workload.iter().map(|q| &q.body);
     let own = [&driver.probe, &driver.remove].into_iter().chain(&driver.shutdown).chain(&driver.sync_state);
-    let phases = driver.pm.iter().flat_map(PmOps::phases);
+    let phases = driver.pm.iter().flat_map(|pm| pm.phases());
     for list in own.chain(phases.clone().map(|(_, body)| body)).chain(bodies) {
         names.collect(list, 0);
     }
