@@ -128,6 +128,8 @@ pub struct CommandLine {
     pub fw_devlink: FwDevlink,
     /// `fw_devlink.strict=`: also of those that drivers may do without.
     pub fw_devlink_strict: bool,
+    /// `fw_devlink.sync_state=timeout`: drivers are not made to wait for ever for those that need their devices.
+    pub sync_state_timeout: bool,
     /// Words that the kernel rejects, ignores or takes otherwise than they look.
     pub notes: Vec<Note>,
     /// Words that are known and decide nothing here (`quiet`, `root=`, `crashkernel=`).
@@ -143,7 +145,7 @@ const IGNORED: &str = "BOOT_IMAGE acpi apparmor audit console crashkernel debug 
                        rootflags rootfstype rootwait rw security selinux splash video";
 /// Parameters of the early pass.
 const EARLY: &str = "swiotlb iommu iommu.passthrough iommu.strict iommu.forcedac mem mem_encrypt nr_cpus memblock \
-                     init_on_alloc init_on_free fw_devlink fw_devlink.strict";
+                     init_on_alloc init_on_free fw_devlink fw_devlink.strict fw_devlink.sync_state";
 /// Parameters of the pass after it.
 const LATE: &str = "amd_iommu dma_debug intel_iommu";
 
@@ -205,6 +207,11 @@ impl CommandLine {
             "fw_devlink.strict" => {
                 self.fw_devlink_strict = self.flag(&text, value).unwrap_or(self.fw_devlink_strict);
             }
+            "fw_devlink.sync_state" => match value {
+                "strict" => self.sync_state_timeout = false,
+                "timeout" => self.sync_state_timeout = true,
+                _ => self.note(&text, "neither `strict` nor `timeout`: ignored"),
+            },
             "init_on_alloc" => self.init_on_alloc = self.flag(&text, value).or(self.init_on_alloc),
             "init_on_free" => self.init_on_free = self.flag(&text, value).or(self.init_on_free),
             "memblock" => self.memblock_debug |= value.contains("debug"),

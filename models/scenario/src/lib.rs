@@ -25,9 +25,9 @@ pub use ::schema::{
     DeviceArg, Dir, Dist, DomainRange, Driver, DriverRef, E820Change, E820Entry, E820Kind, Early, Expect,
     Explore, FindingPattern, Freed, FreedAt, FreedBy, HotUnplug, InFlight, Inject, Iommu, JunkClass, Kernel,
     LinkFlag, Machine, MachineRef, MadeBy, MapArgs, MapSgArgs, MemEncrypt, MemoryOrder, Node, OnError,
-    OnFinding, PartArgs, Plugged, ProbeType, ProcStmt, Process, Property, Queue, Region, Registers, Reserved,
-    ReservedAt, ScenarioFile, SeedCount, Stmt, Strategy, SubmitArgs, Supplier, SyncArgs, Trample, UnmapArgs,
-    UnmapSgArgs, Unplugged, Variant, WeightedFill, Window,
+    OnFinding, PartArgs, Plugged, PmOps, ProbeType, ProcStmt, Process, Property, Queue, Reboot, Region,
+    Registers, Reserved, ReservedAt, ScenarioFile, SeedCount, Stmt, Strategy, SubmitArgs, Supplier, SyncArgs,
+    Trample, UnmapArgs, UnmapSgArgs, Unplugged, Variant, WeightedFill, Window,
 };
 pub use error::{LoadError, Problem};
 pub use intern::{InternerFull, intern};

@@ -38,8 +38,8 @@ macro_rules! types {
 types! {
     ScenarioFile Variant Kernel MachineRef DriverRef Explore Strategy OnFinding Expect FindingPattern SeedCount
     Machine CpuVendor E820Entry E820Change E820Kind Node AddrRange Region Reserved ReservedAt Early Freed FreedBy FreedAt Iommu DomainRange MemEncrypt MemoryOrder Device Supplier Property InFlight Bus Cap Plugged Unplugged
-    Driver Registers ProbeType Queue Stmt LinkFlag MapArgs MapSgArgs PartArgs UnmapArgs UnmapSgArgs MadeBy SyncArgs SubmitArgs Access Dir Attr OnError BufferSource DeviceArg
-    Process ProcStmt Inject AllocFail Chance Delay HotUnplug Trample Window Dist JunkClass CpuChoice
+    Driver PmOps Registers ProbeType Queue Stmt LinkFlag MapArgs MapSgArgs PartArgs UnmapArgs UnmapSgArgs MadeBy SyncArgs SubmitArgs Access Dir Attr OnError BufferSource DeviceArg
+    Process ProcStmt Reboot Inject AllocFail Chance Delay HotUnplug Trample Window Dist JunkClass CpuChoice
 }
 
 /// The fields that must be given, with a value each. All others have a default.
@@ -91,6 +91,7 @@ const REQUIRED: &[(&str, &[(&str, &str)])] = &[
     ("ProcStmt::Plug", &[("bdf", "\"b\"")]),
     ("ProcStmt::Unplug", &[("bdf", "\"b\"")]),
     ("ProcStmt::Bind", &[("bdf", "\"b\""), ("driver", "\"d\"")]),
+    ("ProcStmt::Reboot", &[("how", "Restart")]),
     ("ProcStmt::Unbind", &[("bdf", "\"b\"")]),
     ("ProcStmt::VfioAttach", &[("bdf", "\"b\"")]),
     ("ProcStmt::VfioMap", &[("iova", "0"), ("pages", "1")]),

@@ -29,6 +29,55 @@ pub struct Driver {
     /// What remove does, for each device.
     #[serde(default)]
     pub remove: Vec<Stmt>,
+    /// What shutdown does, for each device, when its queues rest. Absent: the driver has none, and its queues go on when the
+    /// machine goes down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shutdown: Option<Vec<Stmt>>,
+    /// What it does when the machine goes to sleep and wakes up. Absent: what the bus does by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pm: Option<Box<PmOps>>,
+    /// What it does once all that need its device have their drivers. Absent: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sync_state: Option<Vec<Stmt>>,
+}
+
+/// What a driver does for one device when the machine goes to sleep and wakes up. Its queues rest from before `suspend`
+/// until after `resume`. Source: `include/linux/pm.h: struct dev_pm_ops`, v6.1, v6.12.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PmOps {
+    /// First, with everything at work.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub suspend: Vec<Stmt>,
+    /// When all devices have done that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub suspend_late: Vec<Stmt>,
+    /// When the interrupts of devices are off.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub suspend_noirq: Vec<Stmt>,
+    /// The way back, with the interrupts of devices off.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resume_noirq: Vec<Stmt>,
+    /// When all devices have done that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resume_early: Vec<Stmt>,
+    /// At last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resume: Vec<Stmt>,
+}
+
+impl PmOps {
+    /// The fields with their names, in the order of a sleep.
+    pub fn phases(&self) -> [(&'static str, &Vec<Stmt>); 6] {
+        [
+            ("suspend", &self.suspend),
+            ("suspend_late", &self.suspend_late),
+            ("suspend_noirq", &self.suspend_noirq),
+            ("resume_noirq", &self.resume_noirq),
+            ("resume_early", &self.resume_early),
+            ("resume", &self.resume),
+        ]
+    }
 }
 
 /// What a driver says of a link (`DL_FLAG_*`). Source: `include/linux/device.h`, v6.1, v6.12.
@@ -44,7 +93,7 @@ pub enum LinkFlag {
     AutoprobeConsumer,
     /// The consumer may be probed without the supplier: the link only says for whom the supplier must not settle yet.
     SyncStateOnly,
-    /// The supplier is awake while the consumer is. Power management is not modelled: it changes nothing.
+    /// The supplier is awake while the consumer is. Power management at run time is not modelled: it changes nothing.
     PmRuntime,
 }
 

@@ -17,7 +17,7 @@ pub use defaults::may_be_left_out;
 pub use dist::{CpuChoice, Dist, JunkClass, WeightedFill};
 pub use driver::{
     Access, Attr, BufferSource, DeviceArg, Dir, Driver, LinkFlag, MadeBy, MapArgs, MapSgArgs, OnError,
-    PartArgs, ProbeType, Queue, Registers, Stmt, SubmitArgs, SyncArgs, UnmapArgs, UnmapSgArgs,
+    PartArgs, PmOps, ProbeType, Queue, Registers, Stmt, SubmitArgs, SyncArgs, UnmapArgs, UnmapSgArgs,
 };
 pub use expect::{Expect, FindingPattern, SeedCount};
 pub use inject::{AllocFail, Chance, Delay, HotUnplug, Inject, Trample, Window};
@@ -26,7 +26,7 @@ pub use machine::{
     FreedAt, FreedBy, InFlight, Iommu, Machine, MemEncrypt, MemoryOrder, Node, Plugged, Property, Region,
     Reserved, ReservedAt, Supplier, Unplugged,
 };
-pub use process::{ProcStmt, Process};
+pub use process::{ProcStmt, Process, Reboot};
 pub use text::{Content, MAX_DEPTH, Text, read};
 
 /// A scenario file as written. Absent fields come from the file that it extends, or are the defaults.

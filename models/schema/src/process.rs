@@ -117,6 +117,23 @@ pub enum ProcStmt {
     },
     /// Closes the group.
     VfioDetach,
-    /// Suspends the machine to memory and wakes it up, as far as an IOMMU takes part.
+    /// Suspends the machine to memory and wakes it up: tasks are frozen, devices are suspended in their order, the IOMMU is
+    /// saved and restored.
     Suspend,
+    /// Takes the machine down, and nothing goes on after that.
+    Reboot {
+        /// What comes after.
+        how: Reboot,
+    },
+}
+
+/// What comes after the machine has gone down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reboot {
+    /// The firmware, which stops all devices.
+    Restart,
+    /// Nothing.
+    PowerOff,
+    /// Another kernel, at once (`kexec -e`): all memory is its own, and nobody has told the devices.
+    Kexec,
 }

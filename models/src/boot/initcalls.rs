@@ -10,6 +10,7 @@ use sim::choices::Stream;
 use super::early::give_back;
 use super::iommu_init::pci_iommu_init;
 use super::sequence::MS;
+use crate::device::links::sync_state_resume_initcall;
 use crate::device::{deferred_probe_initcall, driver_register, pci_scan};
 use crate::dma::atomic_pool::dma_atomic_pool_init;
 use crate::driver::start_processes;
@@ -50,6 +51,7 @@ pub(super) async fn do_basic_setup(kx: &Kx) {
         // Level 7, late.
         kx.delay(60 * MS).await;
         register(kx, |registers| matches!(registers, Registers::Late)).await;
+        sync_state_resume_initcall(kx).await;
         deferred_probe_initcall(kx).await;
     }
     free_initmem(kx).await;
@@ -111,6 +113,7 @@ fn load_modules(kx: &Kx) {
         kx.spawn(SpawnSpec::task(name, u8::try_from(cpu).unwrap_or(0)), move |cx| async move {
             let kx = Kx::new(cx, k);
             kx.sleep(after * MS).await;
+            kx.k.power.wait_until_thawed(&kx).await;
             let _frame = kx.enter("do_init_module");
             driver_register(&kx, index).await;
         });

@@ -3,9 +3,11 @@
 mod early;
 mod initcalls;
 mod iommu_init;
+mod reboot;
 mod sequence;
 mod suspend;
 
 pub use crate::scenario::{cmdline, e820};
+pub use reboot::kernel_reboot;
 pub use sequence::boot;
 pub use suspend::pm_suspend;

@@ -73,6 +73,11 @@ fn later(kx: &Kx, bdf: &str, ms: u64, index: usize, plug: bool) {
         let kx = Kx::new(cx, k);
         let _frame = kx.enter("pciehp_ist");
         kx.sleep(ms * 1_000_000).await;
+        // The port's service sleeps with the machine.
+        kx.k.power.wait_until_thawed(&kx).await;
+        if kx.k.power.is_over() {
+            return;
+        }
         if plug {
             pci_rescan_one(&kx, index).await;
         } else if let Some(node) = kx.k.node(index) {
@@ -112,6 +117,9 @@ async fn add_one(kx: &Kx, index: usize) {
 /// `drivers/base/dd.c: driver_attach()`, v5.13.
 pub async fn driver_register(kx: &Kx, index: usize) {
     let _frame = kx.enter("driver_register");
+    if kx.k.power.is_over() {
+        return;
+    }
     kx.step(sim::Kind::Signal, kx.memory_label()).await;
     kx.k.klist.pass(kx.cx());
     kx.k.drivers.borrow_mut().push(RegisteredDriver { index });

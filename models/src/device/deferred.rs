@@ -11,7 +11,7 @@ use sim::sync::{LockClass, Mutex, WaitQueue};
 use sim::{DelayedWork, Work};
 
 use super::DeviceNode;
-use super::links::fw_devlink_no_driver;
+use super::links::{device_pm_move_to_tail, fw_devlink_no_driver, fw_devlink_probing_done};
 use super::probe::device_attach;
 use crate::kernel::Kx;
 
@@ -106,7 +106,7 @@ impl Drop for Probing<'_> {
     fn drop(&mut self) {
         let deferred = &self.kx.k.deferred;
         deferred.probes.set(deferred.probes.get().saturating_sub(1));
-        if self.kx.k.links.in_use() {
+        if self.kx.k.links.in_use() || deferred.idle.get().is_some() {
             idle(self.kx).wake_all(self.kx.cx());
         }
     }
@@ -167,6 +167,7 @@ async fn deferred_probe_work_func(kx: &Kx) {
         mutex(kx).unlock(kx.cx());
         let Some(node) = next else { return };
         if node.match_driver.get() && node.present.get() {
+            device_pm_move_to_tail(kx, &node);
             let _frame = kx.enter("bus_probe_device");
             device_attach(kx, &node).await;
         }
@@ -219,4 +220,5 @@ async fn deferred_probe_timeout_work_func(kx: &Kx) {
     for bdf in kx.k.deferred.pending() {
         kx.log(|| format!("{bdf}: deferred probe pending"));
     }
+    fw_devlink_probing_done(kx).await;
 }

@@ -8,6 +8,7 @@ mod initialize;
 pub mod links;
 mod node;
 mod objects;
+pub mod power;
 mod probe;
 mod ranges;
 mod remove;

@@ -7,6 +7,7 @@ use sim::sync::{LockClass, Mutex};
 
 use super::Device;
 use super::links::NodeLinks;
+use super::power::NodePower;
 use crate::driver::Instance;
 use crate::iommu::core::IommuGroup;
 use crate::kernel::{Kernel, Kx};
@@ -63,6 +64,8 @@ pub struct DeviceNode {
     pub deferrals: Cell<u32>,
     /// Whom it needs, and who needs it.
     pub links: NodeLinks,
+    /// Whether it sleeps, and whether it can do DMA.
+    pub power: NodePower,
 }
 
 impl DeviceNode {
@@ -90,6 +93,7 @@ impl DeviceNode {
             deferred: Cell::new(false),
             deferrals: Cell::new(0),
             links: NodeLinks::default(),
+            power: NodePower::default(),
         }
     }
 

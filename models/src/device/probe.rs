@@ -7,8 +7,10 @@ use sim::choices::Stream;
 
 use super::deferred::{Probing, driver_deferred_probe_del, driver_deferred_probe_trigger};
 use super::links::{
-    device_links_check_suppliers, device_links_driver_bound, device_links_no_driver, pm_runtime_get_suppliers,
+    device_links_check_suppliers, device_links_driver_bound, device_links_no_driver, device_pm_move_to_tail,
+    pm_runtime_get_suppliers,
 };
+use super::power::Stage;
 use super::ranges::{device_unbind_cleanup, of_dma_configure};
 use super::{Device, DeviceNode};
 use crate::driver::{self, Instance};
@@ -61,6 +63,13 @@ pub async fn driver_probe_device(kx: &Kx, node: &Rc<DeviceNode>, index: usize) {
         return;
     }
     let probing = Probing::begin(kx);
+    if kx.k.power.is_probing_blocked() {
+        // The machine goes to sleep or down.
+        kx.note(|| format!("{}: force probe deferral", node.bdf));
+        node.lock.unlock(kx.cx());
+        defer_probe(kx, &probing, node, index).await;
+        return;
+    }
     let defer = kx.k.draws.probe_defer;
     if defer > 0 && !node.deferred.get() && kx.chance(Stream::Injection, "probe deferred", defer) {
         kx.injected(|| format!("the probe of {} is deferred", node.bdf));
@@ -163,6 +172,9 @@ async fn defer_probe(kx: &Kx, probing: &Probing<'_>, node: &Rc<DeviceNode>, inde
         probing.defer(node).await;
         return;
     }
+    if kx.k.power.stage() != Stage::Up {
+        return;
+    }
     let name = intern(&format!("kworker/0:deferred {}", node.bdf)).unwrap_or("kworker");
     let k = Rc::clone(&kx.k);
     let node = Rc::clone(node);
@@ -171,6 +183,7 @@ async fn defer_probe(kx: &Kx, probing: &Probing<'_>, node: &Rc<DeviceNode>, inde
         let _frame = kx.enter("deferred_probe_work_func");
         // Triggered by the next device that binds; a few milliseconds later at most.
         kx.sleep(5_000_000).await;
+        device_pm_move_to_tail(&kx, &node);
         driver_probe_device(&kx, &node, index).await;
     });
 }

@@ -69,6 +69,7 @@ pub async fn pci_stop_and_remove(kx: &Kx, node: &Rc<DeviceNode>) {
         let _del = kx.enter("device_del");
         driver_deferred_probe_del(kx, node).await;
         device_links_purge(kx, node).await;
+        kx.k.links.device_removed(node);
         iommu_release_device(kx, node).await;
         put_device(kx, node).await;
     }

@@ -19,7 +19,7 @@ use crate::swiotlb::Direction;
 pub struct Programs {
     /// The drivers, in the scenario's order.
     pub drivers: Vec<DriverProgram>,
-    /// Whether one of them makes device links.
+    /// Whether one of them makes device links, or asks for what they say.
     pub make_links: bool,
     pub(super) processes: Vec<ProcProgram>,
 }
@@ -73,6 +73,11 @@ impl<'a> Compiler<'a> {
             })
             .collect();
         let remove = compiler.block(&driver.remove);
+        let shutdown = driver.shutdown.as_ref().map(|body| compiler.block(body));
+        let pm = driver.pm.as_ref().map(|pm| pm.phases().map(|(_, body)| compiler.block(body)));
+        let sync_state = driver.sync_state.as_ref().map(|body| compiler.block(body));
+        // Who is to be told asks for what links say.
+        compiler.make_links |= sync_state.is_some();
         let program = DriverProgram {
             name: text(&driver.name),
             registers: driver.registers.clone(),
@@ -80,6 +85,9 @@ impl<'a> Compiler<'a> {
             probe,
             queues,
             remove,
+            shutdown,
+            pm,
+            sync_state,
             locks: compiler.locks,
         };
         (program, compiler.make_links)
@@ -292,6 +300,7 @@ fn proc_block(body: &[ProcStmt], device: Lookup<'_>, driver: Lookup<'_>) -> Arc<
                 }
                 ProcStmt::VfioDetach => ProcOp::VfioDetach,
                 ProcStmt::Suspend => ProcOp::Suspend,
+                ProcStmt::Reboot { how } => ProcOp::Reboot(*how),
             })
         })
         .collect();

@@ -12,6 +12,7 @@ use super::instance::{Env, share, take_shared, wait_all};
 use super::io;
 use super::items::{Item, draw};
 use super::maps;
+use super::power::rest;
 use super::program::{Block, Op};
 use crate::device::links::{device_link_add, device_link_remove};
 use crate::dma;
@@ -64,7 +65,7 @@ impl<'a> Requeue<'a> {
 
     /// After a failure: undoes what this try has made, waits, and begins the next one, if there is one.
     async fn again(self, kx: &Kx, env: &Rc<Env>) -> Option<Self> {
-        if self.left == 0 || leaving(env) {
+        if self.left == 0 || leaving(kx, env) {
             return None;
         }
         // The driver's error path undoes what it has done of the request.
@@ -118,10 +119,11 @@ pub(super) async fn run_block(kx: &Kx, env: &Rc<Env>, block: &Block) -> Flow {
         let Some(op) = top.ops.get(top.next) else {
             if let Level::Repeat { left } = &mut top.level
                 && *left > 1
-                && !leaving(env)
+                && !leaving(kx, env)
             {
                 *left -= 1;
                 top.next = 0;
+                rest(kx, env).await;
             } else if let Some(done) = entered.pop() {
                 let _ = done.leave(kx, env);
             }
@@ -131,7 +133,7 @@ pub(super) async fn run_block(kx: &Kx, env: &Rc<Env>, block: &Block) -> Flow {
         let inner = match op {
             Op::Repeat { times, body } => {
                 let left = draw(kx, "repetitions", times);
-                if left == 0 || leaving(env) {
+                if left == 0 || leaving(kx, env) {
                     continue;
                 }
                 Entered::new(body, Level::Repeat { left })
@@ -175,9 +177,9 @@ pub(super) async fn run_block(kx: &Kx, env: &Rc<Env>, block: &Block) -> Flow {
     Flow::Next
 }
 
-/// Whether the driver is being removed, so that its work ends before the next repetition.
-fn leaving(env: &Env) -> bool {
-    env.instance.going.get() && !env.is_probe
+/// Whether the driver is being removed, or the machine is off, so that its work ends before the next repetition.
+fn leaving(kx: &Kx, env: &Env) -> bool {
+    (env.instance.going.get() || kx.k.power.is_over()) && !env.is_probe
 }
 
 /// Runs a statement that has no body.

@@ -1,6 +1,6 @@
 //! A driver bound to a device: its state, its probe, its work, its removal.
 
-use sim::cell::{Cell, RefCell};
+use sim::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
 use sim::SpawnSpec;
@@ -44,6 +44,12 @@ pub struct Instance {
     pub(super) going: Cell<bool>,
     pub(super) running: Cell<u32>,
     pub(super) idle: WaitQueue,
+    /// Its queues are to rest.
+    pub(super) halted: Cell<bool>,
+    /// Queues that rest.
+    pub(super) resting: Cell<u32>,
+    /// Where they wait, once one does.
+    pub(super) awake: OnceCell<WaitQueue>,
 }
 
 /// Requests that the device has not completed.
@@ -105,6 +111,11 @@ impl Env {
             outstanding: Rc::clone(&submitter.outstanding),
             tries: Cell::new(0),
         })
+    }
+
+    /// Whether this is an interrupt's.
+    pub(super) fn is_irq(&self) -> bool {
+        self.submitter.is_some()
     }
 
     /// Where names are looked up, in order.
@@ -186,10 +197,13 @@ impl Instance {
             going: Cell::new(false),
             running: Cell::new(0),
             idle: WaitQueue::new(kx.cx(), "driver idle"),
+            halted: Cell::new(false),
+            resting: Cell::new(0),
+            awake: OnceCell::new(),
         })
     }
 
-    fn program<'a>(&self, kx: &'a Kx) -> &'a DriverProgram {
+    pub(super) fn program<'a>(&self, kx: &'a Kx) -> &'a DriverProgram {
         &kx.k.programs.drivers[self.driver]
     }
 }
@@ -239,6 +253,7 @@ pub fn start_workload(kx: &Kx, instance: &Rc<Instance>) {
                 if start > 0 {
                     kx.sleep(start * 1_000_000).await;
                 }
+                super::power::rest(&kx, &env).await;
                 if !instance.going.get() {
                     let body = std::sync::Arc::clone(&queue.body);
                     run_block(&kx, &env, &body).await;
@@ -303,6 +318,7 @@ pub(super) async fn take_shared(kx: &Kx, env: &Env, name: NameId, within_us: u64
 /// Stops the driver's queues and runs its removal; what `remove` leaves behind is for the oracles.
 pub async fn remove(kx: &Kx, instance: &Rc<Instance>) {
     instance.going.set(true);
+    super::power::wake_resting(kx, instance);
     while instance.running.get() > 0 {
         instance.idle.wait(kx).await;
     }

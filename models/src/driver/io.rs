@@ -234,6 +234,7 @@ pub(super) fn submit(kx: &Kx, env: &Rc<Env>, part: &Part, write: bool, latency_u
                 device_dma(&kx, &node, dma, size, write, fresh_tag(&kx)).await;
             }
         }
+        kx.k.power.wait_for_irqs(&kx).await;
         let draws = &kx.k.draws;
         if draws.late_irq > 0 && kx.chance(Stream::Injection, "interrupt late", draws.late_irq) {
             let late = kx.choose(Stream::Injection, "lateness", draws.late_irq_max.max(1));

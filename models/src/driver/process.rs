@@ -11,7 +11,7 @@ use super::io::free_memory;
 use super::items::{Buffer, Home, draw, fill, weighted};
 use super::program::ProcOp;
 use super::vfio::{self, Container};
-use crate::boot::pm_suspend;
+use crate::boot::{kernel_reboot, pm_suspend};
 use crate::device::{
     DeviceNode, device_release_driver, driver_probe_device, pci_rescan_one, pci_stop_and_remove,
 };
@@ -44,11 +44,13 @@ pub fn start_processes(kx: &Kx) {
                 let start = draw(&kx, "start of a process", &process.start_ms);
                 kx.sleep(start * 1_000_000).await;
                 let mut held = Held::default();
+                kx.k.power.count_task(true);
                 run(&kx, process.pages, &process.body, &mut held).await;
                 if let Some(container) = held.container.take() {
                     // The process ends, and its files are closed.
                     vfio::detach(&kx, container).await;
                 }
+                kx.k.power.count_task(false);
             });
         }
     }
@@ -70,6 +72,10 @@ fn run<'a>(
 ) -> Pin<Box<dyn Future<Output = ()> + 'a>> {
     Box::pin(async move {
         for op in body {
+            kx.k.power.try_to_freeze(kx).await;
+            if kx.k.power.is_over() {
+                return;
+            }
             match op {
                 ProcOp::AllocPages { order, count, fill: classes } => {
                     let _frame = kx.enter("handle_mm_fault");
@@ -112,7 +118,12 @@ fn run<'a>(
                         free_memory(kx, &buffer).await;
                     }
                 }
-                ProcOp::Sleep(us) => kx.sleep(draw(kx, "sleep", us) * 1000).await,
+                ProcOp::Sleep(us) => {
+                    kx.k.power.count_frozen(true);
+                    kx.sleep(draw(kx, "sleep", us) * 1000).await;
+                    kx.k.power.wait_until_thawed(kx).await;
+                    kx.k.power.count_frozen(false);
+                }
                 ProcOp::Repeat { times, body } => {
                     for _ in 0..draw(kx, "repetitions", times) {
                         run(kx, pages, body, held).await;
@@ -157,6 +168,7 @@ fn run<'a>(
                     }
                 }
                 ProcOp::Suspend => pm_suspend(kx).await,
+                ProcOp::Reboot(how) => kernel_reboot(kx, *how).await,
                 ProcOp::Unbind(index) => {
                     let _frame = kx.enter("unbind_store");
                     let found = kx.find_device(*index);

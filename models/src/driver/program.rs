@@ -5,7 +5,9 @@ use std::sync::Arc;
 use crate::device::links::LinkFlags;
 use crate::dma::Attrs;
 use crate::mem::PhysRange;
-use crate::scenario::schema::{BufferSource, CpuChoice, Dist, JunkClass, OnError, ProbeType, Registers};
+use crate::scenario::schema::{
+    BufferSource, CpuChoice, Dist, JunkClass, OnError, ProbeType, Reboot, Registers,
+};
 use crate::swiotlb::Direction;
 
 /// A name of a buffer, mapping or object within one driver.
@@ -139,6 +141,10 @@ pub struct DriverProgram {
     pub(super) probe: Block,
     pub(super) queues: Vec<QueueProgram>,
     pub(super) remove: Block,
+    pub(super) shutdown: Option<Block>,
+    /// By [`PmPhase`].
+    pub(super) pm: Option<[Block; 6]>,
+    pub(super) sync_state: Option<Block>,
     /// Names of its locks.
     pub(super) locks: Vec<&'static str>,
 }
@@ -162,6 +168,7 @@ pub(super) enum ProcOp {
     VfioDma { device: usize, iova: u64, pages: u32 },
     VfioDetach,
     Suspend,
+    Reboot(Reboot),
 }
 
 /// A process.

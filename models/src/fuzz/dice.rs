@@ -16,6 +16,11 @@ impl Dice {
         Self(Streams::new(seed ^ OWN).get(Stream::Content).clone())
     }
 
+    /// Numbers for how the machine sleeps and goes down.
+    pub(super) fn of_power(seed: u64) -> Self {
+        Self(Streams::new(seed ^ OWN).get(Stream::Injection).clone())
+    }
+
     pub(super) fn new(seed: u64) -> Self {
         Self(Streams::new(seed ^ OWN).get(Stream::Workload).clone())
     }

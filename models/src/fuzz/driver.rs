@@ -68,6 +68,9 @@ fn driver(dice: &mut Dice, nth: u64) -> Driver {
         probe,
         workload,
         remove,
+        shutdown: None,
+        pm: None,
+        sync_state: None,
     }
 }
 

@@ -14,6 +14,7 @@ mod dice;
 mod driver;
 mod machine;
 mod more;
+mod power;
 mod process;
 mod words;
 
@@ -46,6 +47,9 @@ pub fn generate(seed: u64, kernel: &Kernel) -> ScenarioFile {
     more::machine(&mut further, &mut machine, &mut drivers);
     more::processes(&mut further, &machine, &mut processes, &mut inject);
     more::groups(&mut machine, &processes);
+    let mut power = Dice::of_power(seed);
+    power::drivers(&mut power, &mut drivers);
+    power::processes(&mut power, &mut processes);
     ScenarioFile {
         about: Some(format!("generated from seed {seed}")),
         kernel: Some(kernel),

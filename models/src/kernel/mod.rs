@@ -29,9 +29,10 @@ use std::sync::Arc;
 
 use sim::cell::{Cell, OnceCell, RefCell};
 use sim::sync::Mutex;
-use sim::{Cx, ObjId};
+use sim::{Cx, Draft, ObjId};
 
 use crate::device::links::DeviceLinks;
+use crate::device::power::Power;
 use crate::device::{DeferredProbes, DeviceNode, RegisteredDriver};
 use crate::dma::atomic_pool::AtomicPools;
 use crate::driver::Programs;
@@ -88,6 +89,8 @@ pub struct Kernel {
     pub links: DeviceLinks,
     /// Devices that are to be probed again.
     pub deferred: DeferredProbes,
+    /// Whether the machine sleeps or goes down.
+    pub power: Power,
     /// The IOMMU and the core of its subsystem.
     pub iommu: IommuCore,
     /// What the DMA oracles remember.
@@ -149,6 +152,7 @@ impl Kernel {
             drivers: RefCell::new(Vec::new()),
             links,
             deferred: DeferredProbes::default(),
+            power: Power::default(),
             iommu,
             ledger: Ledger::default(),
             facts: RefCell::new(Facts::default()),
@@ -257,6 +261,14 @@ impl Kx {
     #[must_use]
     pub const fn cx(&self) -> &Cx {
         &self.cx
+    }
+
+    /// Reports a finding at this point, as [`Cx::report`] does. When the machine is off nothing is found any more: its contexts
+    /// end as they may.
+    pub fn report(&self, draft: Draft, details: impl FnOnce() -> Vec<(String, Vec<String>)>) {
+        if !self.k.power.is_over() {
+            self.cx.report(draft, details);
+        }
     }
 
     /// Notes a decision that later code paths act on, for reports.

@@ -1,20 +1,37 @@
 //! The bus: a device may reach the memory it was given, in the direction it was given for, and nothing else.
 
-use sim::{Draft, Kind};
+use sim::{Class, Draft, Kind};
 
 use super::content::check_read;
 use super::ledger::{MapKind, Mapping, Piece, owner_changed};
 use super::ought::Ought;
+use super::suppliers::check_suppliers_awake;
 use crate::device::DeviceNode;
+use crate::device::power::Stage;
 use crate::dma::phys_to_dma;
 use crate::iommu::core::{DeviceEntry, DmaTarget, device_access, fault_line};
 use crate::kernel::Kx;
 use crate::mem::{DmaAddr, PAGE_SIZE, PhysAddr, PhysRange, Source};
+use crate::scenario::schema::E820Kind;
 
 /// A device reads or writes `size` bytes at `dma`. What it writes carries `tag`. Returns whether all of it went
 /// through.
 pub async fn device_dma(kx: &Kx, node: &DeviceNode, dma: DmaAddr, size: u64, write: bool, tag: u32) -> bool {
     kx.step(Kind::Io, kx.memory_label()).await;
+    while !node.power.can_do_dma(kx) {
+        // A device at work of its own goes on when it may; a driver that waits finds that nothing was done.
+        if kx.class() != Class::Device || kx.k.power.is_over() {
+            return false;
+        }
+        node.power.wait_for_master(kx).await;
+        kx.step(Kind::Io, kx.memory_label()).await;
+    }
+    match kx.k.power.stage() {
+        Stage::Up | Stage::GoingDown => {}
+        Stage::NextKernel => return next_kernels(kx, node, dma, write),
+        Stage::Over => return true,
+    }
+    check_suppliers_awake(kx, node);
     let mapping = kx.k.ledger.covering(node.index, dma, size);
     // What the device has no lines for does not reach the bus.
     let bits = node.spec(&kx.k).dma_bits;
@@ -65,6 +82,29 @@ pub async fn device_dma(kx: &Kx, node: &DeviceNode, dma: DmaAddr, size: u64, wri
         });
     }
     true
+}
+
+/// A device goes on with what a kernel has told it that is gone: all memory belongs to the next one, which has not come to its
+/// drivers. What it reads does no harm.
+fn next_kernels(kx: &Kx, node: &DeviceNode, dma: DmaAddr, write: bool) -> bool {
+    match device_access(kx, node, dma, write) {
+        DmaTarget::Memory(phys) if write && is_ram(kx, phys) => {
+            let title = format!(
+                "{} writes at {dma}, which is {phys}: that memory is the next kernel's, and nobody has stopped the device",
+                node.bdf
+            );
+            kx.report(Draft::warning("dma-after-kexec", title).object("struct device"), Vec::new);
+            true
+        }
+        DmaTarget::Memory(_) => true,
+        DmaTarget::Fault(_) => false,
+    }
+}
+
+fn is_ram(kx: &Kx, phys: PhysAddr) -> bool {
+    let map = kx.k.scenario.machine.e820.iter();
+    map.filter(|entry| entry.kind == E820Kind::Usable)
+        .any(|entry| (entry.start..=entry.end).contains(&phys.0))
 }
 
 /// The IOMMU refuses an access: its driver's message, and a finding.

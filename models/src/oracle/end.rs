@@ -19,6 +19,10 @@ use crate::swiotlb::{Pool, Usage};
 /// The checks at the end of a run.
 pub fn end_of_run(kx: &Kx) {
     let _frame = kx.enter("end of run");
+    if kx.k.power.is_over() {
+        // Nothing was to be given back.
+        return;
+    }
     let default = kx.k.globals.io_tlb_default_mem.get();
     let targets = kx.k.ledger.targets();
     check_allocator(kx, default, &targets);

@@ -13,6 +13,7 @@ pub const FINDINGS: &[(&str, &str)] = &[
         "two contexts accessed a plain variable or a field of a kernel object with nothing to order them, one of them writing",
     ),
     ("deadlock", "contexts wait for one another in a circle"),
+    ("dma-after-kexec", "a device wrote to memory of the next kernel, as the one before had told it"),
     (
         "dma-api-misuse",
         "a driver used the DMA API against its rules: double unmap, wrong size, function or direction",
@@ -92,6 +93,7 @@ pub const FINDINGS: &[(&str, &str)] = &[
         "memory was unmapped and flushed, and the IOMMU still has a translation to it in its cache",
     ),
     ("stale-translation", "a device's access was translated to memory where its mapping no longer leads"),
+    ("supplier-asleep", "a device did DMA while one that it cannot work without was suspended or shut down"),
     ("supplier-gone", "a device has a driver, and one that it cannot work without has none"),
     ("timer-at-wrong-time", "a timer's function ran before its time, or although the timer was deleted"),
     ("too-many-contexts", "a run had more contexts at one time than the engine holds"),

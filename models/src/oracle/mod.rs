@@ -46,4 +46,4 @@ pub use place::check_memory;
 pub use published::check_unpublished;
 pub use race::{Beside, FieldAccesses};
 pub use refused::{SlotsSeen, check_refused_mapping, check_refused_slots, slots_seen};
-pub use suppliers::{check_consumers_gone, check_supplier_there};
+pub use suppliers::{check_consumers_gone, check_supplier_there, check_suppliers_awake};

@@ -3,9 +3,11 @@
 use sim::Draft;
 
 use crate::device::links::{DeviceLink, LinkFlags, Presence};
+use crate::device::power::Quiet;
 use crate::device::{Device, DeviceNode};
 use crate::kernel::Kx;
 use crate::mem::{Kobject, Ptr};
+use crate::scenario::schema;
 
 /// A device's driver is about to be taken away: nobody who was promised it may still have a driver, not even one that only
 /// gives back what it took.
@@ -41,6 +43,42 @@ pub fn check_supplier_there(kx: &Kx, link: Ptr<DeviceLink>, node: &DeviceNode) {
         format!("{} has got a driver, and {supplier}, which it cannot work without, has none", node.bdf);
     let draft = Draft::warning("supplier-gone", title).object(DeviceLink::TYPE_NAME);
     kx.report(draft.discriminator("bound without its supplier"), Vec::new);
+}
+
+/// A device does DMA: nobody whom it cannot work without may rest. Who that is follows from the machine (what the firmware says
+/// that drivers cannot do without, and the IOMMU, if it is a device) and from what drivers have said by links, not from the
+/// order in which the driver core goes by them.
+pub fn check_suppliers_awake(kx: &Kx, node: &DeviceNode) {
+    if !kx.k.power.has_quiet() {
+        return;
+    }
+    let spec = node.spec(&kx.k);
+    let machine = &kx.k.scenario.machine;
+    let needed = spec.suppliers.iter().filter(|supplier| !supplier.property.is_optional());
+    let named = needed.filter_map(|supplier| machine.devices.iter().position(|d| d.bdf == supplier.bdf));
+    let behind = |unit: &schema::Device| {
+        !spec.outside_iommu && unit.is_iommu == Some(spec.iommu_instance) && unit.bdf != spec.bdf
+    };
+    let unit = machine.devices.iter().position(behind).filter(|_| !node.group.get().is_null());
+    let linked = node.links.suppliers().into_iter().filter_map(|link| {
+        let flags = LinkFlags(kx.peek(link, DeviceLink::flags)?);
+        let supplier = kx.k.node_of(kx.peek(link, DeviceLink::supplier)?)?;
+        (!flags.is_sync_state_only() && !flags.has(LinkFlags::INFERRED)).then_some(supplier.index)
+    });
+    for index in named.chain(unit).chain(linked) {
+        let Some(supplier) = kx.k.node(index) else { continue };
+        let quiet = supplier.power.quiet();
+        if quiet != Quiet::Awake {
+            let title = format!(
+                "{} does DMA, and {}, which it cannot work without, is {}",
+                node.bdf,
+                supplier.bdf,
+                quiet.name()
+            );
+            let draft = Draft::warning("supplier-asleep", title).object("struct device");
+            kx.report(draft.discriminator(quiet.name()), Vec::new);
+        }
+    }
 }
 
 /// The consumer of a link, if it was promised the supplier.

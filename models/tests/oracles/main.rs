@@ -16,6 +16,7 @@ mod mapping;
 mod memory;
 mod ordering;
 mod place;
+mod power;
 mod queued_lock;
 mod races;
 mod settled;

@@ -27,12 +27,20 @@ pub(super) fn check(checker: &mut Checker<'_>, driver: &Driver, world: &World<'_
     }
     let mut names = Names::default();
     let bodies = driver.workload.iter().map(|q| &q.body);
-    for list in [&driver.probe, &driver.remove].into_iter().chain(bodies) {
+    let own = [&driver.probe, &driver.remove].into_iter().chain(&driver.shutdown).chain(&driver.sync_state);
+    let phases = driver.pm.iter().flat_map(|pm| pm.phases());
+    for list in own.chain(phases.clone().map(|(_, body)| body)).chain(bodies) {
         names.collect(list, 0);
     }
     let mut walk = Walk { names, world, left: limits::STATEMENTS };
     walk.context(checker, "probe", &driver.probe);
     walk.context(checker, "remove", &driver.remove);
+    for (field, body) in [("shutdown", &driver.shutdown), ("sync_state", &driver.sync_state)] {
+        if let Some(body) = body {
+            walk.context(checker, field, body);
+        }
+    }
+    checker.field("pm", |c| phases.for_each(|(field, body)| walk.context(c, field, body)));
     for (i, queue) in driver.workload.iter().enumerate() {
         checker.field("workload", |c| {
             c.at(Seg::Index(i), |c| {

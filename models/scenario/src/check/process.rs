@@ -98,7 +98,7 @@ fn one(
             checker.device(&bdf_at, bdf, world);
             user_range(checker, *iova, *pages, budget);
         }
-        ProcStmt::VfioDetach | ProcStmt::Suspend => {}
+        ProcStmt::VfioDetach | ProcStmt::Suspend | ProcStmt::Reboot { .. } => {}
         ProcStmt::Bind { bdf, driver } => {
             checker.device(&bdf_at, bdf, world);
             if !world.drivers.contains(&driver.as_str()) {

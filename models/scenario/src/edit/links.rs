@@ -8,6 +8,9 @@ use schema::tree::{Fields, Node};
 /// Fields by which a statement names what it makes or uses.
 const NAMES: [&str; 2] = ["name", "buffer"];
 
+/// Where a driver's statements stand.
+const SECTIONS: [&str; 6] = ["probe", "workload", "remove", "shutdown", "pm", "sync_state"];
+
 /// The list at `fields` below the root.
 fn list<'a>(root: &'a Node, fields: &[&str]) -> &'a [Node] {
     fields.iter().try_fold(root, |node, field| node.field(field)).map_or(&[], Node::items)
@@ -102,7 +105,7 @@ fn drop_items(node: &mut Node, goes: &dyn Fn(&Node) -> bool) {
 pub(super) fn names(root: &Node, driver: usize) -> Vec<Node> {
     let mut found = BTreeSet::new();
     if let Some(driver) = drivers(root).get(driver) {
-        for section in ["probe", "workload", "remove"] {
+        for section in SECTIONS {
             if let Some(body) = driver.field(section) {
                 collect(body, &mut found);
             }
@@ -133,7 +136,7 @@ pub(super) fn without_names(root: &Node, driver: usize, range: Range<usize>) -> 
         let statement = matches!(item, Node::Fields(Fields { head, .. }) if !head.is_empty());
         statement && NAMES.iter().any(|field| item.field(field).is_some_and(|value| gone.contains(value)))
     };
-    for section in ["probe", "workload", "remove"] {
+    for section in SECTIONS {
         if let Some(body) = node.field_mut(section) {
             drop_items(body, &names_one);
         }

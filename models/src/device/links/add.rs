@@ -175,6 +175,18 @@ fn walk(kx: &Kx, node: &Rc<DeviceNode>, seen: &mut Vec<usize>, left: &mut Vec<us
     left.push(node.index);
 }
 
+/// A device that is probed again moves behind those that it may have waited for, and all that need it with it. That is one
+/// step with whatever comes before it.
+///
+/// Source: `drivers/base/core.c: device_pm_move_to_tail()`, v6.1, v6.12.
+pub(in crate::device) fn device_pm_move_to_tail(kx: &Kx, node: &Rc<DeviceNode>) {
+    // Where there are no links nobody else goes by the list while devices are probed.
+    if kx.k.links.in_use() {
+        dpm_list_mtx(kx).pass(kx.cx());
+    }
+    device_reorder_to_tail(kx, node);
+}
+
 /// Moves a device and all that need it to the ends of `dpm_list` and `devices_kset`. The caller holds `device_links_lock` and
 /// `dpm_list_mtx`.
 ///

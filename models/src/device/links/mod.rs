@@ -8,8 +8,10 @@
 mod add;
 mod firmware;
 mod object;
+mod power;
 mod probe;
 mod remove;
+mod sync_state;
 mod unbind;
 
 use std::fmt;
@@ -24,13 +26,17 @@ use crate::mem::Ptr;
 
 pub use crate::scenario::LinkFlags;
 pub use add::device_link_add;
+pub(super) use add::device_pm_move_to_tail;
 pub(super) use firmware::{fw_devlink_link_device, fw_devlink_no_driver};
 pub use object::{DeviceLink, LinkState, NodeLinks, Presence};
+pub(super) use power::{dpm_list_lock, dpm_list_unlock, dpm_wait_for_consumers, dpm_wait_for_suppliers};
 pub(super) use probe::{
     device_links_check_suppliers, device_links_driver_bound, device_links_no_driver, pm_runtime_get_suppliers,
 };
 pub use remove::device_link_remove;
 pub(super) use remove::{device_links_purge, drop_managed};
+pub(super) use sync_state::fw_devlink_probing_done;
+pub use sync_state::sync_state_resume_initcall;
 pub(super) use unbind::{device_links_busy, device_links_driver_cleanup, device_links_unbind_consumers};
 
 /// Class of `device_links_lock`.
@@ -55,6 +61,8 @@ pub struct DeviceLinks {
     /// What the firmware says and is no link yet: numbers of the consumer and of the supplier, and the property's place in
     /// the consumer's list (`fwnode->suppliers`).
     wanted: RefCell<Vec<firmware::FwnodeLink>>,
+    /// For whom `sync_state` may be due, and what keeps everybody from it.
+    settling: sync_state::Settling,
 }
 
 impl fmt::Debug for DeviceLinks {
@@ -75,6 +83,7 @@ impl DeviceLinks {
             srcu: OnceCell::new(),
             order: RefCell::default(),
             wanted: RefCell::default(),
+            settling: sync_state::Settling::default(),
         }
     }
 
@@ -95,6 +104,11 @@ impl DeviceLinks {
         let mut order = self.order.borrow_mut();
         order.retain(|index| *index != node.index);
         order.push(node.index);
+    }
+
+    /// The last of them, which leaves: the machine goes down.
+    pub(super) fn take_last(&self) -> Option<usize> {
+        self.order.borrow_mut().pop()
     }
 
     /// It leaves them (`device_pm_remove`).

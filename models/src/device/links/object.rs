@@ -123,6 +123,8 @@ pub struct NodeLinks {
     pub(super) consumers: RefCell<Vec<Ptr<DeviceLink>>>,
     /// Whether it has a driver.
     pub(super) status: Cell<Presence>,
+    /// Its driver was told that all that need it are there (`state_synced`).
+    pub(super) state_synced: Cell<bool>,
 }
 
 impl NodeLinks {

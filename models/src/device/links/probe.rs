@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use super::firmware::{purge_suppliers, wanted_supplier};
+use super::sync_state::{flush_sync_list, queue_sync_state};
 use super::{
     DeviceLink, LinkFlags, LinkState, Presence, drop_managed, flags, set_promised, set_status, srcu, status,
     supplier, warn, write_lock, write_unlock,
@@ -11,6 +12,7 @@ use crate::device::DeviceNode;
 use crate::device::deferred::driver_deferred_probe_add;
 use crate::iommu::core::ComeAgain;
 use crate::kernel::Kx;
+use crate::mem::Ptr;
 use crate::oracle::check_supplier_there;
 
 /// Wakes those up that a device needs, as far as links are concerned: it reads them under SRCU, with nothing else held.
@@ -89,7 +91,7 @@ async fn missing_supplier(kx: &Kx, node: &DeviceNode) {
 
 /// A driver is bound to a device: those that need it may be probed now, and those that it needs are in use.
 ///
-/// Source: `drivers/base/core.c: device_links_driver_bound()`, v6.1, v6.12; without `sync_state`.
+/// Source: `drivers/base/core.c: device_links_driver_bound()`, v6.1, v6.12.
 pub(in crate::device) async fn device_links_driver_bound(kx: &Kx, node: &Rc<DeviceNode>) {
     if !kx.k.links.in_use() {
         return;
@@ -115,12 +117,15 @@ pub(in crate::device) async fn device_links_driver_bound(kx: &Kx, node: &Rc<Devi
     for consumer in autoprobe {
         driver_deferred_probe_add(kx, &consumer).await;
     }
+    let mut settled = Vec::new();
+    queue_sync_state(kx, node, &mut settled).await;
     for link in node.links.suppliers() {
         let state = status(kx, link).await;
         let flags = flags(kx, link).await;
         if !flags.has(LinkFlags::MANAGED) {
             continue;
         }
+        let supplier = peek_supplier(kx, link);
         if flags.has(LinkFlags::SYNC_STATE_ONLY) {
             drop_managed(kx, link).await;
         } else {
@@ -131,9 +136,18 @@ pub(in crate::device) async fn device_links_driver_bound(kx: &Kx, node: &Rc<Devi
             }
             set_status(kx, link, LinkState::Active).await;
         }
+        if let Some(supplier) = supplier {
+            queue_sync_state(kx, &supplier, &mut settled).await;
+        }
     }
     node.links.status.set(Presence::Bound);
     write_unlock(kx);
+    flush_sync_list(kx, settled, Some(node)).await;
+}
+
+/// The device at the supplier's end, which nothing but the end of the link changes.
+fn peek_supplier(kx: &Kx, link: Ptr<DeviceLink>) -> Option<Rc<DeviceNode>> {
+    kx.peek(link, DeviceLink::supplier).and_then(|dev| kx.k.node_of(dev))
 }
 
 /// Its links to those that it needs, when a device has no driver any more. The caller holds `device_links_lock`.

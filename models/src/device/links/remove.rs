@@ -108,6 +108,5 @@ pub(in crate::device) async fn device_links_purge(kx: &Kx, node: &DeviceNode) {
     for link in node.links.suppliers().into_iter().rev().chain(node.links.consumers().into_iter().rev()) {
         device_link_del(kx, link).await;
     }
-    kx.k.links.device_removed(node);
     write_unlock(kx);
 }

@@ -6,6 +6,7 @@ mod amd;
 mod attach;
 mod copied;
 mod domain;
+mod down;
 mod firmware;
 mod flush;
 mod group;
@@ -28,6 +29,7 @@ pub use attach::{
 };
 pub use copied::iommu_deferred_attach;
 pub use domain::{DomainType, MSI_WINDOW, iommu_get_dma_domain};
+pub use down::{amd_iommu_resume, amd_iommu_suspend, iommu_shutdown, iommu_unit_pm, iommu_unit_shutdown};
 pub use firmware::{dma_configure, load_iommu_modules};
 pub use flush::iotlb_flush_domain;
 pub use hardware::fault_line;

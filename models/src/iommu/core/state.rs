@@ -70,6 +70,8 @@ pub struct IommuCore {
     pub instances: Cell<Instances>,
     /// Hardware entries by device number.
     pub entries: RefCell<Vec<DeviceEntry>>,
+    /// Translation is turned off, whatever the entries say: the machine goes down, or sleeps.
+    pub translation_off: Cell<bool>,
     /// All groups, in the order of their numbers.
     pub groups: RefCell<Vec<Ptr<IommuGroup>>>,
     /// Domains that there are, for an IOMMU that has room for so many.
@@ -96,6 +98,7 @@ impl IommuCore {
             registered: Cell::new(None),
             instances: Cell::new(Instances::default()),
             entries: RefCell::new(devices.iter().map(at_boot).collect()),
+            translation_off: Cell::new(false),
             groups: RefCell::new(Vec::new()),
             viommu_domains: Cell::new(0),
             next_domain: Cell::new(1),
@@ -109,6 +112,9 @@ impl IommuCore {
     /// The hardware's entry for a device.
     #[must_use]
     pub fn entry(&self, index: usize) -> DeviceEntry {
+        if self.translation_off.get() {
+            return DeviceEntry::Off;
+        }
         self.entries.borrow().get(index).copied().unwrap_or_default()
     }
 

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use super::copied::take_over;
 use super::domain::{free_table_page, new_cookie, table_page};
+use super::down::{flush_all, translate_again};
 use super::{DomainType, IommuDomain, IommuDriver, bus_set_iommu};
 use crate::iommu::pagetable::{Mapped, Prot};
 use crate::kernel::{GfpFlags, Kx, NoMemory};
@@ -116,7 +117,8 @@ async fn si_domain_init(kx: &Kx) -> Result<(), NoMemory> {
 /// the unit's structure.
 type SavedState = Option<(PhysAddr, u32)>;
 
-/// Saves the unit's registers before the machine sleeps. One CPU is left, and its interrupts are off.
+/// Drops what the unit has cached, turns translation off, and saves the unit's registers before the machine sleeps. One CPU is
+/// left, and its interrupts are off.
 ///
 /// Source: `drivers/iommu/intel/iommu.c: iommu_suspend()`, v6.1, v6.12.
 ///
@@ -131,16 +133,18 @@ pub async fn iommu_suspend(kx: &Kx) -> Result<SavedState, NoMemory> {
     } else {
         Some(kx.kmalloc("iommu->iommu_state", REGISTERS, GfpFlags { zero: true, ..GfpFlags::KERNEL }).await?)
     };
+    flush_all(kx);
     kx.step(sim::Kind::Io, kx.memory_label()).await;
+    kx.k.iommu.translation_off.set(true);
     Ok(state)
 }
 
-/// Puts them back.
+/// Sets the unit up again with the tables that it had, and puts the registers back.
 ///
-/// Source: `drivers/iommu/intel/iommu.c: iommu_resume()`, v6.1, v6.12.
+/// Source: `drivers/iommu/intel/iommu.c: iommu_resume(), init_iommu_hw()`, v6.1, v6.12.
 pub async fn iommu_resume(kx: &Kx, state: SavedState) {
     let _frame = kx.enter("iommu_resume");
-    kx.step(sim::Kind::Io, kx.memory_label()).await;
+    translate_again(kx).await;
     if let Some((addr, id)) = state {
         kx.kfree(addr, id).await;
     }

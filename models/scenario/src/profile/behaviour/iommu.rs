@@ -100,6 +100,14 @@ macro_rules! iommu {
         ranges: &[(V::V6_6, None)],
         trees: &[V::V6_1],
     }
+    VirtioResetOnShutdown {
+        name: "virtio-reset-on-shutdown",
+        what: "virtio devices are reset when the machine goes down, a virtio-iommu with them, so that nothing goes on in memory \
+               that the next kernel takes (6.15, and 6.1.192, 6.12.117)",
+        commits: &["8bd2fa086a04"],
+        ranges: &[(V::V6_12, None)],
+        trees: &[V::V6_1],
+    }
     FlushMaskCoversRange {
         name: "flush-mask-covers-range",
         what: "the mask of a page-selective invalidation of VT-d covers the whole range also where that is not aligned to its \
