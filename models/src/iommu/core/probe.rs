@@ -11,6 +11,7 @@ use super::group::{
 };
 use super::objects::{OWNER, PROBE_LOCK};
 use super::release::iommu_release_device;
+use super::state::write_entry;
 use super::{Cookie, DeviceEntry, DomainType, IommuDomain, IommuDriver, IommuGroup, iommu_get_dma_domain};
 use crate::device::{Device, DeviceNode};
 use crate::iommu::iova::IovaPfn;
@@ -160,7 +161,7 @@ async fn probe_and_attach(kx: &Kx, node: &Rc<DeviceNode>, in_walk: bool) -> Resu
         attach_to_group(kx, group, node).await;
     } else if is_claimed(kx, group) {
         kx.step(sim::Kind::Io, kx.memory_label()).await;
-        kx.k.iommu.set_entry(node.index, DeviceEntry::Blocked);
+        write_entry(kx, node.index, DeviceEntry::Blocked).await;
     } else if !in_walk {
         result = iommu_setup_default_domain(kx, group).await.map_err(|_| NotProbed::Failed);
     }
