@@ -343,7 +343,7 @@ pub enum Iommu {
         /// The same for a second one. Absent: there is none.
         #[serde(default)]
         second_ms: Option<u64>,
-        /// Bits of the bus addresses that they translate (`ias`). Absent: 48.
+        /// Bits of the bus addresses that they translate (`ias`), 32 to 48. Absent: 48.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         address_bits: Option<u32>,
         /// They are SMMUv3s: tables in memory say what becomes of a device's accesses, and commands of a queue what is to be

@@ -16,6 +16,11 @@ impl Dice {
         Self(Streams::new(seed ^ OWN).get(Stream::Content).clone())
     }
 
+    /// Numbers for what came after that.
+    pub(super) fn last(seed: u64) -> Self {
+        Self(Streams::new(seed ^ OWN).get(Stream::Injection).clone())
+    }
+
     pub(super) fn new(seed: u64) -> Self {
         Self(Streams::new(seed ^ OWN).get(Stream::Workload).clone())
     }

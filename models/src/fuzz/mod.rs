@@ -7,8 +7,7 @@
 //!
 //! A mapping may fail for want of bounce memory, which is nobody's fault: generated drivers say that they have provided
 //! for that (`NoWarn`, `Skip`), so that a failure alone is no finding. What is built by hand and not generated: trampled
-//! objects, drivers that bind before the IOMMU is set up, IOMMUs that appear late (virtio-iommu, SMMU), and PEF and
-//! protected guests.
+//! objects, drivers that bind before the IOMMU is set up, IOMMUs that appear late (virtio-iommu), and PEF and protected guests.
 
 mod dice;
 mod driver;
@@ -46,6 +45,7 @@ pub fn generate(seed: u64, kernel: &Kernel) -> ScenarioFile {
     more::machine(&mut further, &mut machine, &mut drivers);
     more::processes(&mut further, &machine, &mut processes, &mut inject);
     more::groups(&mut machine, &processes);
+    more::arm(&mut Dice::last(seed), &mut machine);
     ScenarioFile {
         about: Some(format!("generated from seed {seed}")),
         kernel: Some(kernel),

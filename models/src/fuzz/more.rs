@@ -6,8 +6,9 @@
 use super::dice::Dice;
 use super::process::{given, guest, needs_memory};
 use crate::scenario::{
-    Cap, CpuChoice, Device, Dist, Driver, Freed, FreedAt, FreedBy, Inject, Iommu, Machine, MemEncrypt,
-    MemoryOrder, Plugged, ProcStmt, Process, Region, Registers, Reserved, ReservedAt, Unplugged,
+    Cap, CpuChoice, CpuVendor, Device, Dist, Driver, Freed, FreedAt, FreedBy, Inject, Iommu, Machine,
+    MemEncrypt, MemoryOrder, Plugged, ProcStmt, Process, Region, Registers, Reserved, ReservedAt, SmmuV3,
+    Unplugged,
 };
 
 const MIB: u64 = 1 << 20;
@@ -203,4 +204,23 @@ fn slot(dice: &mut Dice, device: &Device) -> Vec<ProcStmt> {
         ProcStmt::Sleep { us: dice.dist(3_000) },
     ];
     vec![ProcStmt::Repeat { times: Dist::Uniform(1, dice.range(1, 3)), body }]
+}
+
+/// Some of the machines with an IOMMU are Arm's, with an SMMU.
+pub(super) fn arm(dice: &mut Dice, machine: &mut Machine) {
+    let wanted = dice.chance(20);
+    if !wanted || machine.iommu == Iommu::None || machine.mem_encrypt != MemEncrypt::None {
+        return;
+    }
+    machine.cpu_vendor = CpuVendor::Arm;
+    machine.memory_order = MemoryOrder::Weak;
+    machine.iommu = Iommu::Smmu {
+        first_ms: dice.range(0, 30),
+        second_ms: None,
+        address_bits: dice.maybe(25, |dice| dice.pick(&[36, 39, 40, 44])),
+        v3: dice.maybe(75, |dice| SmmuV3 {
+            command_ns: dice.pick(&[0, 100, 500, 5_000]),
+            range_invalidation: dice.chance(50),
+        }),
+    };
 }

@@ -17,14 +17,23 @@ use crate::oracle::check_detached;
 use crate::profile::{Behaviour, Profile};
 use crate::scenario::schema::{AddrRange, Iommu};
 
-/// First and last page frame of the addresses that are interrupts and no memory.
-pub const MSI_WINDOW: (IovaPfn, IovaPfn) = (IovaPfn(0xfee00), IovaPfn(0xfeeff));
+/// First and last page frame of the addresses that are interrupts and no memory, on x86.
+const MSI_WINDOW: (IovaPfn, IovaPfn) = (IovaPfn(0xfee00), IovaPfn(0xfeeff));
 
 /// The addresses of HyperTransport, of which AMD's driver says that they are reserved (`HT_RANGE_START`, `HT_RANGE_END`).
 const HT_RANGE: (IovaPfn, IovaPfn) = (IovaPfn(0xfd0_0000), IovaPfn(0xfff_ffff));
 
 /// Address bits of the tables that a VT-d unit walks: four levels.
 const VTD_WIDTH: u32 = 48;
+
+/// First and last page frame of the addresses that are interrupts and no memory. Behind an SMMU there are none: a write that is
+/// an interrupt is translated like others, and software gives it an address (`IOMMU_RESV_SW_MSI`).
+///
+/// Source: `drivers/iommu/dma-iommu.c: iova_reserve_iommu_regions()`, v5.13 to v6.12.
+#[must_use]
+pub fn msi_window(kx: &Kx) -> Option<(IovaPfn, IovaPfn)> {
+    (!is_smmu(kx)).then_some(MSI_WINDOW)
+}
 
 /// `IOMMU_DOMAIN_*`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -253,10 +262,8 @@ pub(super) async fn new_cookie(kx: &Kx, type_: DomainType, untrusted: bool) -> R
         iotlb_next: 0,
         walks: WalkCache::default(),
     };
-    // The MSI window is no memory for devices (`iova_reserve_iommu_regions`). Behind an SMMU a write that is an interrupt is
-    // translated like others, and software gives it an address (`IOMMU_RESV_SW_MSI`).
-    if driver != Some(IommuDriver::Smmu) {
-        cookie.reserve_iova(MSI_WINDOW.0, MSI_WINDOW.1);
+    if let Some((first, last)) = msi_window(kx) {
+        cookie.reserve_iova(first, last);
     }
     if driver == Some(IommuDriver::Amd) {
         cookie.reserve_iova(HT_RANGE.0, HT_RANGE.1);

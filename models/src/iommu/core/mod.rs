@@ -29,7 +29,7 @@ pub use attach::{
     iommu_group_release_dma_owner, user_domain_alloc, user_domain_free, user_map, user_unmap,
 };
 pub use copied::iommu_deferred_attach;
-pub use domain::{DomainType, MSI_WINDOW, iommu_get_dma_domain};
+pub use domain::{DomainType, iommu_get_dma_domain, msi_window};
 pub use firmware::{dma_configure, load_iommu_modules};
 pub use flush::iotlb_flush_domain;
 pub use hardware::fault_lines;
