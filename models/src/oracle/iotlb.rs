@@ -116,9 +116,9 @@ pub(super) fn check_strict(kx: &Kx, node: &DeviceNode, mapping: &Mapping) {
     if new.ops != Ops::Iommu || new.kind == MapKind::User || !node.spec(&kx.k).untrusted {
         return;
     }
-    // A group that had its domain before the untrusted device came keeps it, with its queue.
+    // A group that had its domain before the untrusted device came keeps it, with its queue, also when the others have left.
     let group = node.group.get();
-    if kx.k.mem.object(group).is_ok_and(|group| group.members.borrow().len() > 1) {
+    if kx.k.mem.object(group).is_ok_and(|group| group.was_shared.get()) {
         return;
     }
     if let DeviceEntry::Domain(domain) = kx.k.iommu.entry(node.index) {

@@ -139,6 +139,8 @@ crate::kobject! {
         mutex: OnceCell<Mutex>,
         /// Its devices, by number.
         members: RefCell<Vec<usize>>,
+        /// It has had more than one at a time.
+        was_shared: Cell<bool>,
         /// The scenario's isolation number, if the group stands for one.
         isolation: Cell<Option<u32>>,
         /// Whether somebody has claimed it for himself (`owner`).

@@ -62,6 +62,8 @@ pub async fn bus_set_iommu(kx: &Kx, driver: IommuDriver) -> Result<(), ComeAgain
             group_list.push(group);
         }
         probe_unlock(kx);
+        // The walk has held a reference to the device until here (`bus_for_each_dev`).
+        node.references.release(kx.cx());
         if probed == Err(NotProbed::Defer) {
             return Err(ComeAgain);
         }

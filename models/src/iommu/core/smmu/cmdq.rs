@@ -23,8 +23,9 @@ const ENTRIES: u32 = 1 << MAX_N_SHIFT;
 pub(super) const BATCH: usize = 64;
 /// So long a `CMD_SYNC` is waited for, in nanoseconds (`ARM_SMMU_POLL_TIMEOUT_US`).
 const POLL_TIMEOUT: u64 = 1_000_000_000;
-/// Between two looks at what somebody else is to change.
+/// Between two looks at what somebody else is to change, at first and at most.
 const POLL: u64 = 1_000;
+const POLL_MOST: u64 = 64_000;
 /// `INT_MIN`: the lock over the queue's own idea of what the hardware has done is held by one alone.
 const EXCLUSIVE: i64 = i32::MIN as i64;
 
@@ -147,7 +148,7 @@ pub(super) async fn issue_cmdlist(kx: &Kx, smmu: usize, commands: &[Command], sy
     loop {
         while !llq.has_space(taken) {
             kx.local_irq_restore(irqs);
-            llq = poll_until_not_full(kx, &queue).await;
+            llq = poll_until_not_full(kx, &queue, smmu).await;
             irqs = kx.local_irq_save();
         }
         let head = LlQueue { prod: advance(llq.prod, taken), owned: true, cons: llq.cons };
@@ -240,8 +241,32 @@ async fn shared_lock(kx: &Kx, queue: &CommandQueue) {
     }
 }
 
+/// A wait with an end: the looks get rarer (`struct arm_smmu_queue_poll`).
+struct QueuePoll {
+    until: u64,
+    delay: u64,
+}
+
+impl QueuePoll {
+    fn new(kx: &Kx) -> Self {
+        Self { until: kx.now().saturating_add(POLL_TIMEOUT), delay: POLL }
+    }
+
+    /// `queue_poll()`: waits; says whether the time is over.
+    async fn wait(&mut self, kx: &Kx) -> bool {
+        if kx.now() > self.until {
+            return true;
+        }
+        kx.delay(self.delay).await;
+        self.delay = (self.delay * 2).min(POLL_MOST);
+        false
+    }
+}
+
+/// Waits until the queue has room again, as far as that can be told; where it is then.
+///
 /// Source: `arm_smmu_cmdq_poll_until_not_full()`, v6.12.
-async fn poll_until_not_full(kx: &Kx, queue: &CommandQueue) -> LlQueue {
+async fn poll_until_not_full(kx: &Kx, queue: &CommandQueue, smmu: usize) -> LlQueue {
     let irqs = kx.local_irq_save();
     kx.step(Kind::Atomic, kx.memory_label()).await;
     let exclusive = queue.lock.get() == 0;
@@ -253,11 +278,19 @@ async fn poll_until_not_full(kx: &Kx, queue: &CommandQueue) -> LlQueue {
         queue.lock.set(queue.lock.get() - EXCLUSIVE);
     }
     kx.local_irq_restore(irqs);
-    if exclusive {
-        // The hardware is looked at again only if that was not enough.
-        kx.delay(POLL).await;
-    } else {
-        poll(kx, || !queue.llq.get().is_full()).await;
+    let mut poll = QueuePoll::new(kx);
+    loop {
+        // Who finds room for one entry and needs more comes back at once: one look takes its time here, or such a CPU would
+        // do nothing else for ever.
+        if poll.wait(kx).await {
+            let name = log_name(kx, u32::try_from(smmu).unwrap_or(0));
+            kx.log(|| format!("{name}: CMDQ timeout"));
+            break;
+        }
+        kx.step(Kind::Read, kx.memory_label()).await;
+        if exclusive || !queue.llq.get().is_full() {
+            break;
+        }
     }
     queue.llq.get()
 }
@@ -266,14 +299,14 @@ async fn poll_until_not_full(kx: &Kx, queue: &CommandQueue) -> LlQueue {
 ///
 /// Source: `__arm_smmu_cmdq_poll_until_consumed()`, v6.12.
 async fn poll_until_sync(kx: &Kx, queue: &CommandQueue, smmu: usize, at: u32) -> u32 {
-    let until = kx.now().saturating_add(POLL_TIMEOUT);
+    let mut poll = QueuePoll::new(kx);
     loop {
         kx.step(Kind::Io, kx.memory_label()).await;
         let cons = queue.cons_reg.get();
         if consumed(cons, at) {
             return cons;
         }
-        if kx.now() > until {
+        if poll.wait(kx).await {
             let prod = queue.prod_reg.get();
             let name = log_name(kx, u32::try_from(smmu).unwrap_or(0));
             let line =
@@ -285,7 +318,6 @@ async fn poll_until_sync(kx: &Kx, queue: &CommandQueue, smmu: usize, at: u32) ->
             }
             return cons;
         }
-        kx.delay(POLL).await;
     }
 }
 
