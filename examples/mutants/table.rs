@@ -83,7 +83,7 @@ impl Results {
             }
             table.recordings += usize::from(recordings == "yes");
             table.compared += usize::from(!recordings.is_empty());
-            let file = fault.file.trim_start_matches("models/src/").trim_end_matches(".rs");
+            let file = fault.file.trim_start_matches("models/").trim_end_matches(".rs").replacen("src/", "", 1);
             table.rows.push(format!(
                 "| {} | {} | `{file}` | {suite} | {what} | {recordings} |",
                 fault.number,

@@ -11,12 +11,13 @@ pub mod driver;
 pub mod fuzz;
 pub mod iommu;
 pub mod kernel;
-pub mod mem;
 pub mod memblock;
 pub mod oracle;
-pub mod profile;
 pub mod run;
-pub mod scenario;
 pub mod shrink;
 pub mod sizing;
 pub mod swiotlb;
+
+pub use ::mem;
+pub use ::scenario;
+pub use ::scenario::profile;

@@ -110,7 +110,7 @@ fn bad_pointers_say_why() {
         matches!(heap.load(Ptr::<IoTlbMem>::wild(0x3a_8290), IoTlbMem::used), Access::Oops(d) if d.fault == Fault::Wild)
     );
     assert_eq!(fault(heap.load(Ptr::<IoTlbMem>::wild(AT.virt()), IoTlbMem::nslabs)), Some(Fault::Wild));
-    models::kobject! {
+    mem::kobject! {
         /// Something else.
         struct Other = "struct other" {
             /// A word.

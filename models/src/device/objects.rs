@@ -6,7 +6,7 @@ use crate::iommu::core::{DevIommu, IommuGroup};
 use crate::mem::Ptr;
 use crate::swiotlb::IoTlbMem;
 
-crate::kobject! {
+mem::kobject! {
     /// `struct device`, as far as DMA is concerned. The offsets are those of a usual x86-64 configuration of 5.13, to
     /// within what options move.
     ///
@@ -50,7 +50,7 @@ crate::kobject! {
     size 0x2f0;
 }
 
-crate::kobject! {
+mem::kobject! {
     /// Demands of a device on its mappings.
     ///
     /// Source: `include/linux/device.h: struct device_dma_parameters`, v5.13.

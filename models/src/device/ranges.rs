@@ -7,7 +7,7 @@ use crate::kernel::Kx;
 use crate::mem::Ptr;
 use crate::profile::Behaviour;
 
-crate::kobject! {
+mem::kobject! {
     /// A window of memory that a bus reaches; in the kernel an array of them, which ends with an empty one.
     ///
     /// Source: `include/linux/dma-direct.h: struct bus_dma_region`, v5.13.

@@ -17,7 +17,7 @@ const ENOMEM: u32 = 12;
 /// `-EBUSY`.
 const EBUSY: u32 = 16;
 
-crate::kobject! {
+mem::kobject! {
     /// A device's own coherent memory.
     ///
     /// Source: `kernel/dma/coherent.c: struct dma_coherent_mem`, v6.12.

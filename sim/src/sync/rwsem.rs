@@ -40,7 +40,7 @@ impl RwSem {
     /// Takes it for reading (`down_read`).
     #[inline]
     pub fn down_read(&self, cx: &Cx) -> impl Future<Output = ()> {
-        Acquire::new(cx, Reading(self))
+        Acquire::new(cx, Taking::<false>(self))
     }
 
     /// Gives it back (`up_read`).
@@ -63,7 +63,7 @@ impl RwSem {
     /// Takes it for writing (`down_write`).
     #[inline]
     pub fn down_write(&self, cx: &Cx) -> impl Future<Output = ()> {
-        Acquire::new(cx, Writing(self))
+        Acquire::new(cx, Taking::<true>(self))
     }
 
     /// Gives it back (`up_write`).
@@ -104,51 +104,18 @@ impl RwSem {
     }
 }
 
-/// The semaphore as a reader takes it.
+/// The semaphore as somebody takes it: to write, or to read beside others.
 #[derive(Clone, Copy, Debug)]
-struct Reading<'a>(&'a RwSem);
+struct Taking<'a, const WRITES: bool>(&'a RwSem);
 
-impl Lock for Reading<'_> {
-    fn obj(self) -> ObjId {
-        self.0.obj
-    }
-
-    fn class(self) -> LockClass {
-        self.0.class
-    }
-
-    fn spinning(self) -> bool {
-        false
-    }
-
-    fn nested(self) -> bool {
-        false
-    }
-
-    fn enter(self, cx: &Cx) {
-        cx.might_sleep();
-    }
-
-    fn want(self, id: CtxId) {
-        self.0.waiting_readers.set(self.0.waiting_readers.get() | id.bit());
-    }
-
-    fn busy(self) -> bool {
-        self.0.writer.get().is_some()
-    }
-
-    fn take(self, cx: &Cx) {
-        self.0.waiting_readers.set(self.0.waiting_readers.get() & !cx.id.bit());
-        self.0.readers.set(self.0.readers.get() | cx.id.bit());
-        self.0.taken(cx, self.0.waiting_writers.get(), true);
+impl<const WRITES: bool> Taking<'_, WRITES> {
+    /// Who waits to take it in this way.
+    const fn waiting(&self) -> &Cell<u64> {
+        if WRITES { &self.0.waiting_writers } else { &self.0.waiting_readers }
     }
 }
 
-/// The semaphore as a writer takes it.
-#[derive(Clone, Copy, Debug)]
-struct Writing<'a>(&'a RwSem);
-
-impl Lock for Writing<'_> {
+impl<const WRITES: bool> Lock for Taking<'_, WRITES> {
     fn obj(self) -> ObjId {
         self.0.obj
     }
@@ -170,16 +137,22 @@ impl Lock for Writing<'_> {
     }
 
     fn want(self, id: CtxId) {
-        self.0.waiting_writers.set(self.0.waiting_writers.get() | id.bit());
+        self.waiting().set(self.waiting().get() | id.bit());
     }
 
     fn busy(self) -> bool {
-        self.0.writer.get().is_some() || self.0.readers.get() != 0
+        self.0.writer.get().is_some() || WRITES && self.0.readers.get() != 0
     }
 
     fn take(self, cx: &Cx) {
-        self.0.waiting_writers.set(self.0.waiting_writers.get() & !cx.id.bit());
-        self.0.writer.set(Some(cx.id));
-        self.0.taken(cx, self.0.waiting_writers.get() | self.0.waiting_readers.get(), false);
+        self.waiting().set(self.waiting().get() & !cx.id.bit());
+        let writers = self.0.waiting_writers.get();
+        if WRITES {
+            self.0.writer.set(Some(cx.id));
+            self.0.taken(cx, writers | self.0.waiting_readers.get(), false);
+        } else {
+            self.0.readers.set(self.0.readers.get() | cx.id.bit());
+            self.0.taken(cx, writers, true);
+        }
     }
 }

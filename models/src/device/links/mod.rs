@@ -22,9 +22,10 @@ use crate::device::DeviceNode;
 use crate::kernel::Kx;
 use crate::mem::Ptr;
 
+pub use crate::scenario::LinkFlags;
 pub use add::device_link_add;
 pub(super) use firmware::{fw_devlink_link_device, fw_devlink_no_driver};
-pub use object::{DeviceLink, LinkFlags, LinkState, NodeLinks, Presence};
+pub use object::{DeviceLink, LinkState, NodeLinks, Presence};
 pub(super) use probe::{
     device_links_check_suppliers, device_links_driver_bound, device_links_no_driver, pm_runtime_get_suppliers,
 };

@@ -76,7 +76,7 @@ impl Cookie {
     }
 }
 
-crate::kobject! {
+mem::kobject! {
     /// A translation that devices can be attached to. Source: `include/linux/iommu.h: struct iommu_domain`, v5.13.
     pub struct IommuDomain = "struct iommu_domain" {
         /// `IOMMU_DOMAIN_*`.
@@ -101,7 +101,7 @@ crate::kobject! {
     size 0x50;
 }
 
-crate::kobject! {
+mem::kobject! {
     /// What the IOMMU core keeps of a device. Source: `include/linux/iommu.h: struct dev_iommu`, v6.1.
     pub struct DevIommu = "struct dev_iommu" {
         /// What the firmware says of it.
@@ -112,7 +112,7 @@ crate::kobject! {
     size 0x48;
 }
 
-crate::kobject! {
+mem::kobject! {
     /// Behind which IOMMU the firmware says that a device is, and under which number. Source: `include/linux/iommu.h:
     /// struct iommu_fwspec`, v6.1.
     pub struct IommuFwspec = "struct iommu_fwspec" {
@@ -124,7 +124,7 @@ crate::kobject! {
     size 0x20;
 }
 
-crate::kobject! {
+mem::kobject! {
     /// Devices that cannot be told apart by the IOMMU. Source: `drivers/iommu/iommu.c: struct iommu_group`, v5.13.
     pub struct IommuGroup = "struct iommu_group" {
         /// Number, as in the log.

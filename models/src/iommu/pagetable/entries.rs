@@ -22,6 +22,7 @@ impl Entries {
     ///
     /// # Panics
     /// If `slot` is not below [`ENTRIES`].
+    #[inline]
     pub(super) fn set(&mut self, slot: usize, raw: u64) {
         assert!(slot < ENTRIES, "a table page has 512 entries");
         if let Some(all) = &mut self.all {
@@ -64,6 +65,7 @@ impl Entries {
 impl Index<usize> for Entries {
     type Output = u64;
 
+    #[inline]
     fn index(&self, slot: usize) -> &u64 {
         match &self.all {
             Some(all) => &all[slot],

@@ -89,6 +89,7 @@ impl Tables {
         self.last_leaf_table = None;
     }
 
+    #[inline]
     pub(super) fn entry(&self, id: TableId, slot: usize) -> u64 {
         self.pages[id.0 as usize].entries.as_ref().map_or(0, |entries| entries[slot])
     }
@@ -98,6 +99,7 @@ impl Tables {
         self.pages[id.0 as usize].entries.as_ref()
     }
 
+    #[inline]
     pub(super) fn set(&mut self, id: TableId, slot: usize, raw: u64) {
         if let Some(entries) = self.pages[id.0 as usize].entries.as_mut() {
             entries.set(slot, raw);

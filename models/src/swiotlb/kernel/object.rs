@@ -27,7 +27,7 @@ pub(super) const AREA_SLOTS: Beside = Beside { label: SLOTS, name: "slots of str
 /// Bytes of a slot record behind the structure (`struct io_tlb_slot`).
 pub const IO_TLB_SLOT_SIZE: u64 = 24;
 
-crate::kobject! {
+mem::kobject! {
     /// Descriptor of a bounce pool; where the pool is one object from memblock, its slots follow at once.
     ///
     /// Source: `include/linux/swiotlb.h: struct io_tlb_mem`, linux-next of June 2021. In 5.13 and 5.14 the last two
@@ -75,7 +75,7 @@ crate::kobject! {
     size 0x38;
 }
 
-crate::kobject! {
+mem::kobject! {
     /// A pool that was added to the default one, or made for one mapping. Its areas follow in the same memory.
     ///
     /// Source: `include/linux/swiotlb.h: struct io_tlb_pool`, v6.12 with `CONFIG_SWIOTLB_DYNAMIC`.
@@ -110,7 +110,7 @@ crate::kobject! {
     size 0x68;
 }
 
-crate::kobject! {
+mem::kobject! {
     /// One area of a pool. Source: `kernel/dma/swiotlb.c: struct io_tlb_area`, v6.1, v6.12.
     pub struct IoTlbArea = "struct io_tlb_area" {
         /// Slots in use.

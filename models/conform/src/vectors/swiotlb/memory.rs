@@ -50,14 +50,21 @@ impl Memory {
 
     /// Writes to each byte of a range what `byte` says for its index.
     pub(super) fn fill(&mut self, addr: u64, len: u64, byte: impl Fn(u64) -> u8) {
+        self.pieces_mut(addr, len, |done, bytes| {
+            for (i, place) in (done..).zip(bytes) {
+                *place = byte(i);
+            }
+        });
+    }
+
+    /// Calls `change` with all bytes of a range, in order and in pieces, and with how many were before them.
+    fn pieces_mut(&mut self, addr: u64, len: u64, mut change: impl FnMut(u64, &mut [u8])) {
         let mut done = 0;
         while done < len {
             let at = addr.wrapping_add(done);
             let (from, count) = piece(at, len - done);
             let Some(page) = self.page(at / PAGE) else { return };
-            for (i, place) in (done..).zip(&mut page[from..from + count]) {
-                *place = byte(i);
-            }
+            change(done, &mut page[from..from + count]);
             done += count as u64;
         }
     }
@@ -66,7 +73,12 @@ impl Memory {
     pub(super) fn copy(&mut self, from: u64, to: u64, len: u64) {
         let mut bytes = Vec::new();
         self.pieces(from, len, |_, piece| bytes.extend_from_slice(piece));
-        self.fill(to, len, |i| usize::try_from(i).ok().and_then(|i| bytes.get(i)).copied().unwrap_or(0));
+        let mut left = bytes.as_slice();
+        self.pieces_mut(to, len, |_, place| {
+            let (now, later) = left.split_at(place.len());
+            place.copy_from_slice(now);
+            left = later;
+        });
     }
 
     /// Makes all pages zero that a range touches.
