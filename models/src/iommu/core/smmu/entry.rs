@@ -156,10 +156,8 @@ pub(super) enum Change {
 /// Source: `arm_smmu_write_entry()`, `arm_smmu_entry_qword_diff()`, `entry_set()`, v6.12.
 pub(super) fn change_in_place(table: Table, current: Words, target: Words) -> Vec<Change> {
     let (used_now, used_then) = (used(table, current), used(table, target));
-    let mut ignored = current;
-    for word in 0..WORDS {
-        ignored[word] = current[word] & used_now[word] | target[word] & !used_now[word];
-    }
+    let mut ignored: Words =
+        std::array::from_fn(|word| current[word] & used_now[word] | target[word] & !used_now[word]);
     let differing: Vec<usize> =
         (0..WORDS).filter(|&word| ignored[word] & used_then[word] != target[word]).collect();
     let mut plan = Plan { entry: current, changes: Vec::new() };
