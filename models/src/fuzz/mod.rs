@@ -45,7 +45,10 @@ pub fn generate(seed: u64, kernel: &Kernel) -> ScenarioFile {
     more::machine(&mut further, &mut machine, &mut drivers);
     more::processes(&mut further, &machine, &mut processes, &mut inject);
     more::groups(&mut machine, &processes);
-    more::arm(&mut Dice::last(seed), &mut machine, &mut drivers, &mut processes);
+    if more::arm(&mut Dice::last(seed), &mut machine, &mut drivers, &mut processes) {
+        // The SMMU is not pulled out under those who are behind it.
+        inject.hot_unplug = None;
+    }
     ScenarioFile {
         about: Some(format!("generated from seed {seed}")),
         kernel: Some(kernel),

@@ -208,16 +208,16 @@ fn slot(dice: &mut Dice, device: &Device) -> Vec<ProcStmt> {
 
 /// Some of the machines with an IOMMU are Arm's, with an SMMU. It is a device with a driver, which is a module: what is behind it
 /// comes again when that has been bound, and not before. (What 6.12 does not do well is a driver that binds while the SMMU's is
-/// being probed: `docs/findings-open.md`.)
+/// being probed: `docs/findings-open.md`.) Says whether this one is.
 pub(super) fn arm(
     dice: &mut Dice,
     machine: &mut Machine,
     drivers: &mut Vec<Driver>,
     processes: &mut [Process],
-) {
+) -> bool {
     let wanted = dice.chance(20);
     if !wanted || machine.iommu == Iommu::None || machine.mem_encrypt != MemEncrypt::None {
-        return;
+        return false;
     }
     machine.cpu_vendor = CpuVendor::Arm;
     machine.memory_order = MemoryOrder::Weak;
@@ -248,7 +248,7 @@ pub(super) fn arm(
             }
         }
     }
-    let (Some(driver), Some(device)) = (drivers.first(), machine.devices.first()) else { return };
+    let (Some(driver), Some(device)) = (drivers.first(), machine.devices.first()) else { return false };
     let smmu = Driver {
         name: "arm_smmu".to_owned(),
         registers: Registers::Module { after_ms: Dist::Fixed(0) },
@@ -275,6 +275,7 @@ pub(super) fn arm(
     };
     drivers.push(smmu);
     machine.devices.push(unit);
+    true
 }
 
 /// Milliseconds by which modules, processes and devices that come after user space has begun are late on a machine whose
