@@ -272,7 +272,7 @@ proptest! {
     #[test]
     fn any_bits_can_be_read(raw in any::<u64>(), low in 0_u64..0x1000, level in 1_u32..7) {
         for bits in [raw, raw & !0xfff | low, u64::MAX, raw | 0x000f_ffff_ffff_fe00] {
-            for format in [Format::AmdV1, Format::VtdSecondLevel] {
+            for format in [Format::AmdV1, Format::VtdSecondLevel, Format::ArmLpaeS1] {
                 if let Entry::Leaf { phys, size, .. } = Entry::decode(format, level, bits) {
                     prop_assert!(size.is_power_of_two() && phys.0 % size == 0);
                 }

@@ -39,6 +39,7 @@ fn new_table(format: Format, levels: u32, source: &mut Source) -> PageTable {
     let table = match format {
         Format::AmdV1 => PageTable::amd_v1(&mut take),
         Format::VtdSecondLevel => PageTable::vtd_second_level(levels, &mut take),
+        Format::ArmLpaeS1 => PageTable::arm_lpae_s1(12 + 9 * levels, &mut take),
     };
     table.expect("there is a page for the root")
 }
@@ -87,7 +88,8 @@ impl Bed {
     }
 
     fn unmap(&mut self, iova: u64, size: u64) -> Unmapped {
-        let unmapped = self.table.unmap(DmaAddr(iova), size);
+        let source = &mut self.source;
+        let unmapped = self.table.unmap_splitting(DmaAddr(iova), size, &mut || Some(source.take()));
         self.source.give_back(&unmapped.freed);
         let gone: Vec<_> = self.pages.range(iova..iova + unmapped.bytes).map(|(&page, _)| page).collect();
         for page in gone {
@@ -102,8 +104,8 @@ impl Bed {
             let got = self.table.translate(DmaAddr(iova), access);
             let allowed = |prot: Prot| match self.table.format() {
                 Format::AmdV1 => prot.allows(access),
-                // The driver makes everything readable.
-                Format::VtdSecondLevel => access == Access::Read || prot.write,
+                // The driver makes everything readable; stage 1 knows nothing else.
+                Format::VtdSecondLevel | Format::ArmLpaeS1 => access == Access::Read || prot.write,
             };
             match shown {
                 Some(shown) if allowed(shown.prot) => {
@@ -138,6 +140,7 @@ fn formats() -> impl Strategy<Value = (Format, u32)> {
         Just((Format::AmdV1, 3)),
         Just((Format::VtdSecondLevel, 4)),
         Just((Format::VtdSecondLevel, 5)),
+        Just((Format::ArmLpaeS1, 4)),
     ]
 }
 
@@ -249,6 +252,40 @@ proptest! {
         }
         for page in 0..0xa00 {
             bed.check_at(page * PAGE);
+        }
+        bed.finish();
+    }
+
+    #[test]
+    fn arm_unmap_of_anything_stops_at_holes_and_splits_large_pages(
+        ops in prop::collection::vec((any::<bool>(), 0_u64..0x900, 1_u64..40, 0_u64..0x1000), 1..60),
+    ) {
+        let mut bed = Bed::new(Format::ArmLpaeS1, 4, false);
+        // Four large pages to begin with, and one of 1 GiB behind what is looked at.
+        bed.map(0, 0x4000_0000, 4 * 512 * PAGE, Prot::READ_WRITE);
+        bed.map(1 << 30, 1 << 30, 1 << 30, Prot::READ);
+        for (map, page, pages, phys) in ops {
+            let (iova, size) = (page * PAGE, pages * PAGE);
+            if map && bed.is_free(iova, size) {
+                bed.map(iova, phys * PAGE, size, Prot::READ_WRITE);
+            } else {
+                let mapped = (page..page + pages).take_while(|page| bed.pages.contains_key(&(page * PAGE)));
+                let expected = mapped.count() as u64 * PAGE;
+                let unmapped = bed.unmap(iova, size);
+                prop_assert_eq!(unmapped.bytes, expected);
+                prop_assert_eq!(unmapped.holes.is_empty(), expected == size);
+                let asked: u64 = unmapped.gathered.iter().map(|part| part.pgsize * part.pages).sum();
+                prop_assert_eq!(asked, expected);
+            }
+            bed.check_tables();
+        }
+        for page in 0..0xa00 {
+            bed.check_at(page * PAGE);
+        }
+        let part = bed.unmap((1 << 30) + 0x1234 * PAGE, PAGE);
+        prop_assert_eq!((part.bytes, part.split), (PAGE, 2));
+        for page in 0x1230..0x1240 {
+            bed.check_at((1 << 30) + page * PAGE);
         }
         bed.finish();
     }

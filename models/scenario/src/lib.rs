@@ -26,8 +26,8 @@ pub use ::schema::{
     Explore, FindingPattern, Freed, FreedAt, FreedBy, HotUnplug, InFlight, Inject, Iommu, JunkClass, Kernel,
     LinkFlag, Machine, MachineRef, MadeBy, MapArgs, MapSgArgs, MemEncrypt, MemoryOrder, Node, OnError,
     OnFinding, PartArgs, Plugged, PmOps, ProbeType, ProcStmt, Process, Property, Queue, Reboot, Region,
-    Registers, Reserved, ReservedAt, ScenarioFile, SeedCount, Stmt, Strategy, SubmitArgs, Supplier, SyncArgs,
-    Trample, UnmapArgs, UnmapSgArgs, Unplugged, Variant, WeightedFill, Window,
+    Registers, Reserved, ReservedAt, ScenarioFile, SeedCount, SmmuV3, Stmt, Strategy, SubmitArgs, Supplier,
+    SyncArgs, Trample, UnmapArgs, UnmapSgArgs, Unplugged, Variant, WeightedFill, Window,
 };
 pub use error::{LoadError, Problem};
 pub use intern::{InternerFull, intern};

@@ -37,7 +37,7 @@ macro_rules! types {
 
 types! {
     ScenarioFile Variant Kernel MachineRef DriverRef Explore Strategy OnFinding Expect FindingPattern SeedCount
-    Machine CpuVendor E820Entry E820Change E820Kind Node AddrRange Region Reserved ReservedAt Early Freed FreedBy FreedAt Iommu DomainRange MemEncrypt MemoryOrder Device Supplier Property InFlight Bus Cap Plugged Unplugged
+    Machine CpuVendor E820Entry E820Change E820Kind Node AddrRange Region Reserved ReservedAt Early Freed FreedBy FreedAt Iommu SmmuV3 DomainRange MemEncrypt MemoryOrder Device Supplier Property InFlight Bus Cap Plugged Unplugged
     Driver PmOps Registers ProbeType Queue Stmt LinkFlag MapArgs MapSgArgs PartArgs UnmapArgs UnmapSgArgs MadeBy SyncArgs SubmitArgs Access Dir Attr OnError BufferSource DeviceArg
     Process ProcStmt Reboot Inject AllocFail Chance Delay HotUnplug Trample Window Dist JunkClass CpuChoice
 }

@@ -24,7 +24,7 @@ pub use inject::{AllocFail, Chance, Delay, HotUnplug, Inject, Trample, Window};
 pub use machine::{
     AddrRange, Bus, Cap, CpuVendor, Device, DomainRange, E820Change, E820Entry, E820Kind, Early, Freed,
     FreedAt, FreedBy, InFlight, Iommu, Machine, MemEncrypt, MemoryOrder, Node, Plugged, Property, Region,
-    Reserved, ReservedAt, Supplier, Unplugged,
+    Reserved, ReservedAt, SmmuV3, Supplier, Unplugged,
 };
 pub use process::{ProcStmt, Process, Reboot};
 pub use text::{Content, MAX_DEPTH, Text, read};

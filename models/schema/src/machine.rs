@@ -343,7 +343,26 @@ pub enum Iommu {
         /// The same for a second one. Absent: there is none.
         #[serde(default)]
         second_ms: Option<u64>,
+        /// Bits of the bus addresses that they translate (`ias`), 32 to 48. Absent: 48.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        address_bits: Option<u32>,
+        /// They are SMMUv3s: tables in memory say what becomes of a device's accesses, and commands of a queue what is to be
+        /// forgotten. Absent: they are SMMUv2s, which have registers for both.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        v3: Option<SmmuV3>,
     },
+}
+
+/// What an SMMUv3 is like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SmmuV3 {
+    /// Nanoseconds that it takes for one command of its queue. 0: a command is done as soon as the hardware is told of it.
+    #[serde(default)]
+    pub command_ns: u64,
+    /// One command can drop the translations of many pages (`RIL`). Without it each page needs one.
+    #[serde(default)]
+    pub range_invalidation: bool,
 }
 
 /// Numbers of domains; both ends belong to it.

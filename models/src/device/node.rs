@@ -35,9 +35,9 @@ pub struct DeviceNode {
     /// reads it without a lock); that whoever finds it set sees the rest is taken for granted there, and here.
     pub(super) matchable: sim::sync::Order,
     /// What was done before user space was told of it.
-    pub(super) announced: sim::sync::Order,
+    pub(crate) announced: sim::sync::Order,
     /// Who drops the last reference sees what all others did before they dropped theirs (`refcount_dec_and_test`).
-    pub(super) references: sim::sync::Order,
+    pub(crate) references: sim::sync::Order,
     /// Whether `device_add` has finished with it (`ready_to_probe`).
     pub ready: Cell<bool>,
     /// Whether it is there at all.

@@ -18,6 +18,11 @@ impl Dice {
 
     /// Numbers for how the machine sleeps and goes down.
     pub(super) fn of_power(seed: u64) -> Self {
+        Self(Streams::new(seed ^ OWN).get(Stream::Schedule).clone())
+    }
+
+    /// Numbers for what came after that.
+    pub(super) fn last(seed: u64) -> Self {
         Self(Streams::new(seed ^ OWN).get(Stream::Injection).clone())
     }
 

@@ -7,8 +7,7 @@
 //!
 //! A mapping may fail for want of bounce memory, which is nobody's fault: generated drivers say that they have provided
 //! for that (`NoWarn`, `Skip`), so that a failure alone is no finding. What is built by hand and not generated: trampled
-//! objects, drivers that bind before the IOMMU is set up, IOMMUs that appear late (virtio-iommu, SMMU), and PEF and
-//! protected guests.
+//! objects, drivers that bind before the IOMMU is set up, IOMMUs that appear late (virtio-iommu), and PEF and protected guests.
 
 mod dice;
 mod driver;
@@ -50,6 +49,10 @@ pub fn generate(seed: u64, kernel: &Kernel) -> ScenarioFile {
     let mut power = Dice::of_power(seed);
     power::drivers(&mut power, &mut drivers);
     power::processes(&mut power, &mut processes);
+    if more::arm(&mut Dice::last(seed), &mut machine, &mut drivers, &mut processes) {
+        // The SMMU is not pulled out under those who are behind it.
+        inject.hot_unplug = None;
+    }
     ScenarioFile {
         about: Some(format!("generated from seed {seed}")),
         kernel: Some(kernel),

@@ -10,6 +10,7 @@ pub mod viommu;
 /// What dma-iommu needs of the core beyond its public face.
 pub(crate) mod core_internal {
     pub(crate) use super::core::internal::{
-        DOMAIN_LOCK, free_table_page, iotlb_flush_range, peek_translation, table_page,
+        DOMAIN_LOCK, free_table_page, iotlb_flush_range, is_smmu, peek_translation, smmu_map, smmu_unmap,
+        table_page, with_cookie,
     };
 }

@@ -2,7 +2,7 @@
 
 use sim::Draft;
 
-use crate::iommu::core::{Cookie, IommuDomain, IommuGroup, MSI_WINDOW};
+use crate::iommu::core::{Cookie, IommuDomain, IommuGroup, msi_window};
 use crate::iommu::dma::FlushQueue;
 use crate::iommu::iova::{Cpu, IOVA_RANGE_CACHE_MAX_SIZE, IovaRange};
 use crate::kernel::Kx;
@@ -32,7 +32,7 @@ pub(super) fn check_addresses(kx: &Kx) {
 ///
 /// Source: `drivers/iommu/dma-iommu.c: iova_reserve_iommu_regions()`, v5.13 to v6.12.
 fn check_window(kx: &Kx, domain: Ptr<IommuDomain>, cookie: &Cookie) {
-    let (first, last) = MSI_WINDOW;
+    let Some((first, last)) = msi_window(kx) else { return };
     if !cookie.iovad.ranges().any(|range| range.lo <= first && last <= range.hi) {
         let title = format!(
             "the window of interrupt messages, {:#x}-{:#x}, can be had for mappings in a domain",

@@ -9,7 +9,7 @@ use super::suppliers::check_suppliers_awake;
 use crate::device::DeviceNode;
 use crate::device::power::Stage;
 use crate::dma::phys_to_dma;
-use crate::iommu::core::{DeviceEntry, DmaTarget, device_access, fault_line};
+use crate::iommu::core::{DeviceEntry, DmaTarget, device_access, fault_lines};
 use crate::kernel::Kx;
 use crate::mem::{DmaAddr, PAGE_SIZE, PhysAddr, PhysRange, Source};
 use crate::scenario::schema::E820Kind;
@@ -109,10 +109,17 @@ fn is_ram(kx: &Kx, phys: PhysAddr) -> bool {
 
 /// The IOMMU refuses an access: its driver's message, and a finding.
 pub fn dma_refused(kx: &Kx, node: &DeviceNode, at: DmaAddr, write: bool, why: &'static str) {
-    let line = fault_line(kx, node, at, write);
-    kx.log(|| line.clone());
+    let lines = fault_lines(kx, node, at, write);
+    for line in &lines {
+        kx.log(|| line.clone());
+    }
     let access = if write { "write" } else { "read" };
-    let title = format!("{line}: a DMA {access} of {} is refused: {why}", node.bdf);
+    let refused = format!("a DMA {access} of {} is refused: {why}", node.bdf);
+    let title = match lines.as_slice() {
+        [] => format!("{refused} (at {at}; no event tells of it)"),
+        [line] => format!("{line}: {refused}"),
+        [line, ..] => format!("{line} {refused} (at {at})"),
+    };
     kx.report(Draft::warning("iommu-fault", title).object("struct device").discriminator(why), Vec::new);
 }
 

@@ -7,6 +7,7 @@ use crate::device::DeviceNode;
 use crate::dma::Ops;
 use crate::iommu::core::{DeviceEntry, IommuDomain};
 use crate::iommu::dma::{FlushQueue, FqEntry};
+use crate::iommu::pagetable::FreedPage;
 use crate::kernel::Kx;
 use crate::mem::{DmaAddr, PAGE_SHIFT, PAGE_SIZE, Ptr};
 
@@ -42,6 +43,21 @@ fn check_left(kx: &Kx, domain: Ptr<IommuDomain>, addr: DmaAddr, size: u64, ours:
         stale.frame << PAGE_SHIFT
     );
     kx.report(Draft::warning("stale-iotlb", title).object("struct iommu_domain"), Vec::new);
+}
+
+/// Pages of tables are about to be freed: the hardware may have no cached walk that leads through one of them.
+pub fn check_tables_forgotten(kx: &Kx, domain: Ptr<IommuDomain>, tables: &[FreedPage]) {
+    let object = kx.k.mem.object(domain);
+    let Ok(object) = object else { return };
+    let cookie = object.cookie.borrow();
+    let Some(cookie) = cookie.as_ref() else { return };
+    let Some(table) = tables.iter().find(|table| cookie.walks.leads_through(table.page)) else { return };
+    let title = format!(
+        "the page of a translation table at {} is freed, and the IOMMU still finds its way through it from its cache",
+        table.page
+    );
+    let draft = Draft::warning("stale-iotlb", title).object("struct iommu_domain");
+    kx.report(draft.discriminator("walk"), Vec::new);
 }
 
 /// A flush of a domain's queue has just been counted as done: of what the queue would give back now, the hardware may have
@@ -100,9 +116,9 @@ pub(super) fn check_strict(kx: &Kx, node: &DeviceNode, mapping: &Mapping) {
     if new.ops != Ops::Iommu || new.kind == MapKind::User || !node.spec(&kx.k).untrusted {
         return;
     }
-    // A group that had its domain before the untrusted device came keeps it, with its queue.
+    // A group that had its domain before the untrusted device came keeps it, with its queue, also when the others have left.
     let group = node.group.get();
-    if kx.k.mem.object(group).is_ok_and(|group| group.members.borrow().len() > 1) {
+    if kx.k.mem.object(group).is_ok_and(|group| group.was_shared.get()) {
         return;
     }
     if let DeviceEntry::Domain(domain) = kx.k.iommu.entry(node.index) {

@@ -2,7 +2,7 @@
 
 use sim::Draft;
 
-use crate::iommu::core::MSI_WINDOW;
+use crate::iommu::core::msi_window;
 use crate::iommu::iova::{AllocError, IovaPfn, IovaRange};
 use crate::kernel::Kx;
 use crate::mem::{DmaAddr, PAGE_SHIFT};
@@ -16,7 +16,7 @@ pub fn check_iova(kx: &Kx, taken: Result<DmaAddr, AllocError>, start: IovaPfn, l
         Err(_) => return,
     };
     let inside = lo >= start.0 && hi >= lo && hi <= last >> PAGE_SHIFT;
-    let interrupts = lo <= MSI_WINDOW.1.0 && MSI_WINDOW.0.0 <= hi;
+    let interrupts = msi_window(kx).is_some_and(|(first, last)| lo <= last.0 && first.0 <= hi);
     if inside && !interrupts {
         return;
     }

@@ -36,7 +36,7 @@ pub use content::check_cleared;
 pub use dma_debug::{Misuse, Synced, Unmapped, reject_vmalloc};
 pub use end::{check_high_water, end_of_run};
 pub use groups::{check_detached, check_refused, check_shared};
-pub use iotlb::{check_armed, check_flush_counted, check_flushed, check_flushes};
+pub use iotlb::{check_armed, check_flush_counted, check_flushed, check_flushes, check_tables_forgotten};
 pub use iova::check_iova;
 pub use junk::{field_offset, junk_word};
 pub use kinds::FINDINGS;

@@ -21,6 +21,7 @@ mod queued_lock;
 mod races;
 mod settled;
 mod silence;
+mod smmu;
 mod support;
 mod table;
 mod translation;

@@ -103,7 +103,15 @@ fn iommu(iommu: Iommu) -> String {
                 (page_size_mask.is_some(), "page sizes of its own"),
             ],
         ),
-        Iommu::Smmu { second_ms, .. } => list("SMMU", &[(second_ms.is_some(), "a second one")]),
+        Iommu::Smmu { second_ms, address_bits, v3, .. } => list(
+            if v3.is_some() { "SMMUv3" } else { "SMMU" },
+            &[
+                (second_ms.is_some(), "a second one"),
+                (address_bits.is_some(), "addresses of its own"),
+                (v3.is_some_and(|v3| v3.command_ns > 0), "commands that take time"),
+                (v3.is_some_and(|v3| v3.range_invalidation), "range invalidation"),
+            ],
+        ),
     }
 }
 

@@ -42,6 +42,8 @@ fn one(device: &DeviceState, lines: &mut Vec<String>) {
         Translation::Blocked => "every address faults, the device is attached to no domain".to_owned(),
         Translation::Identity => "addresses go to memory as they are".to_owned(),
         Translation::Copied => "addresses are translated by a domain of the kernel that crashed".to_owned(),
+        Translation::BadStream => "everything faults: its stream table entry is not valid".to_owned(),
+        Translation::BadContext => "everything faults: its context descriptor is not valid".to_owned(),
         Translation::Misread => "everything faults: its entry was copied in another format".to_owned(),
         Translation::Domain(id) => format!("addresses are translated by domain {id}"),
         Translation::FreedDomain => "addresses are translated by a domain that was freed".to_owned(),

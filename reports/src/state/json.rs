@@ -217,6 +217,8 @@ fn device(device: &DeviceState) -> Value {
         Translation::Identity => json!("identity"),
         Translation::Copied => json!("copied"),
         Translation::Misread => json!("misread"),
+        Translation::BadStream => json!("bad stream table entry"),
+        Translation::BadContext => json!("bad context descriptor"),
         Translation::Domain(id) => json!(id),
         Translation::FreedDomain => json!("freed domain"),
     };

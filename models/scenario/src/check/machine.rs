@@ -75,6 +75,7 @@ pub(super) fn check(checker: &mut Checker<'_>, machine: &Machine, world: &World<
         }
     }
     checker.field("iommu", |c| virtio(c, machine.iommu));
+    checker.field("iommu", |c| smmu(c, machine.iommu));
     if let Some(log) = machine.tpm_log {
         checker.field("tpm_log", |c| usable(c, machine, log));
     }
@@ -197,6 +198,13 @@ fn virtio(checker: &mut Checker<'_>, iommu: Iommu) {
         let message = format!("{mask:#x} names no page size, or one below 4096 bytes");
         let help = "allowed: bits from 0x1000 up, as in `0xfffffffffffff000`";
         checker.error_help(&[Seg::Field("page_size_mask")], message, help);
+    }
+}
+
+/// What SMMUs say of themselves.
+fn smmu(checker: &mut Checker<'_>, iommu: Iommu) {
+    if let Iommu::Smmu { address_bits: Some(bits), .. } = iommu {
+        checker.range("address_bits", bits.into(), 32, 48);
     }
 }
 

@@ -3,11 +3,12 @@
 use super::domain::{iommu_attach_device, iommu_domain_alloc, iommu_domain_free};
 use super::group::{assert_locked, lock, unlock, with_group};
 use super::objects::OWNER;
-use super::{DeviceEntry, DomainType, IommuDomain, IommuDriver, IommuGroup};
+use super::state::write_entry;
+use super::{DeviceEntry, DomainType, IommuDomain, IommuDriver, IommuGroup, smmu};
 use crate::device::{Device, DeviceNode};
 use crate::iommu::core_internal::{free_table_page, table_page};
 use crate::iommu::pagetable::Prot;
-use crate::kernel::Kx;
+use crate::kernel::{GfpFlags, Kx};
 use crate::mem::{DmaAddr, PhysAddr, Ptr};
 use crate::oracle::{check_flushed, check_shared};
 use crate::profile::Behaviour;
@@ -42,7 +43,7 @@ pub async fn iommu_group_claim_dma_owner(kx: &Kx, group: Ptr<IommuGroup>) -> Res
         // The blocking domain: no address goes through.
         kx.step(sim::Kind::Io, kx.memory_label()).await;
         for node in members(kx, group) {
-            kx.k.iommu.set_entry(node.index, DeviceEntry::Blocked);
+            write_entry(kx, node.index, DeviceEntry::Blocked).await;
         }
         kx.store_ptr(group, IommuGroup::domain, Ptr::NULL).await;
     }
@@ -79,7 +80,7 @@ async fn reattach(kx: &Kx, group: Ptr<IommuGroup>, domain: Ptr<IommuDomain>) {
     assert_locked(kx, group);
     for node in members(kx, group) {
         if domain.is_null() {
-            kx.k.iommu.set_entry(node.index, DeviceEntry::Blocked);
+            write_entry(kx, node.index, DeviceEntry::Blocked).await;
         } else {
             iommu_attach_device(kx, &node, domain).await;
         }
@@ -127,7 +128,7 @@ pub async fn user_domain_free(kx: &Kx, domain: Ptr<IommuDomain>) {
     for index in 0..devices {
         if kx.k.iommu.entry(index) == DeviceEntry::Domain(domain) {
             kx.step(sim::Kind::Io, kx.memory_label()).await;
-            kx.k.iommu.set_entry(index, DeviceEntry::Blocked);
+            write_entry(kx, index, DeviceEntry::Blocked).await;
         }
     }
     iommu_domain_free(kx, domain).await;
@@ -204,6 +205,9 @@ pub async fn iommu_detach_group(kx: &Kx, group: Ptr<IommuGroup>) {
 /// Translates a range of a user's domain (`iommu_map`).
 pub async fn user_map(kx: &Kx, domain: Ptr<IommuDomain>, addr: DmaAddr, phys: PhysAddr, size: u64) -> bool {
     let _frame = kx.enter("iommu_map");
+    if smmu::is_smmu(kx) {
+        return smmu::map(kx, domain, addr, phys, size, Prot::READ_WRITE, GfpFlags::KERNEL).await;
+    }
     kx.step(sim::Kind::Write, kx.label(domain.id, 29)).await;
     let object = kx.k.mem.object(domain);
     let Ok(object) = object else { return false };
@@ -219,6 +223,11 @@ pub async fn user_map(kx: &Kx, domain: Ptr<IommuDomain>, addr: DmaAddr, phys: Ph
 /// Takes it back, and waits until the hardware has forgotten it (`iommu_unmap`).
 pub async fn user_unmap(kx: &Kx, domain: Ptr<IommuDomain>, addr: DmaAddr, size: u64) {
     let _frame = kx.enter("iommu_unmap");
+    if smmu::is_smmu(kx) {
+        smmu::unmap(kx, domain, addr, size, false).await;
+        check_flushed(kx, domain, addr, size);
+        return;
+    }
     kx.step(sim::Kind::Write, kx.label(domain.id, 29)).await;
     let object = kx.k.mem.object(domain);
     let Ok(object) = object else { return };

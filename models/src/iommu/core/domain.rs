@@ -3,25 +3,37 @@
 use std::rc::Rc;
 
 use super::copied::{is_attach_deferred, overwritten};
+use super::objects::with_cookie;
+use super::smmu::{WalkCache, address_bits, domain_goes, is_smmu};
+use super::state::write_entry;
 use super::{Cookie, DeviceEntry, IommuDomain, IommuDriver, IommuGroup};
 use crate::device::{Device, DeviceNode};
 use crate::iommu::dma::{DepotWork, FlushQueue, cancel_depot_work, free_flush_queue};
 use crate::iommu::iova::{IovaDomain, IovaPfn, IovaRules};
-use crate::iommu::pagetable::PageTable;
+use crate::iommu::pagetable::{ARM_PGSIZES, PageTable};
 use crate::kernel::{GfpFlags, Kx, NoMemory};
 use crate::mem::{PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, PhysAddr, Ptr};
 use crate::oracle::check_detached;
 use crate::profile::{Behaviour, Profile};
 use crate::scenario::schema::{AddrRange, Iommu};
 
-/// First and last page frame of the addresses that are interrupts and no memory.
-pub const MSI_WINDOW: (IovaPfn, IovaPfn) = (IovaPfn(0xfee00), IovaPfn(0xfeeff));
+/// First and last page frame of the addresses that are interrupts and no memory, on x86.
+const MSI_WINDOW: (IovaPfn, IovaPfn) = (IovaPfn(0xfee00), IovaPfn(0xfeeff));
 
 /// The addresses of HyperTransport, of which AMD's driver says that they are reserved (`HT_RANGE_START`, `HT_RANGE_END`).
 const HT_RANGE: (IovaPfn, IovaPfn) = (IovaPfn(0xfd0_0000), IovaPfn(0xfff_ffff));
 
 /// Address bits of the tables that a VT-d unit walks: four levels.
 const VTD_WIDTH: u32 = 48;
+
+/// First and last page frame of the addresses that are interrupts and no memory. Behind an SMMU there are none: a write that is
+/// an interrupt is translated like others, and software gives it an address (`IOMMU_RESV_SW_MSI`).
+///
+/// Source: `drivers/iommu/dma-iommu.c: iova_reserve_iommu_regions()`, v5.13 to v6.12.
+#[must_use]
+pub fn msi_window(kx: &Kx) -> Option<(IovaPfn, IovaPfn)> {
+    (!is_smmu(kx)).then_some(MSI_WINDOW)
+}
 
 /// `IOMMU_DOMAIN_*`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,6 +152,7 @@ pub(super) fn input_range(kx: &Kx) -> AddrRange {
 pub(super) fn page_sizes(kx: &Kx) -> u64 {
     match kx.k.scenario.machine.iommu {
         Iommu::Virtio { page_size_mask, .. } => page_size_mask.unwrap_or(PAGE_MASK),
+        Iommu::Smmu { .. } => ARM_PGSIZES,
         _ => PAGE_SIZE,
     }
 }
@@ -186,6 +199,9 @@ pub(super) async fn iommu_domain_free(kx: &Kx, domain: Ptr<IommuDomain>) {
         free_flush_queue(kx, domain).await;
         cancel_depot_work(kx, domain).await;
     }
+    if is_smmu(kx) && with_cookie(kx, domain, |_| ()).is_some() {
+        domain_goes(kx, domain).await;
+    }
     let cookie = kx.k.mem.object(domain).ok().and_then(|object| object.cookie.borrow_mut().take());
     for page in cookie.into_iter().flat_map(|cookie| cookie.table.free_pgtable()) {
         free_table_page(kx, page.page);
@@ -202,13 +218,15 @@ pub(super) async fn new_cookie(kx: &Kx, type_: DomainType, untrusted: bool) -> R
     let driver = kx.k.iommu.detected.get().or_else(|| kx.k.iommu.registered.get());
     let aperture_end = match driver {
         Some(IommuDriver::Virtio) => Some(input_range(kx).end),
-        Some(IommuDriver::Intel | IommuDriver::Smmu) => Some((1 << VTD_WIDTH) - 1),
+        Some(IommuDriver::Intel) => Some((1 << VTD_WIDTH) - 1),
+        Some(IommuDriver::Smmu) => Some((1 << address_bits(kx)) - 1),
         Some(IommuDriver::Amd) | None => None,
     };
     let aperture_start = if driver == Some(IommuDriver::Virtio) { input_range(kx).start } else { 0 };
     let table = match driver {
-        // An SMMU's table has the geometry of VT-d's, and so has what a host keeps for a paravirtual one.
-        Some(IommuDriver::Intel | IommuDriver::Virtio | IommuDriver::Smmu) => {
+        Some(IommuDriver::Smmu) => PageTable::arm_lpae_s1(address_bits(kx), &mut source),
+        // What a host keeps for a paravirtual one has the geometry of VT-d's.
+        Some(IommuDriver::Intel | IommuDriver::Virtio) => {
             let width = u64::BITS - aperture_end.unwrap_or(0).leading_zeros();
             PageTable::vtd_second_level(width.saturating_sub(12).div_ceil(9).max(3), &mut source)
         }
@@ -242,9 +260,11 @@ pub(super) async fn new_cookie(kx: &Kx, type_: DomainType, untrusted: bool) -> R
         depot: DepotWork::default(),
         iotlb: Vec::new(),
         iotlb_next: 0,
+        walks: WalkCache::default(),
     };
-    // The MSI window is no memory for devices (`iova_reserve_iommu_regions`).
-    cookie.reserve_iova(MSI_WINDOW.0, MSI_WINDOW.1);
+    if let Some((first, last)) = msi_window(kx) {
+        cookie.reserve_iova(first, last);
+    }
     if driver == Some(IommuDriver::Amd) {
         cookie.reserve_iova(HT_RANGE.0, HT_RANGE.1);
     }
@@ -296,7 +316,7 @@ pub(super) async fn iommu_attach_device(kx: &Kx, node: &DeviceNode, domain: Ptr<
         None => DeviceEntry::Blocked,
     };
     let deferred = is_attach_deferred(kx, node);
-    kx.k.iommu.set_entry(node.index, entry);
+    write_entry(kx, node.index, entry).await;
     if deferred {
         overwritten(kx, node).await;
     }
@@ -304,12 +324,17 @@ pub(super) async fn iommu_attach_device(kx: &Kx, node: &DeviceNode, domain: Ptr<
 
 /// A page for a page table, without a step: the caller's step covers it.
 pub(crate) fn table_page(kx: &Kx) -> Option<PhysAddr> {
+    page_of(kx, "IOMMU page table")
+}
+
+/// A page for something that the hardware of an IOMMU reads, without a step.
+pub(super) fn page_of(kx: &Kx, what: &'static str) -> Option<PhysAddr> {
     let site = kx.site();
     let context = crate::mem::SlabContext { cpu: u32::from(kx.cpu()), ..Default::default() };
     let mut mem = kx.k.mem.borrow_mut();
     let page = mem.alloc_pages(0, context, site).ok().flatten()?;
     let range = crate::mem::PhysRange::new(page, PAGE_SIZE);
-    let _ = mem.heap.alloc_buffer("IOMMU page table", range, site);
+    let _ = mem.heap.alloc_buffer(what, range, site);
     let _ = mem.heap.write_at(page, PAGE_SIZE, crate::mem::Source::Zero, 0);
     Some(page)
 }

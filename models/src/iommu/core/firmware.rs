@@ -8,7 +8,7 @@ use sim::SpawnSpec;
 use super::domain::{input_range, page_sizes};
 use super::probe::{bus_set_iommu, iommu_probe_device, probe_lock, probe_unlock};
 use super::unit::{link_to_unit, unit_device};
-use super::{ComeAgain, DevIommu, DeviceEntry, Instances, IommuDriver, IommuFwspec};
+use super::{ComeAgain, DevIommu, DeviceEntry, Instances, IommuDriver, IommuFwspec, smmu};
 use crate::device::{Device, DeviceNode};
 use crate::kernel::Kx;
 use crate::mem::Ptr;
@@ -33,7 +33,7 @@ pub(super) enum NotProbed {
 pub(super) fn named(iommu: Iommu) -> Option<(IommuDriver, [Option<u64>; 2])> {
     match iommu {
         Iommu::Virtio { first_ms, second_ms, .. } => Some((IommuDriver::Virtio, [Some(first_ms), second_ms])),
-        Iommu::Smmu { first_ms, second_ms } => Some((IommuDriver::Smmu, [Some(first_ms), second_ms])),
+        Iommu::Smmu { first_ms, second_ms, .. } => Some((IommuDriver::Smmu, [Some(first_ms), second_ms])),
         Iommu::None | Iommu::AmdVi { .. } | Iommu::Vtd { .. } => None,
     }
 }
@@ -41,6 +41,7 @@ pub(super) fn named(iommu: Iommu) -> Option<(IommuDriver, [Option<u64>; 2])> {
 /// User space loads the IOMMUs' drivers.
 pub fn load_iommu_modules(kx: &Kx) {
     let Some((driver, instances)) = named(kx.k.scenario.machine.iommu) else { return };
+    let v3 = smmu::v3(kx).is_some();
     for (number, after) in instances.into_iter().enumerate() {
         let Some(after) = after else { continue };
         if unit_device(kx, number).is_some() {
@@ -48,7 +49,9 @@ pub fn load_iommu_modules(kx: &Kx) {
             continue;
         }
         let name = match (driver, number) {
+            (IommuDriver::Smmu, 0) if v3 => "modprobe arm_smmu_v3",
             (IommuDriver::Smmu, 0) => "modprobe arm_smmu",
+            (IommuDriver::Smmu, _) if v3 => "kworker/u16:probe arm-smmu-v3.1",
             (IommuDriver::Smmu, _) => "kworker/u16:probe arm-smmu.1",
             (_, 0) => "modprobe virtio_iommu",
             (..) => "kworker/u16:probe virtio1",
@@ -87,6 +90,18 @@ pub(super) async fn probe_instance(kx: &Kx, driver: IommuDriver, number: usize) 
     let bit = 1_u32 << number;
     let smmu = driver == IommuDriver::Smmu;
     let _frame = kx.enter(if smmu { "arm_smmu_device_probe" } else { "viommu_probe" });
+    if smmu::v3(kx).is_some() {
+        // It is turned on before it registers.
+        kx.log(|| {
+            let name = smmu::log_name(kx, u32::try_from(number).unwrap_or(0));
+            format!(
+                "{name}: ias {0}-bit, oas 48-bit (features {1:#010x})",
+                smmu::address_bits(kx),
+                smmu::features(kx)
+            )
+        });
+        smmu::enable(kx, number).await;
+    }
     kx.step(sim::Kind::Signal, kx.memory_label()).await;
     change(kx, |instances| instances.registered |= bit);
     if bus_set_iommu(kx, driver).await.is_err() {
@@ -98,7 +113,7 @@ pub(super) async fn probe_instance(kx: &Kx, driver: IommuDriver, number: usize) 
         kx.log(|| format!("virtio_iommu virtio{number}: input address: {bits} bits"));
         kx.log(|| format!("virtio_iommu virtio{number}: page mask: {:#x}", page_sizes(kx)));
     }
-    if smmu {
+    if smmu && smmu::v3(kx).is_none() {
         // arm_smmu_device_reset: what belongs to no domain is refused (`disable_bypass`).
         kx.step(sim::Kind::Io, kx.memory_label()).await;
         for (index, device) in kx.k.scenario.machine.devices.iter().enumerate() {
@@ -262,18 +277,19 @@ pub(super) async fn ask_driver(kx: &Kx, node: &DeviceNode) -> Result<(), NotProb
 /// The IOMMU driver's `probe_device`: it looks its instance up among the devices that are bound to it.
 async fn probe_device(kx: &Kx, node: &DeviceNode, driver: IommuDriver) -> Result<(), NotProbed> {
     let smmu = driver == IommuDriver::Smmu;
+    let v3 = smmu::v3(kx).is_some();
     let _frame = kx.enter(if smmu { "arm_smmu_probe_device" } else { "viommu_probe_device" });
     if dev_iommu_fwspec_get(kx, node.ptr.get()).await.is_null() {
         return Err(NotProbed::NoDevice);
     }
     kx.step(sim::Kind::Read, kx.memory_label()).await;
     if kx.k.iommu.instances.get().bound & bit_of(kx, node) != 0 {
-        if smmu {
+        if smmu && !v3 {
             link_to_unit(kx, node).await;
         }
         return Ok(());
     }
-    if !smmu {
+    if !smmu || v3 {
         return Err(NotProbed::NoDevice);
     }
     if kx.k.has(Behaviour::SmmuProbeDefers) {

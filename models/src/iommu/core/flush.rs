@@ -2,7 +2,7 @@
 
 use super::queue;
 use super::recorded::forgot_translation;
-use super::{IommuDomain, IommuDriver};
+use super::{IommuDomain, IommuDriver, smmu};
 use crate::kernel::Kx;
 use crate::mem::{DmaAddr, PAGE_SHIFT, Ptr};
 use crate::oracle::check_flushes;
@@ -43,6 +43,10 @@ pub(super) fn invalidate(kx: &Kx, domain: Ptr<IommuDomain>, scope: Scope) {
 
 /// Drops all cached translations of a domain, and waits until that is done (`iommu_flush_iotlb_all`).
 pub async fn iotlb_flush_domain(kx: &Kx, domain: Ptr<IommuDomain>) {
+    if smmu::is_smmu(kx) {
+        smmu::tlb_inv_context(kx, domain).await;
+        return;
+    }
     if queue::takes_time(kx) {
         queue::flush(kx, domain, &[Scope::Domain]).await;
         return;

@@ -57,8 +57,16 @@ pub(super) async fn iommu_group_get_for_dev(
     kx.store_ptr(node.ptr.get(), Device::iommu_group, group).await;
     // iommu_group_add_device: the list of the group's devices comes after the pointer, and has group->mutex of its own.
     pass(kx, group);
-    with_group(kx, group, |object| object.members.borrow_mut().push(node.index));
+    with_group(kx, group, |object| {
+        let mut members = object.members.borrow_mut();
+        members.push(node.index);
+        if members.len() > 1 {
+            object.was_shared.set(true);
+        }
+    });
     node.group.set(group);
+    // User space sees the link to the group, and the group's file later on.
+    node.announced.release(kx.cx());
     kx.log(|| format!("pci {}: Adding to iommu group {id}", node.bdf));
     Ok(group)
 }

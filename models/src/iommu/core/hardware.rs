@@ -3,6 +3,7 @@
 use super::copied::translate_copied;
 use super::objects::TlbEntry;
 use super::recorded::{cached_translation, forgot_translation};
+use super::smmu::{event_lines, reads_configuration};
 use super::{DeviceEntry, IommuDomain, IommuDriver};
 use crate::device::DeviceNode;
 use crate::iommu::pagetable::{Access, Format, Leaf};
@@ -23,10 +24,13 @@ pub enum DmaTarget {
 
 /// Translates an access of a device to the page at `addr`.
 pub fn device_access(kx: &Kx, node: &DeviceNode, addr: DmaAddr, write: bool) -> DmaTarget {
+    reads_configuration(kx, node.index);
     match kx.k.iommu.entry(node.index) {
         DeviceEntry::Off | DeviceEntry::Identity => DmaTarget::Memory(PhysAddr(addr.0 & !(1 << 47))),
         DeviceEntry::Blocked => DmaTarget::Fault("the device is attached to no domain"),
         DeviceEntry::Copied => translate_copied(kx, node, addr),
+        DeviceEntry::BadStream => DmaTarget::Fault("its stream table entry is not valid"),
+        DeviceEntry::BadContext => DmaTarget::Fault("its context descriptor is not valid"),
         DeviceEntry::Misread => DmaTarget::Fault("its copied entry has another format"),
         DeviceEntry::Domain(domain) => match kx.k.iommu.copied_tlb.lookup(node.index, addr) {
             Some(stale) => DmaTarget::Memory(stale),
@@ -51,8 +55,13 @@ fn translate(kx: &Kx, node: &DeviceNode, domain: Ptr<IommuDomain>, addr: DmaAddr
         return DmaTarget::Memory(PhysAddr(entry.frame << PAGE_SHIFT | offset));
     }
     let access = if write { Access::Write } else { Access::Read };
-    match cookie.table.translate(addr, access) {
-        Ok(phys) => {
+    let phys = if cookie.table.format() == Format::ArmLpaeS1 {
+        cookie.walks.translate(kx, &cookie.table, addr, access)
+    } else {
+        cookie.table.translate(addr, access).ok()
+    };
+    match phys {
+        Some(phys) => {
             let fresh = TlbEntry { page, frame: phys.0 >> PAGE_SHIFT, readable: !write, writable: write };
             match known {
                 // What is cached of the page so far allows less.
@@ -78,7 +87,7 @@ fn translate(kx: &Kx, node: &DeviceNode, domain: Ptr<IommuDomain>, addr: DmaAddr
             }
             DmaTarget::Memory(phys)
         }
-        Err(_) => DmaTarget::Fault("no translation allows it"),
+        None => DmaTarget::Fault("no translation allows it"),
     }
 }
 
@@ -92,10 +101,10 @@ pub(crate) fn peek_translation(kx: &Kx, node: &DeviceNode, addr: DmaAddr) -> Opt
     Some((table.lookup(addr)?, table.format()))
 }
 
-/// The line that the driver prints for a refused access.
+/// The lines that the driver prints for a refused access; none where the hardware does not tell it.
 #[must_use]
-pub fn fault_line(kx: &Kx, node: &DeviceNode, addr: DmaAddr, write: bool) -> String {
-    match kx.k.iommu.registered.get().or_else(|| kx.k.iommu.detected.get()) {
+pub fn fault_lines(kx: &Kx, node: &DeviceNode, addr: DmaAddr, write: bool) -> Vec<String> {
+    let line = match kx.k.iommu.registered.get().or_else(|| kx.k.iommu.detected.get()) {
         Some(IommuDriver::Intel) => format!(
             "DMAR: [{}] Request device [{}] fault addr {:#x} [fault reason 06] PTE access is not set",
             if write { "DMA Write" } else { "DMA Read" },
@@ -108,18 +117,13 @@ pub fn fault_line(kx: &Kx, node: &DeviceNode, addr: DmaAddr, write: bool) -> Str
             addr.0,
             if write { "W" } else { "R" }
         ),
-        Some(IommuDriver::Smmu) => format!(
-            "arm-smmu arm-smmu.{}.auto: Unhandled context fault: fsr=0x402, iova={:#010x}, fsynr={:#x}, cbfrsynra={:#x}",
-            node.spec(&kx.k).iommu_instance,
-            addr.0,
-            if write { 0x11 } else { 0x1 },
-            node.index
-        ),
+        Some(IommuDriver::Smmu) => return event_lines(kx, node, addr, write),
         Some(IommuDriver::Amd) | None => format!(
             "AMD-Vi: Event logged [IO_PAGE_FAULT device={} domain=0x0000 address={:#x} flags={:#06x}]",
             &node.bdf[5..],
             addr.0,
             if write { 0x20 } else { 0 }
         ),
-    }
+    };
+    vec![line]
 }

@@ -4,9 +4,11 @@ use sim::cell::{Cell, OnceCell, RefCell};
 
 use sim::sync::{LockClass, Mutex, SpinLock};
 
+use super::smmu::WalkCache;
 use crate::iommu::dma::{DepotWork, FlushQueue};
 use crate::iommu::iova::{IovaDomain, IovaPfn, Plenty};
 use crate::iommu::pagetable::PageTable;
+use crate::kernel::Kx;
 use crate::mem::Ptr;
 use crate::oracle::Beside;
 
@@ -56,6 +58,8 @@ pub struct Cookie {
     pub iotlb: Vec<TlbEntry>,
     /// Where `iotlb` is overwritten next.
     pub iotlb_next: usize,
+    /// Walks that an SMMU has cached.
+    pub walks: WalkCache,
 }
 
 impl Cookie {
@@ -89,6 +93,8 @@ mem::kobject! {
         cookie: RefCell<Option<Cookie>>,
         /// Number for logs and hardware tags.
         id: Cell<u16>,
+        /// Which of the machine's SMMUs its devices are behind (`smmu_domain->smmu`).
+        smmu: Cell<usize>,
         /// `domain->lock` of AMD's driver, once somebody took it.
         lock: OnceCell<SpinLock>,
     }
@@ -133,6 +139,8 @@ mem::kobject! {
         mutex: OnceCell<Mutex>,
         /// Its devices, by number.
         members: RefCell<Vec<usize>>,
+        /// It has had more than one at a time.
+        was_shared: Cell<bool>,
         /// The scenario's isolation number, if the group stands for one.
         isolation: Cell<Option<u32>>,
         /// Whether somebody has claimed it for himself (`owner`).
@@ -141,4 +149,15 @@ mem::kobject! {
         owners: Cell<u32>,
     }
     size 0x140;
+}
+
+/// Does something with the translations of a living domain.
+pub(crate) fn with_cookie<R>(
+    kx: &Kx,
+    domain: Ptr<IommuDomain>,
+    f: impl FnOnce(&mut Cookie) -> R,
+) -> Option<R> {
+    let object = kx.k.mem.object(domain).ok()?;
+    let mut cookie = object.cookie.borrow_mut();
+    cookie.as_mut().map(f)
 }

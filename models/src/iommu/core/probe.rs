@@ -11,6 +11,7 @@ use super::group::{
 };
 use super::objects::{OWNER, PROBE_LOCK};
 use super::release::iommu_release_device;
+use super::state::write_entry;
 use super::{Cookie, DeviceEntry, DomainType, IommuDomain, IommuDriver, IommuGroup, iommu_get_dma_domain};
 use crate::device::{Device, DeviceNode};
 use crate::iommu::iova::IovaPfn;
@@ -61,6 +62,8 @@ pub async fn bus_set_iommu(kx: &Kx, driver: IommuDriver) -> Result<(), ComeAgain
             group_list.push(group);
         }
         probe_unlock(kx);
+        // The walk has held a reference to the device until here (`bus_for_each_dev`).
+        node.references.release(kx.cx());
         if probed == Err(NotProbed::Defer) {
             return Err(ComeAgain);
         }
@@ -160,7 +163,7 @@ async fn probe_and_attach(kx: &Kx, node: &Rc<DeviceNode>, in_walk: bool) -> Resu
         attach_to_group(kx, group, node).await;
     } else if is_claimed(kx, group) {
         kx.step(sim::Kind::Io, kx.memory_label()).await;
-        kx.k.iommu.set_entry(node.index, DeviceEntry::Blocked);
+        write_entry(kx, node.index, DeviceEntry::Blocked).await;
     } else if !in_walk {
         result = iommu_setup_default_domain(kx, group).await.map_err(|_| NotProbed::Failed);
     }

@@ -3,7 +3,8 @@
 use super::domain::iommu_domain_free;
 use super::firmware::dev_iommu_free;
 use super::group::{pass, with_group};
-use super::{DeviceEntry, IommuDriver, IommuGroup};
+use super::state::write_entry;
+use super::{DeviceEntry, IommuDriver, IommuGroup, smmu};
 use crate::device::{Device, DeviceNode};
 use crate::kernel::Kx;
 use crate::mem::Ptr;
@@ -19,7 +20,8 @@ pub async fn iommu_release_device(kx: &Kx, node: &DeviceNode) {
     }
     let _frame = kx.enter("iommu_release_device");
     kx.step(sim::Kind::Io, kx.memory_label()).await;
-    kx.k.iommu.set_entry(node.index, DeviceEntry::Blocked);
+    write_entry(kx, node.index, DeviceEntry::Blocked).await;
+    smmu::released(kx, node.index);
     pass(kx, group);
     with_group(kx, group, |object: &IommuGroup| {
         object.members.borrow_mut().retain(|index| *index != node.index);

@@ -7,7 +7,9 @@ use sim::sync::Mutex;
 
 use super::copied::{CopiedTlb, entry_at_boot};
 use super::queue::CommandQueue;
+use super::smmu::{CommandQueues, Streams, install, is_live};
 use super::{IommuDomain, IommuGroup};
+use crate::kernel::Kx;
 use crate::mem::Ptr;
 use crate::scenario::schema::Device;
 
@@ -41,7 +43,8 @@ pub struct Instances {
     pub bound: u32,
 }
 
-/// The hardware's entry for one device (AMD: device table; VT-d: context entry).
+/// The hardware's entry for one device (AMD: device table; VT-d: context entry; SMMUv3: what follows from stream table entry
+/// and context descriptor).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DeviceEntry {
     /// No IOMMU is on: addresses go to memory as they are.
@@ -57,6 +60,10 @@ pub enum DeviceEntry {
     Copied,
     /// The same, copied in another format than the hardware reads: everything faults.
     Misread,
+    /// An SMMUv3 finds no valid entry for the device in its stream table: everything faults.
+    BadStream,
+    /// It finds one, and no valid context descriptor: everything faults.
+    BadContext,
 }
 
 /// State of the subsystem.
@@ -84,6 +91,10 @@ pub struct IommuCore {
     pub(super) copied_tlb: CopiedTlb,
     /// The command queue, once somebody used it.
     pub queue: OnceCell<Rc<CommandQueue>>,
+    /// The command queues of SMMUv3s.
+    pub(super) command_queues: CommandQueues,
+    /// What the hardware of SMMUv3s reads about each device.
+    pub(super) streams: Streams,
     /// `iommu_probe_device_lock`, once somebody took it.
     pub probe_lock: OnceCell<Mutex>,
 }
@@ -105,6 +116,8 @@ impl IommuCore {
             si_domain: Cell::new(None),
             copied_tlb: CopiedTlb::default(),
             queue: OnceCell::new(),
+            command_queues: CommandQueues::default(),
+            streams: Streams::default(),
             probe_lock: OnceCell::new(),
         }
     }
@@ -118,10 +131,19 @@ impl IommuCore {
         self.entries.borrow().get(index).copied().unwrap_or_default()
     }
 
-    /// Sets the hardware's entry for a device.
+    /// Sets the hardware's entry for a device. Where that is tables in memory, software writes those: see `write_entry`.
     pub fn set_entry(&self, index: usize, entry: DeviceEntry) {
         if let Some(slot) = self.entries.borrow_mut().get_mut(index) {
             *slot = entry;
         }
+    }
+}
+
+/// Software makes a device's accesses go by `entry`: one word for most hardware, and several in turn for an SMMUv3.
+pub(super) async fn write_entry(kx: &Kx, device: usize, entry: DeviceEntry) {
+    if is_live(kx, device) {
+        install(kx, device, entry).await;
+    } else {
+        kx.k.iommu.set_entry(device, entry);
     }
 }

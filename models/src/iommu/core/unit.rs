@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::firmware::{change, instance_bound, named, probe_instance};
 use super::release::iommu_release_device;
-use super::{ComeAgain, DeviceEntry, IommuDriver};
+use super::{ComeAgain, DeviceEntry, IommuDriver, smmu};
 use crate::device::DeviceNode;
 use crate::device::links::{LinkFlags, device_link_add};
 use crate::kernel::Kx;
@@ -75,6 +75,7 @@ pub async fn iommu_unit_remove(kx: &Kx, node: &DeviceNode) {
     change(kx, |instances| instances.bound &= !bit);
     for (index, device) in kx.k.scenario.machine.devices.iter().enumerate() {
         if device.iommu_instance as usize == number && !device.outside_iommu {
+            smmu::switched_off(kx, index);
             kx.k.iommu.set_entry(index, DeviceEntry::Off);
         }
     }

@@ -6,26 +6,18 @@ use super::depot::queue_depot_work;
 use super::flush_queue::queue_iova;
 use super::rules::{DmaIommuRules, IovaLimit, iommu_dma_alloc_iova};
 use crate::device::Device;
-use crate::iommu::core::{Cookie, IommuDomain};
-use crate::iommu::core_internal::{free_table_page, iotlb_flush_range, table_page};
+use crate::iommu::core::IommuDomain;
+pub(super) use crate::iommu::core_internal::with_cookie;
+use crate::iommu::core_internal::{
+    free_table_page, iotlb_flush_range, is_smmu, smmu_map, smmu_unmap, table_page,
+};
 use crate::iommu::iova::{Cpu, IovaPfn, Plenty};
 use crate::iommu::pagetable::{Format, Prot, Unmapped};
-use crate::kernel::Kx;
+use crate::kernel::{GfpFlags, Kx};
 use crate::mem::{DmaAddr, Field, PAGE_SHIFT, PAGE_SIZE, PhysAddr, Ptr, align_up};
 use crate::oracle::{check_flushed, check_iova, check_memory};
 use crate::profile::Behaviour;
 use crate::swiotlb::Direction;
-
-/// Does something with the translations of a living domain.
-pub(super) fn with_cookie<R>(
-    kx: &Kx,
-    domain: Ptr<IommuDomain>,
-    f: impl FnOnce(&mut Cookie) -> R,
-) -> Option<R> {
-    let object = kx.k.mem.object(domain).ok()?;
-    let mut cookie = object.cookie.borrow_mut();
-    cookie.as_mut().map(f)
-}
 
 /// What a device may do with a mapping of this direction (`dma_info_to_prot`).
 const fn prot_of(dir: Direction) -> Prot {
@@ -109,6 +101,14 @@ pub(super) async fn map_range(
     (size, own): (u64, u64),
     dir: Direction,
 ) -> bool {
+    if is_smmu(kx) {
+        let gfp = GfpFlags { atomic: true, ..GfpFlags::ZEROED };
+        let mapped = smmu_map(kx, domain, addr, phys, size, prot_of(dir), gfp).await;
+        if mapped {
+            check_memory(kx, phys, own);
+        }
+        return mapped;
+    }
     if !super::grow::grow_for(kx, domain, addr.0.wrapping_add(size.max(1) - 1)).await {
         return false;
     }
@@ -148,6 +148,10 @@ pub(super) async fn map_range(
 
 /// Takes the translation of a range back that no device has used yet (`iommu_unmap`).
 pub(super) async fn unmap_range(kx: &Kx, domain: Ptr<IommuDomain>, addr: DmaAddr, size: u64) {
+    if is_smmu(kx) {
+        smmu_unmap(kx, domain, addr, size, false).await;
+        return;
+    }
     kx.step(sim::Kind::Write, kx.label(domain.id, 29)).await;
     let freed = with_cookie(kx, domain, |cookie| cookie.table.unmap(addr, size).freed);
     iotlb_flush_range(kx, domain, addr, size).await;
@@ -164,12 +168,20 @@ pub(super) async fn iommu_dma_unmap(kx: &Kx, domain: Ptr<IommuDomain>, addr: Dma
     let offset = addr.0 & (PAGE_SIZE - 1);
     let start = DmaAddr(addr.0 - offset);
     let length = align_up(size + offset, PAGE_SIZE);
+    if is_smmu(kx) {
+        let Some(lazy) = with_cookie(kx, domain, |cookie| cookie.fq.is_some()) else { return };
+        let bytes = smmu_unmap(kx, domain, start, length, lazy).await;
+        complain(kx, start, length, bytes);
+        if !lazy {
+            check_flushed(kx, domain, start, length);
+        }
+        free_iova(kx, domain, start, length).await;
+        return;
+    }
     kx.step(sim::Kind::Write, kx.label(domain.id, 29)).await;
     let unmapped = with_cookie(kx, domain, |cookie| (cookie.table.unmap(start, length), cookie.fq.is_some()));
     let Some((Unmapped { bytes, freed, .. }, lazy)) = unmapped else { return };
-    if bytes != length {
-        kx.log(|| format!("WARNING: drivers/iommu/dma-iommu.c: __iommu_dma_unmap: unmapped {bytes:#x} of {length:#x} at {start:#x}"));
-    }
+    complain(kx, start, length, bytes);
     if !lazy {
         iotlb_flush_range(kx, domain, start, length).await;
         check_flushed(kx, domain, start, length);
@@ -178,6 +190,13 @@ pub(super) async fn iommu_dma_unmap(kx: &Kx, domain: Ptr<IommuDomain>, addr: Dma
         free_table_page(kx, page.page);
     }
     free_iova(kx, domain, start, length).await;
+}
+
+/// The kernel says so if it unmapped something else than it was asked to.
+fn complain(kx: &Kx, start: DmaAddr, length: u64, bytes: u64) {
+    if bytes != length {
+        kx.log(|| format!("WARNING: drivers/iommu/dma-iommu.c: __iommu_dma_unmap: unmapped {bytes:#x} of {length:#x} at {start:#x}"));
+    }
 }
 
 /// Where an address of the domain leads (`iommu_iova_to_phys`).

@@ -193,21 +193,23 @@ impl PageTable {
             Entry::Leaf { .. } => done.replaced += 1,
             Entry::Table { .. } => {
                 let child = self.tables.child(table, slot);
-                self.amd_free_tree(child, level - 1, &mut done.freed);
+                self.free_tree(child, level - 1, &mut done.freed);
                 done.flushes = true;
             }
         }
         self.tables.set(table, slot, 0);
     }
 
-    /// Frees a table after the tables below it. Source: `free_sub_pt()`, `free_pt_lvl()`.
-    pub(super) fn amd_free_tree(&mut self, table: TableId, level: u32, freed: &mut Vec<FreedPage>) {
+    /// Frees a table after the tables below it.
+    ///
+    /// Source: `free_sub_pt()`, `free_pt_lvl()`; `drivers/iommu/io-pgtable-arm.c: __arm_lpae_free_pgtable()`.
+    pub(super) fn free_tree(&mut self, table: TableId, level: u32, freed: &mut Vec<FreedPage>) {
         if level > 1 {
             for slot in 0..super::entries::ENTRIES {
                 let raw = self.tables.entry(table, slot);
-                if matches!(Entry::decode(Format::AmdV1, level, raw), Entry::Table { .. }) {
+                if matches!(Entry::decode(self.format(), level, raw), Entry::Table { .. }) {
                     let child = self.tables.child(table, slot);
-                    self.amd_free_tree(child, level - 1, freed);
+                    self.free_tree(child, level - 1, freed);
                 }
             }
         }

@@ -27,6 +27,32 @@ const VTD_LARGE: u64 = 1 << 7;
 /// The highest level at which VT-d knows large pages: 1 GiB.
 const VTD_LARGE_LEVELS: u32 = 3;
 
+/// Valid. Source: `drivers/iommu/io-pgtable-arm.c: ARM_LPAE_PTE_VALID`.
+const ARM_VALID: u64 = 1;
+/// A table, or at the lowest level a page. Source: `ARM_LPAE_PTE_TYPE_TABLE`, `ARM_LPAE_PTE_TYPE_PAGE`.
+const ARM_TYPE_TABLE: u64 = 3;
+/// A large page. Source: `ARM_LPAE_PTE_TYPE_BLOCK`.
+const ARM_TYPE_BLOCK: u64 = 1;
+const ARM_TYPE_MASK: u64 = 3;
+/// Address bits of an entry: 47 to 12. Source: `ARM_LPAE_PTE_ADDR_MASK`.
+const ARM_ADDR_MASK: u64 = 0x0000_ffff_ffff_f000;
+/// Memory that is cached, by its place in the list of attributes (`ARM_LPAE_MAIR_ATTR_IDX_CACHE`).
+const ARM_ATTR_CACHE: u64 = 1 << 2;
+/// Unprivileged accesses are allowed. Source: `ARM_LPAE_PTE_AP_UNPRIV`.
+const ARM_AP_UNPRIV: u64 = 1 << 6;
+/// Read-only. Source: `ARM_LPAE_PTE_AP_RDONLY`.
+const ARM_AP_RDONLY: u64 = 1 << 7;
+/// Inner shareable. Source: `ARM_LPAE_PTE_SH_IS`.
+const ARM_SH_IS: u64 = 3 << 8;
+/// Was accessed: the hardware refuses entries without it. Source: `ARM_LPAE_PTE_AF`.
+const ARM_AF: u64 = 1 << 10;
+/// Belongs to one ASID. Source: `ARM_LPAE_PTE_nG`.
+const ARM_NG: u64 = 1 << 11;
+/// What a part of a large page inherits from it. Source: `ARM_LPAE_PTE_ATTR_MASK`, v6.12.
+const ARM_ATTR_MASK: u64 = 0x3ff << 2 | 3 << 53 | 1 << 51;
+/// The highest level at which a 4 KiB granule knows large pages: 1 GiB.
+const ARM_LARGE_LEVELS: u32 = 3;
+
 /// log2 of the bytes that one entry of `level` covers.
 pub(super) const fn level_shift(level: u32) -> u32 {
     PAGE_SHIFT + LEVEL_BITS * (level - 1)
@@ -87,6 +113,8 @@ pub enum Format {
     AmdV1,
     /// VT-d's second-level (second-stage) table. Source: `drivers/iommu/intel/iommu.c`.
     VtdSecondLevel,
+    /// Arm's stage 1 table in the long format, with a granule of 4 KiB. Source: `drivers/iommu/io-pgtable-arm.c`.
+    ArmLpaeS1,
 }
 
 /// An entry, as the hardware reads it.
@@ -118,12 +146,14 @@ impl Entry {
     /// Reads `raw` as an entry of a table of `level` (1 to 6).
     ///
     /// Sources: `drivers/iommu/amd/amd_iommu_types.h: PM_PTE_LEVEL(), PTE_PAGE_SIZE()`,
-    /// `drivers/iommu/intel/iommu.h: dma_pte_present(), dma_pte_superpage()`, v6.12.
+    /// `drivers/iommu/intel/iommu.h: dma_pte_present(), dma_pte_superpage()`, `drivers/iommu/io-pgtable-arm.c: iopte_leaf()`,
+    /// v6.12.
     #[must_use]
     pub const fn decode(format: Format, level: u32, raw: u64) -> Self {
         match format {
             Format::AmdV1 => Self::decode_amd(level, raw),
             Format::VtdSecondLevel => Self::decode_vtd(level, raw),
+            Format::ArmLpaeS1 => Self::decode_arm(level, raw),
         }
     }
 
@@ -161,6 +191,24 @@ impl Entry {
             return Self::Leaf { phys: PhysAddr(raw & ADDR_MASK & !(size - 1)), size, prot };
         }
         Self::Table { page: PhysAddr(raw & ADDR_MASK), prot }
+    }
+
+    const fn decode_arm(level: u32, raw: u64) -> Self {
+        if raw & ARM_VALID == 0 {
+            return Self::Empty;
+        }
+        let table = raw & ARM_TYPE_MASK == ARM_TYPE_TABLE;
+        if level > 1 && table {
+            return Self::Table { page: arm_addr(raw), prot: Prot::READ_WRITE };
+        }
+        if level > ARM_LARGE_LEVELS || level == 1 && !table {
+            return Self::Reserved;
+        }
+        // A device's accesses are unprivileged, and it can read whatever it can write.
+        let read = raw & ARM_AF != 0 && raw & ARM_AP_UNPRIV != 0;
+        let prot = Prot { read, write: read && raw & ARM_AP_RDONLY == 0 };
+        let size = level_bytes(level);
+        Self::Leaf { phys: PhysAddr(raw & ARM_ADDR_MASK & !(size - 1)), size, prot }
     }
 }
 
@@ -241,4 +289,37 @@ pub(super) const fn vtd_leaf(phys: PhysAddr, level: u32, prot: Prot) -> u64 {
         raw |= VTD_LARGE;
     }
     raw
+}
+
+/// The page that an Arm entry refers to. Source: `drivers/iommu/io-pgtable-arm.c: iopte_to_paddr()`.
+pub(super) const fn arm_addr(raw: u64) -> PhysAddr {
+    PhysAddr(raw & ARM_ADDR_MASK)
+}
+
+/// An Arm entry for a table. Source: `drivers/iommu/io-pgtable-arm.c: arm_lpae_install_table()`.
+pub(super) const fn arm_table(page: PhysAddr) -> u64 {
+    (page.0 & ARM_ADDR_MASK) | ARM_TYPE_TABLE
+}
+
+/// What a part of an Arm leaf has in common with it. Source: `drivers/iommu/io-pgtable-arm.c: iopte_prot()`.
+pub(super) const fn arm_attributes(raw: u64) -> u64 {
+    raw & ARM_ATTR_MASK
+}
+
+/// An Arm leaf at `level` with these attributes. Source: `drivers/iommu/io-pgtable-arm.c: __arm_lpae_init_pte()`.
+pub(super) const fn arm_leaf_of(phys: PhysAddr, level: u32, attributes: u64) -> u64 {
+    let type_ = if level == 1 { ARM_TYPE_TABLE } else { ARM_TYPE_BLOCK };
+    (phys.0 & ARM_ADDR_MASK) | attributes | type_
+}
+
+/// An Arm leaf at `level`, for a device that is coherent. Stage 1 knows no memory that can only be written: who may write may
+/// read.
+///
+/// Source: `drivers/iommu/io-pgtable-arm.c: arm_lpae_prot_to_pte()`, v6.12.
+pub(super) const fn arm_leaf(phys: PhysAddr, level: u32, prot: Prot) -> u64 {
+    let mut attributes = ARM_NG | ARM_AP_UNPRIV | ARM_ATTR_CACHE | ARM_SH_IS | ARM_AF;
+    if prot.read && !prot.write {
+        attributes |= ARM_AP_RDONLY;
+    }
+    arm_leaf_of(phys, level, attributes)
 }

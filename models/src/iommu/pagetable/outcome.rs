@@ -38,6 +38,8 @@ pub struct Mapped {
     pub replaced: u64,
     /// VT-d: pages that were mapped already and keep their old mapping; the kernel complains about each.
     pub already_set: Vec<DmaAddr>,
+    /// Arm: tables that made way for large pages; before their pages are freed, these are flushed.
+    pub walks: Vec<WalkFlush>,
 }
 
 /// The driver took mapped memory for a table: it walks, and may clear, entries in somebody's data.
@@ -53,16 +55,44 @@ pub struct DataWalk {
     pub last: usize,
 }
 
+/// Arm: a table is out of the tree, and the hardware may have cached the way to it (`io_pgtable_tlb_flush_walk()`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WalkFlush {
+    /// The first bus address that led through the table.
+    pub iova: DmaAddr,
+    /// Bytes of bus addresses that did.
+    pub size: u64,
+}
+
+/// Arm: neighbouring pages whose translations are to be invalidated (`io_pgtable_tlb_add_page()`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gathered {
+    /// The first one's bus address.
+    pub iova: DmaAddr,
+    /// Bytes of each.
+    pub pgsize: u64,
+    /// How many.
+    pub pages: u64,
+}
+
 /// What an unmap did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct Unmapped {
     /// Bytes, as the kernel counts them: not always what was mapped.
     pub bytes: u64,
-    /// Table pages to be freed after the next flush, in the driver's order.
+    /// Table pages to be freed after the next flush (Arm: after that of `walks`), in the driver's order.
     pub freed: Vec<FreedPage>,
     /// VT-d: large pages that were cut, and so taken for tables. Empty if unmaps match maps.
     pub data_walks: Vec<DataWalk>,
+    /// Arm: tables that went; the driver flushes each, and frees it then.
+    pub walks: Vec<WalkFlush>,
+    /// Arm: what the driver asks to be invalidated.
+    pub gathered: Vec<Gathered>,
+    /// Arm: where nothing was mapped; the kernel complains about each.
+    pub holes: Vec<DmaAddr>,
+    /// Arm: large pages of which a part was unmapped.
+    pub split: u64,
 }
 
 /// Why a map failed.
@@ -81,6 +111,8 @@ pub enum MapError {
         /// The level it is taken for.
         level: u32,
     },
+    /// Arm: something is mapped there already (`-EEXIST`); the kernel complains.
+    Exists(DmaAddr),
     /// VT-d: the root was freed by unmapping everything at once; the kernel follows a NULL pointer.
     NullRoot,
     /// The caller handed out a page that is part of this table already.
@@ -97,6 +129,7 @@ impl fmt::Display for MapError {
             Self::DataAsTable { page, level } => {
                 write!(f, "data page {page} taken for a table of level {level}")
             }
+            Self::Exists(at) => write!(f, "{at} is mapped already"),
             Self::NullRoot => f.write_str("NULL pointer dereference, the root table was freed"),
             Self::PageInUse(page) => write!(f, "page {page} is a table already"),
         }

@@ -17,6 +17,11 @@ pub const AMD_IOMMU_PGSIZES_4K: u64 = PAGE_SIZE;
 /// Page sizes of VT-d with all superpage capabilities: 4 KiB, 2 MiB, 1 GiB.
 pub const VTD_PGSIZES: u64 = PAGE_SIZE | (1 << 21) | (1 << 30);
 
+/// Page sizes of Arm's tables with a granule of 4 KiB: 4 KiB, 2 MiB, 1 GiB.
+///
+/// Source: `drivers/iommu/io-pgtable-arm.c: arm_lpae_restrict_pgsizes()`, v6.12.
+pub const ARM_PGSIZES: u64 = PAGE_SIZE | (1 << 21) | (1 << 30);
+
 /// The largest page size that fits at `iova` and `phys`, and how many such pages to map at once.
 ///
 /// `size` is in bytes, not 0, and like the addresses a multiple of the smallest page size.
@@ -90,8 +95,21 @@ impl PageTable {
 
     /// Unmaps `size` bytes at `iova`, and more where larger pages lie; stops where the driver finds nothing.
     ///
+    /// Arm's driver needs a page for a part of a large page, and unmaps nothing there without one: see
+    /// [`Self::unmap_splitting`].
+    ///
     /// Source: `drivers/iommu/iommu.c: __iommu_unmap()`, v6.12.
     pub fn unmap(&mut self, iova: DmaAddr, size: u64) -> Unmapped {
+        self.unmap_splitting(iova, size, &mut || None)
+    }
+
+    /// [`Self::unmap`], with pages for tables that take the place of large pages.
+    pub fn unmap_splitting(
+        &mut self,
+        iova: DmaAddr,
+        size: u64,
+        source: &mut impl FnMut() -> Option<PhysAddr>,
+    ) -> Unmapped {
         let min_pagesz = 1 << self.pgsize_bitmap().trailing_zeros();
         let mut unmapped = Unmapped::default();
         if (iova.0 | size) & (min_pagesz - 1) != 0 {
@@ -101,7 +119,7 @@ impl PageTable {
             let at = iova.wrapping_add(unmapped.bytes);
             let cut = iommu_pgsize(self.pgsize_bitmap(), at, PhysAddr(at.0), size - unmapped.bytes);
             let Some((pgsize, count)) = cut else { break };
-            if self.unmap_into(at, pgsize * count, &mut unmapped) == 0 {
+            if self.unmap_into(at, (pgsize, count), source, &mut unmapped) == 0 {
                 break;
             }
         }

@@ -34,6 +34,8 @@ pub struct Leaf {
 pub struct PageTable {
     format: Format,
     pub(super) levels: u32,
+    /// Bits of bus addresses, where that are fewer than the levels lead to.
+    ias: u32,
     pgsize_bitmap: u64,
     /// Whether VT-d's driver makes room for large pages only where it will put some.
     pub(super) rounds_switch: bool,
@@ -70,7 +72,7 @@ impl PageTable {
         Self::new(Format::VtdSecondLevel, levels, VTD_PGSIZES, source)
     }
 
-    fn new(
+    pub(super) fn new(
         format: Format,
         levels: u32,
         pgsize_bitmap: u64,
@@ -78,7 +80,22 @@ impl PageTable {
     ) -> Result<Self, MapError> {
         let mut tables = Tables::default();
         let root = tables.add(source().ok_or(MapError::NoMemory)?, levels)?;
-        Ok(Self { format, levels, pgsize_bitmap, rounds_switch: true, root: Some(root), tables })
+        Ok(Self {
+            format,
+            levels,
+            ias: u64::BITS,
+            pgsize_bitmap,
+            rounds_switch: true,
+            root: Some(root),
+            tables,
+        })
+    }
+
+    /// Leaves bus addresses of more than `ias` bits out.
+    #[must_use]
+    pub(super) const fn with_ias(mut self, ias: u32) -> Self {
+        self.ias = ias;
+        self
     }
 
     /// Restricts the page sizes to those in `pgsize_bitmap` (bit n: pages of 2^n bytes) that the format knows.
@@ -142,8 +159,10 @@ impl PageTable {
 
     /// Maps `pgcount` pages of `pgsize` bytes, and adds to `done` what it did, also where it fails.
     ///
+    /// Arm's driver maps what has its entries in one table, and leaves it to the core to call it again.
+    ///
     /// Sources: `drivers/iommu/amd/io_pgtable.c: iommu_v1_map_pages()`,
-    /// `drivers/iommu/intel/iommu.c: intel_iommu_map_pages()`, v6.12.
+    /// `drivers/iommu/intel/iommu.c: intel_iommu_map_pages()`, `drivers/iommu/io-pgtable-arm.c: arm_lpae_map_pages()`, v6.12.
     ///
     /// # Errors
     ///
@@ -166,27 +185,38 @@ impl PageTable {
         match self.format {
             Format::AmdV1 => self.amd_map_pages(iova, phys, pgsize, pgcount, prot, source, done),
             Format::VtdSecondLevel => self.vtd_map_pages(iova, phys, pgsize, pgcount, prot, source, done),
+            Format::ArmLpaeS1 => self.arm_map_pages(iova, phys, pgsize, pgcount, prot, source, done),
         }
     }
 
     /// Unmaps `pgcount` pages of `pgsize` bytes (a power of two), as the driver does it.
     ///
     /// AMD stops at a hole, but an empty entry of a level 1 table counts as 4 KiB; table pages stay. VT-d counts
-    /// what was asked, or the larger leaf or hole at `iova`; table pages that the range covers are freed.
+    /// what was asked, or the larger leaf or hole at `iova`; table pages that the range covers are freed. Arm stops at a hole
+    /// and at the end of a table; a part of a large page is not unmapped, as there is no page for a table.
     ///
     /// Sources: `drivers/iommu/amd/io_pgtable.c: iommu_v1_unmap_pages()`,
-    /// `drivers/iommu/intel/iommu.c: intel_iommu_unmap_pages()`, v6.12.
+    /// `drivers/iommu/intel/iommu.c: intel_iommu_unmap_pages()`, `drivers/iommu/io-pgtable-arm.c: arm_lpae_unmap_pages()`,
+    /// v6.12.
     pub fn unmap_pages(&mut self, iova: DmaAddr, pgsize: u64, pgcount: u64) -> Unmapped {
         let mut unmapped = Unmapped::default();
-        self.unmap_into(iova, pgcount << pgsize.trailing_zeros(), &mut unmapped);
+        self.unmap_into(iova, (pgsize, pgcount), &mut || None, &mut unmapped);
         unmapped
     }
 
     /// One call of the driver's unmap, added to what was unmapped before; returns the bytes it counts.
-    pub(super) fn unmap_into(&mut self, iova: DmaAddr, size: u64, unmapped: &mut Unmapped) -> u64 {
+    pub(super) fn unmap_into(
+        &mut self,
+        iova: DmaAddr,
+        (pgsize, pgcount): (u64, u64),
+        source: &mut impl FnMut() -> Option<PhysAddr>,
+        unmapped: &mut Unmapped,
+    ) -> u64 {
+        let size = pgcount << pgsize.trailing_zeros();
         let bytes = match self.format {
             Format::AmdV1 => self.amd_unmap(iova, size),
             Format::VtdSecondLevel => self.vtd_unmap(iova, size, unmapped),
+            Format::ArmLpaeS1 => self.arm_unmap(iova, (pgsize, pgcount), source, unmapped),
         };
         unmapped.bytes += bytes;
         bytes
@@ -195,13 +225,13 @@ impl PageTable {
     /// Destroys the table; all its pages, in the driver's order.
     ///
     /// Sources: `drivers/iommu/amd/io_pgtable.c: v1_free_pgtable()`,
-    /// `drivers/iommu/intel/iommu.c: domain_exit()`, v6.12.
+    /// `drivers/iommu/intel/iommu.c: domain_exit()`, `drivers/iommu/io-pgtable-arm.c: arm_lpae_free_pgtable()`, v6.12.
     #[must_use]
     pub fn free_pgtable(mut self) -> Vec<FreedPage> {
         let mut freed = Vec::new();
         if let Some(root) = self.root {
             match self.format {
-                Format::AmdV1 => self.amd_free_tree(root, self.levels, &mut freed),
+                Format::AmdV1 | Format::ArmLpaeS1 => self.free_tree(root, self.levels, &mut freed),
                 Format::VtdSecondLevel => self.vtd_free_all(&mut freed),
             }
         }
@@ -221,10 +251,25 @@ impl PageTable {
     /// The leaf that maps `iova`, whatever it allows.
     ///
     /// Sources: `drivers/iommu/amd/io_pgtable.c: iommu_v1_iova_to_phys()`,
-    /// `drivers/iommu/intel/iommu.c: intel_iommu_iova_to_phys()`, v6.12.
+    /// `drivers/iommu/intel/iommu.c: intel_iommu_iova_to_phys()`, `drivers/iommu/io-pgtable-arm.c: arm_lpae_iova_to_phys()`,
+    /// v6.12.
     #[must_use]
     pub fn lookup(&self, iova: DmaAddr) -> Option<Leaf> {
         self.walk(iova, None).ok()
+    }
+
+    /// The page of the table of the lowest level on the way to `iova`, if the way leads through one.
+    #[must_use]
+    pub fn lowest_table(&self, iova: DmaAddr) -> Option<PhysAddr> {
+        let (mut table, mut level) = (self.root?, self.levels);
+        while level > 1 {
+            let index = slot(iova.0, level);
+            let raw = self.tables.entry(table, index);
+            let Entry::Table { .. } = Entry::decode(self.format, level, raw) else { return None };
+            table = self.tables.child(table, index);
+            level -= 1;
+        }
+        Some(self.tables.page(table))
     }
 
     /// All that is mapped, lowest first.
@@ -257,6 +302,7 @@ impl PageTable {
     /// Whether no table of this many levels has an entry for `iova`.
     pub(super) const fn beyond_width(&self, iova: DmaAddr) -> bool {
         let bits = super::entry::level_shift(self.levels + 1);
+        let bits = if self.ias < bits { self.ias } else { bits };
         bits < u64::BITS && iova.0 >> bits != 0
     }
 

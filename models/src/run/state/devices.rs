@@ -25,6 +25,10 @@ pub enum Translation {
     Copied,
     /// The same, copied in another format than the hardware reads: everything faults.
     Misread,
+    /// An SMMUv3 finds no valid entry for it in its stream table: everything faults.
+    BadStream,
+    /// An SMMUv3 finds no valid context descriptor for it: everything faults.
+    BadContext,
 }
 
 /// A device.
@@ -117,6 +121,8 @@ fn translation(kx: &Kx, node: &DeviceNode) -> Translation {
         DeviceEntry::Identity => Translation::Identity,
         DeviceEntry::Copied => Translation::Copied,
         DeviceEntry::Misread => Translation::Misread,
+        DeviceEntry::BadStream => Translation::BadStream,
+        DeviceEntry::BadContext => Translation::BadContext,
         DeviceEntry::Domain(domain) => {
             domain_number(kx, domain).map_or(Translation::FreedDomain, Translation::Domain)
         }

@@ -129,7 +129,9 @@ pub(super) fn state(kx: &Kx, mappings: &[MappingState]) -> IommuState {
             | DeviceEntry::Blocked
             | DeviceEntry::Identity
             | DeviceEntry::Copied
-            | DeviceEntry::Misread => None,
+            | DeviceEntry::Misread
+            | DeviceEntry::BadStream
+            | DeviceEntry::BadContext => None,
         });
     }
     let mut list: Vec<DomainState> = domains

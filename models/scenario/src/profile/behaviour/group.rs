@@ -83,6 +83,13 @@ macro_rules! group {
         ranges: &[(V::V6_12, None)],
         trees: &[V::V6_1],
     }
+    SmmuEntriesInPlace {
+        name: "smmu-entries-in-place",
+        what: "the SMMUv3's driver changes a device's stream table entry so that the hardware sees the old one or the new one, and \
+               a context descriptor so that it sees no third one; before, a device that came to another domain was refused \
+               everything for a while (6.9)",
+        ranges: &[(V::V6_9, None)],
+    }
     DefaultDomainKept {
         name: "default-domain-kept",
         what: "the walk over a bus leaves the default domain of a group alone that got one since the walk met it (6.1.85; 6.5 \
