@@ -46,6 +46,7 @@ const fn errno(error: MapError) -> i64 {
     match error {
         MapError::NoMemory | MapError::NullRoot => -12,
         MapError::BeyondWidth => -14,
+        MapError::Exists(_) => -17,
         MapError::Invalid | MapError::DataAsTable { .. } | MapError::PageInUse(_) => -22,
     }
 }
