@@ -87,9 +87,9 @@ fn entries_have_the_bits_of_the_long_format() {
     assert_eq!(write.map(|mapped| mapped.bytes), Ok(KIB4));
     assert_eq!(raw(&table, 0x3000, 1), 0x7f47, "what can be written can be read");
     map(&mut table, MIB2, 4 * MIB2, MIB2, source);
-    assert_eq!(raw(&table, MIB2, 2), 4 * MIB2 | 0xf45);
+    assert_eq!(raw(&table, MIB2, 2), (4 * MIB2) | 0xf45);
     map(&mut table, GIB, 2 * GIB, GIB, source);
-    assert_eq!(raw(&table, GIB, 3), 2 * GIB | 0xf45);
+    assert_eq!(raw(&table, GIB, 3), (2 * GIB) | 0xf45);
     assert_eq!(raw(&table, 0, 2) & 0xfff, 3, "a table");
 }
 
