@@ -3,12 +3,12 @@
 use sim::Kind;
 
 use super::flush::{Scope, invalidate};
-use super::{DeviceEntry, IommuDriver};
+use super::unit::{let_through, unit};
+use super::{DeviceEntry, IommuDriver, smmu};
 use crate::device::DeviceNode;
 use crate::driver::PmPhase;
 use crate::kernel::Kx;
 use crate::profile::Behaviour;
-use crate::scenario::schema::Iommu;
 
 /// The machine is about to be reset, or another kernel follows: the IOMMU is turned off. Who still does DMA reaches memory at
 /// the addresses that were meant for the IOMMU.
@@ -68,7 +68,8 @@ pub(super) fn flush_all(kx: &Kx) {
 /// An IOMMU that is a device is shut down as one: it lets everything through. Returns whether the device is one, and anything
 /// was done.
 ///
-/// Source: `drivers/iommu/arm/arm-smmu/arm-smmu.c: arm_smmu_device_shutdown()`, `drivers/virtio/virtio.c:
+/// Source: `drivers/iommu/arm/arm-smmu/arm-smmu.c: arm_smmu_device_shutdown()`,
+/// `drivers/iommu/arm/arm-smmu-v3/arm-smmu-v3.c: arm_smmu_device_shutdown()`, `drivers/virtio/virtio.c:
 /// virtio_dev_shutdown()`, v6.1, v6.12.
 pub async fn iommu_unit_shutdown(kx: &Kx, node: &DeviceNode) -> bool {
     let Some((driver, number)) = unit(kx, node) else { return false };
@@ -79,24 +80,23 @@ pub async fn iommu_unit_shutdown(kx: &Kx, node: &DeviceNode) -> bool {
     };
     let _frame = kx.enter(function);
     kx.step(Kind::Io, kx.memory_label()).await;
-    if driver == IommuDriver::Smmu {
+    if driver == IommuDriver::Smmu && smmu::v3(kx).is_none() {
         kx.log(|| format!("arm-smmu {}: disabling translation", node.bdf));
     }
-    for (index, device) in kx.k.scenario.machine.devices.iter().enumerate() {
-        if device.iommu_instance as usize == number && !device.outside_iommu {
-            kx.k.iommu.set_entry(index, DeviceEntry::Off);
-        }
-    }
+    let_through(kx, number);
     true
 }
 
 /// One phase of a suspend or a resume for an IOMMU that is a device. An SMMU's clocks are off while it is suspended; when it
 /// wakes up it is reset and gets its tables again. Returns whether the device is one that takes part.
 ///
-/// Source: `drivers/iommu/arm/arm-smmu/arm-smmu.c: arm_smmu_pm_suspend()`, `arm_smmu_pm_resume()`, v6.1, v6.12; a virtio-iommu's
-/// driver has nothing of the kind.
+/// Source: `drivers/iommu/arm/arm-smmu/arm-smmu.c: arm_smmu_pm_suspend()`, `arm_smmu_pm_resume()`, v6.1, v6.12; the drivers of
+/// SMMUv3s and of virtio-iommus have nothing of the kind.
 pub async fn iommu_unit_pm(kx: &Kx, node: &DeviceNode, phase: PmPhase) -> bool {
     let Some((IommuDriver::Smmu, _)) = unit(kx, node) else { return false };
+    if smmu::v3(kx).is_some() {
+        return false;
+    }
     match phase {
         PmPhase::Suspend => {
             let _frame = kx.enter("arm_smmu_pm_suspend");
@@ -110,14 +110,4 @@ pub async fn iommu_unit_pm(kx: &Kx, node: &DeviceNode, phase: PmPhase) -> bool {
         _ => {}
     }
     true
-}
-
-/// Which IOMMU a device is, and its driver.
-fn unit(kx: &Kx, node: &DeviceNode) -> Option<(IommuDriver, usize)> {
-    let number = usize::try_from(node.spec(&kx.k).is_iommu?).ok()?;
-    match kx.k.scenario.machine.iommu {
-        Iommu::Smmu { .. } => Some((IommuDriver::Smmu, number)),
-        Iommu::Virtio { .. } => Some((IommuDriver::Virtio, number)),
-        Iommu::None | Iommu::AmdVi { .. } | Iommu::Vtd { .. } => None,
-    }
 }

@@ -18,7 +18,7 @@ pub(super) fn unit_device(kx: &Kx, number: usize) -> Option<usize> {
 }
 
 /// Which IOMMU a device is, and its driver.
-fn unit(kx: &Kx, node: &DeviceNode) -> Option<(IommuDriver, usize)> {
+pub(super) fn unit(kx: &Kx, node: &DeviceNode) -> Option<(IommuDriver, usize)> {
     let number = usize::try_from(node.spec(&kx.k).is_iommu?).ok()?;
     let (driver, _) = named(kx.k.scenario.machine.iommu)?;
     Some((driver, number))
@@ -73,13 +73,18 @@ pub async fn iommu_unit_remove(kx: &Kx, node: &DeviceNode) {
     }
     kx.step(sim::Kind::Io, kx.memory_label()).await;
     change(kx, |instances| instances.bound &= !bit);
+    let_through(kx, number);
+    kx.log(|| format!("{}: device removed", node.bdf));
+}
+
+/// The IOMMU of this number is turned off: addresses of the devices behind it go to memory as they are.
+pub(super) fn let_through(kx: &Kx, number: usize) {
     for (index, device) in kx.k.scenario.machine.devices.iter().enumerate() {
         if device.iommu_instance as usize == number && !device.outside_iommu {
             smmu::switched_off(kx, index);
             kx.k.iommu.set_entry(index, DeviceEntry::Off);
         }
     }
-    kx.log(|| format!("{}: device removed", node.bdf));
 }
 
 fn is_behind(kx: &Kx, client: &DeviceNode, number: usize) -> bool {
