@@ -7,8 +7,8 @@ use super::dice::Dice;
 use super::process::{given, guest, needs_memory};
 use crate::scenario::{
     Bus, Cap, CpuChoice, CpuVendor, Device, Dist, Driver, Freed, FreedAt, FreedBy, Inject, Iommu, Machine,
-    MemEncrypt, MemoryOrder, Plugged, ProcStmt, Process, Region, Registers, Reserved, ReservedAt, SmmuV3,
-    Unplugged,
+    MemEncrypt, MemoryOrder, Plugged, ProbeType, ProcStmt, Process, Region, Registers, Reserved, ReservedAt,
+    SmmuV3, Unplugged,
 };
 
 const MIB: u64 = 1 << 20;
@@ -255,6 +255,11 @@ pub(super) fn arm(
         probe: Vec::new(),
         workload: Vec::new(),
         remove: Vec::new(),
+        probe_type: ProbeType::Sync,
+        // What an SMMU does when the machine sleeps or goes down is its model's to know.
+        shutdown: None,
+        pm: None,
+        sync_state: None,
         ..driver.clone()
     };
     let unit = Device {

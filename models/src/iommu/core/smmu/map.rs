@@ -38,9 +38,16 @@ pub(crate) async fn map(
         let (walks, freed) = (mem::take(&mut done.walks), mem::take(&mut done.freed));
         free_tables(kx, domain, walks, freed).await;
         if let Err(error) = result {
-            if let MapError::Exists(at) = error {
-                let title = format!("WARNING: in __arm_lpae_map: {at} is mapped already (WARN_ON)");
-                kx.report(Draft::warning("warn-on", title), Vec::new);
+            let complaint = match error {
+                MapError::Exists(at) => Some(format!("__arm_lpae_map: {at} is mapped already (WARN_ON)")),
+                MapError::BeyondWidth => Some(format!(
+                    "arm_lpae_map_pages: {at} to {to} is wider than the SMMU's addresses \
+                     (WARN_ON(iaext || paddr >> cfg->oas))"
+                )),
+                _ => None,
+            };
+            if let Some(complaint) = complaint {
+                kx.report(Draft::warning("warn-on", format!("WARNING: in {complaint}")), Vec::new);
             }
             unmap(kx, domain, addr, done.bytes, false).await;
             return false;
